@@ -1,0 +1,52 @@
+"""Opening a Kafka client from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from kafka.net.compat import KafkaNetClient
+
+from ingestion.kafka_settings import BrokerSettings
+
+BOOTSTRAP_TIMEOUT_MS = 5000
+_Client = TypeVar("_Client")
+
+
+def open_client(kind: Callable[..., _Client], settings: BrokerSettings, **options: object) -> _Client:
+    """Return a new Kafka client of `kind`, connected.
+
+    Args:
+        kind: `KafkaConsumer`, `KafkaProducer` or `KafkaAdminClient`.
+        settings: how to reach the broker.
+        options: further options of that client.
+
+    Raises:
+        kafka.errors.KafkaTimeoutError: no Kafka answered within `BOOTSTRAP_TIMEOUT_MS`.
+    """
+    opened: list[KafkaNetClient] = []
+
+    def network(**configs: object) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**configs))
+        return opened[-1]
+
+    try:
+        return kind(
+            bootstrap_servers=[
+                f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in settings.addresses()
+            ],
+            security_protocol=settings.security_protocol,
+            sasl_mechanism=settings.sasl_mechanism,
+            sasl_plain_username=settings.sasl_username,
+            sasl_plain_password=settings.password(),
+            ssl_cafile=None if settings.ca_file is None else str(settings.ca_file),
+            bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+            client_id="logvq",
+            kafka_client=network,
+            **options,
+        )
+    except BaseException:
+        # kafka-python 3.0.12 leaves its thread and sockets behind when a client fails in its constructor.
+        for client in opened:
+            client.close()
+        raise

@@ -1,0 +1,48 @@
+"""What an input hands over: one record, its bytes, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line as an input delivered it, before decoding.
+
+    Attributes:
+        source: the equipment stream the line belongs to.
+        stream: the ordered input it was read from, such as `file:press07.log` or `kafka:lines:3`.
+        position: where the record starts in its stream (byte in a file, offset in a Kafka partition, line number in the inbox).
+        next_position: where reading goes on after this record; never less than `position + 1`.
+        value: the line's bytes, without its line ending.
+        timestamp: when the broker or the service received it, epoch seconds; None where the input has no clock.
+    """
+
+    source: str
+    stream: str
+    position: int
+    next_position: int
+    value: bytes
+    timestamp: float | None
+
+
+class Input(Protocol):
+    """An ordered, re-readable origin of records.
+
+    The owner keeps the next position of every stream in its own database, in the transaction that holds the
+    results, and tells the input after the transaction: the input never decides what has been processed.
+    """
+
+    def poll(self, timeout_seconds: float) -> Sequence[Record]:
+        """Return what has arrived, waiting at most `timeout_seconds`; empty when nothing did."""
+
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """Hear that everything before these next positions, per stream, is safely stored."""
+
+    def lag(self) -> Mapping[str, int]:
+        """Return how many records (Kafka) or bytes (file) each stream still holds unread."""
+
+    def close(self) -> None:
+        """Release files and connections."""

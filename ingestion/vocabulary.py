@@ -1,0 +1,213 @@
+"""The frozen vocabulary: which token a line is, as a pure function of the line.
+
+A *pattern* is a template's words with `<*>` where lines differ. A line matches a pattern when it has as many words and
+agrees in every word that is not `<*>`; of several patterns the one with the fewest `<*>` wins, then the first in key
+order. A pattern whose slots are states stands for several templates, one per combination of states, and one for the
+combination never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingestion.errors import BadVocabulary
+
+WILDCARD = "<*>"
+NEW_STATE = "<new>"
+PADDING = 0
+UNSEEN = 1
+FIRST_TEMPLATE = 2
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WordPattern:
+    """The words of a group of lines, `<*>` where they differ."""
+
+    words: tuple[str, ...]
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Positions of the words that differ."""
+        return tuple(index for index, word in enumerate(self.words) if word == WILDCARD)
+
+
+@dataclass(frozen=True)
+class Template:
+    """One entry of the vocabulary.
+
+    Attributes:
+        pattern: words with `<*>` at every slot.
+        states: `(slot, value)` of the closed slots; value None stands for a combination never seen in training.
+        count: training lines.
+        example: a raw training line; empty where there was none.
+        key: stable hash of the canonical text.
+    """
+
+    pattern: tuple[str, ...]
+    states: tuple[tuple[int, str | None], ...]
+    count: int
+    example: str
+    key: str
+
+    @classmethod
+    def of(cls, pattern: Sequence[str], states: Sequence[tuple[int, str | None]], count: int, example: str) -> Template:
+        """Make a template and its key."""
+        template = cls(tuple(pattern), tuple(states), count, example, "")
+        key = hashlib.sha256(template.text.encode()).hexdigest()[:16]
+        return cls(template.pattern, template.states, count, example, key)
+
+    @property
+    def text(self) -> str:
+        """The canonical text: states filled in, `<new>` for a state never seen, `<*>` for parameters."""
+        words = list(self.pattern)
+        for slot, value in self.states:
+            words[slot] = NEW_STATE if value is None else value
+        return " ".join(words)
+
+
+class Vocabulary:
+    """Templates of one bundle and the matching of lines to them.
+
+    Token ids: 0 is padding, 1 a line that matches no pattern, 2 and up the templates in order.
+    """
+
+    def __init__(self, templates: Sequence[Template]) -> None:
+        self.templates = tuple(templates)
+        self.patterns: list[WordPattern] = []
+        self._closed: list[tuple[int, ...]] = []
+        self._states: list[dict[tuple[str | None, ...], int]] = []
+        index: dict[tuple[str, ...], int] = {}
+        for position, template in enumerate(self.templates):
+            place = index.get(template.pattern)
+            if place is None:
+                place = index[template.pattern] = len(self.patterns)
+                self.patterns.append(WordPattern(template.pattern))
+                self._closed.append(tuple(slot for slot, _ in template.states))
+                self._states.append({})
+            self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
+        self._index_patterns()
+        self._families: dict[str, tuple[int, int]] = {}
+        for template in self.templates:
+            if template.count:
+                family = template.text.split(" ", 1)[0]
+                lines, once = self._families.get(family, (0, 0))
+                self._families[family] = (lines + template.count, once + (template.count == 1))
+
+    def _index_patterns(self) -> None:
+        # Per word count: the position sets that patterns fix, most words first, each with a hash of those words.
+        # A line is looked up once per position set, of which there are few, however many patterns there are.
+        by_length: dict[int, dict[tuple[int, ...], dict[tuple[str, ...], int]]] = {}
+        for place, pattern in sorted(enumerate(self.patterns), key=lambda item: item[1].words):
+            fixed = tuple(slot for slot, word in enumerate(pattern.words) if word != WILDCARD)
+            words = tuple(pattern.words[slot] for slot in fixed)
+            by_length.setdefault(len(pattern.words), {}).setdefault(fixed, {})[words] = place
+        self._by_length = {
+            length: sorted(sets.items(), key=lambda item: (-len(item[0]), item[0]))
+            for length, sets in by_length.items()
+        }
+
+    def __len__(self) -> int:
+        """Number of token ids, the two special ones included."""
+        return FIRST_TEMPLATE + len(self.templates)
+
+    def find_pattern(self, words: Sequence[str]) -> int | None:
+        """Return the index in `patterns` of the most specific pattern that a line matches, or None."""
+        for fixed, known in self._by_length.get(len(words), ()):
+            place = known.get(tuple(words[slot] for slot in fixed))
+            if place is not None:
+                return place
+        return None
+
+    def token(self, words: Sequence[str]) -> int:
+        """Return the token of a line's masked words; `UNSEEN` where no pattern matches."""
+        place = self.find_pattern(words)
+        if place is None:
+            return UNSEEN
+        closed = self._closed[place]
+        states = self._states[place]
+        values = tuple(words[slot] for slot in closed)
+        found = states.get(values)
+        return states[(None,) * len(closed)] if found is None else found
+
+    def is_unseen(self, token: int) -> bool:
+        """Whether no training line had this token."""
+        return token == UNSEEN or (token >= FIRST_TEMPLATE and self.templates[token - FIRST_TEMPLATE].count == 0)
+
+    def novelty_nats(self, words: Sequence[str]) -> float:
+        """Return how surprising it is that a line's shape is new: -ln of the chance of a new shape in its family.
+
+        The family is the lines with the same first word, or all lines where no training line has that word. The chance
+        is Good and Turing's: shapes seen once over lines seen (I. J. Good, Biometrika 1953), with half a shape added
+        so that a family that never brought anything new still has a finite price.
+        """
+        family = self._families.get(words[0]) if words else None
+        if family is None:
+            lines = sum(count for count, _ in self._families.values())
+            once = sum(1 for count, _ in self._families.values() if count == 1)
+        else:
+            lines, once = family
+        return -math.log((once + 0.5) / (lines + 1))
+
+    def count(self, token: int) -> int:
+        """Return how many training lines had this token."""
+        return self.templates[token - FIRST_TEMPLATE].count if token >= FIRST_TEMPLATE else 0
+
+    def text(self, token: int) -> str:
+        """Return the readable name of a token."""
+        if token < FIRST_TEMPLATE:
+            return "(start of stream)" if token == PADDING else "(a line of unknown shape)"
+        return self.templates[token - FIRST_TEMPLATE].text
+
+    def nearest(self, words: Sequence[str]) -> int | None:
+        """Return the token of the known template that shares most leading and other words with a line, or None.
+
+        Used to explain an unseen line, so it may look at every template.
+        """
+        best, best_score = None, 0.0
+        for position, template in enumerate(self.templates):
+            known = template.text.split(" ")
+            shared = len(set(known) & set(words) - {WILDCARD, NEW_STATE})
+            lead = 0
+            for left, right in zip(known, words, strict=False):
+                if left != right:
+                    break
+                lead += 1
+            score = (shared + lead) / (len(known) + len(words)) if template.count else 0.0
+            if score > best_score:
+                best, best_score = FIRST_TEMPLATE + position, score
+        return best
+
+    def save(self, path: Path) -> None:
+        """Write the vocabulary as JSON."""
+        entries = [
+            {"pattern": list(t.pattern), "states": [list(s) for s in t.states], "count": t.count, "example": t.example}
+            for t in self.templates
+        ]
+        path.write_text(json.dumps({"version": FORMAT_VERSION, "templates": entries}, ensure_ascii=False), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read a vocabulary.
+
+        Raises:
+            BadVocabulary: the file is missing, damaged or of another version.
+        """
+        try:
+            content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            if content["version"] != FORMAT_VERSION:
+                raise BadVocabulary(f"{path} is of version {content['version']}; this program reads {FORMAT_VERSION}")
+            return cls(
+                [
+                    Template.of(t["pattern"], [(slot, value) for slot, value in t["states"]], t["count"], t["example"])
+                    for t in content["templates"]
+                ]
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadVocabulary(f"cannot read the vocabulary {path}: {error}") from error

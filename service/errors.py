@@ -1,0 +1,72 @@
+"""What `service` raises on purpose: one class, one stable slug, one HTTP status each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Root of everything `service` raises on purpose."""
+
+    code: ClassVar[str] = "service-error"
+    status: ClassVar[int] = 500
+
+
+class TooFewLines(ServiceError):
+    """There are not enough good lines to train on."""
+
+    code = "too-few-lines"
+    status = 422
+
+
+class BadBundle(ServiceError):
+    """A bundle directory is missing, damaged or of another version."""
+
+    code = "bad-bundle"
+
+
+class BadSetting(ServiceError):
+    """A setting or an option is not valid."""
+
+    code = "bad-setting"
+    status = 400
+
+
+class CannotWrite(ServiceError):
+    """A result cannot be written where the user asked for it."""
+
+    code = "cannot-write"
+
+
+class PortTaken(ServiceError):
+    """Another program listens on the port."""
+
+    code = "port-taken"
+
+
+class NotFound(ServiceError):
+    """The named source, window or incident does not exist."""
+
+    code = "not-found"
+    status = 404
+
+
+class BadRequest(ServiceError):
+    """A request is not valid."""
+
+    code = "bad-request"
+    status = 400
+
+
+class Unauthorized(ServiceError):
+    """A request carries no valid token."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class InboxFull(ServiceError):
+    """More pushed lines wait than the inbox holds; push again later."""
+
+    code = "inbox-full"
+    status = 429

@@ -1,0 +1,99 @@
+"""The tables of the store, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# Where reading each stream goes on.
+positions = sa.Table(
+    "positions",
+    metadata,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("next_position", sa.BigInteger, nullable=False),
+)
+
+# One row a source: its checkpoint, and the summary the API shows.
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    sa.Column("snapshot", sa.LargeBinary),
+    sa.Column("summary", sa.Text, nullable=False),
+)
+
+# `sequence` orders windows of all sources by when their last event happened, or by index where events have no time.
+windows = sa.Table(
+    "windows",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("index", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.Float, nullable=False),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("start", sa.Float),
+    sa.Column("end", sa.Float),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("first_position", sa.BigInteger, nullable=False),
+    sa.Column("next_position", sa.BigInteger, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("strength", sa.Float, nullable=False),
+    sa.Column("threshold", sa.Float, nullable=False),
+    sa.Column("anomalous", sa.Boolean, nullable=False),
+    sa.Column("incident", sa.Text),
+    sa.Column("sentence", sa.Text, nullable=False),
+    sa.Column("record", sa.LargeBinary),
+    sa.UniqueConstraint("source", "bundle", "index"),
+    sa.Index("windows_by_source", "source", "sequence"),
+    sa.Index("windows_by_sequence", "sequence"),
+    sa.Index("windows_by_strength", "strength"),
+)
+
+incidents = sa.Table(
+    "incidents",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("sequence", sa.Float, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("start", sa.Float),
+    sa.Column("end", sa.Float),
+    sa.Column("windows", sa.Integer, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("strength", sa.Float, nullable=False),
+    sa.Column("first_window", sa.Text, nullable=False),
+    sa.Column("worst_window", sa.Text, nullable=False),
+    sa.Column("window_ids", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Index("incidents_by_source", "source", "sequence"),
+)
+
+# Pushed lines that wait for the worker.
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("received", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Lines that became no event, with the reason and their original bytes.
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
