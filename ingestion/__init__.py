@@ -22,9 +22,9 @@ from ingestion.errors import BadFormat, BadInput, BadVocabulary, BrokerUnavailab
 from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
 from ingestion.format import SourceFormat, propose_format
 from ingestion.masking import clean, variable_spans, words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.records import Input, Record
-from ingestion.templates import learn_vocabulary
+from ingestion.templates import extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
 from ingestion.windowing import Windower, WindowSpec
 
@@ -50,6 +50,8 @@ __all__ = [
     "Windower",
     "WrongEncoding",
     "clean",
+    "event_shape",
+    "extend_vocabulary",
     "file_size",
     "file_year",
     "learn_vocabulary",

@@ -18,18 +18,17 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, OffsetUnavailable, TopicMissing
-from ingestion.kafka_client import open_client
+from ingestion.kafka_client import REQUEST_TIMEOUT_MS, missing_topics, open_client
 from ingestion.kafka_settings import BrokerSettings, KafkaSettings
 from ingestion.kafka_values import source_of, split_value
 from ingestion.outage import Outage, why_unreachable
 from ingestion.records import Record
 
 MAX_POLL_RECORDS = 2000
-_REQUEST_TIMEOUT_MS = 5000
 # An idle partition is asked for its end this often: it tells an idle topic from a lost broker and keeps the lag of a
 # paused partition true, whose high-water mark otherwise stands still.
 _IDLE_CHECK_SECONDS = 2.0
@@ -252,8 +251,8 @@ class KafkaInput:
 
     def _range(self, partition: TopicPartition) -> str:
         try:
-            first = self._consumer.beginning_offsets([partition], timeout_ms=_REQUEST_TIMEOUT_MS)[partition]
-            end = self._consumer.end_offsets([partition], timeout_ms=_REQUEST_TIMEOUT_MS)[partition]
+            first = self._consumer.beginning_offsets([partition], timeout_ms=REQUEST_TIMEOUT_MS)[partition]
+            end = self._consumer.end_offsets([partition], timeout_ms=REQUEST_TIMEOUT_MS)[partition]
         except errors.KafkaError as error:
             return f"another range ({error})"
         return f"offsets {first} to {end - 1}" if end > first else f"no records and goes on at {end}"
@@ -288,19 +287,11 @@ class KafkaInput:
         if not self._unseen_topics or self._outage.active or self._topics_outage.seconds_to_next_try() > 0:
             return
         try:
-            admin = open_client(KafkaAdminClient, self._settings, request_timeout_ms=_REQUEST_TIMEOUT_MS)
-            try:
-                found = admin.describe_topics(sorted(self._unseen_topics))
-            finally:
-                admin.close()
-        except errors.RetriableError:
-            return
-        except errors.KafkaError as error:
+            self._unseen_topics = missing_topics(self._settings, self._unseen_topics)
+        except _REFUSED as error:
             raise _refused(self._settings, error) from error
-        for topic in found:
-            if errors.for_code(topic["error_code"]) is errors.TopicAuthorizationFailedError:
-                raise _refused(self._settings, errors.TopicAuthorizationFailedError(topic["name"]))
-        self._unseen_topics.difference_update(topic["name"] for topic in found if topic["error_code"] == 0)
+        except errors.KafkaError:
+            return  # `_check_idle` tells the person when the broker is away.
         if self._unseen_topics:
             names = ", ".join(sorted(self._unseen_topics))
             self._topics_outage.failed(f"broker {self._settings.bootstrap} has no topic {names}", TopicMissing)

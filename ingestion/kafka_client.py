@@ -1,15 +1,17 @@
-"""Opening a Kafka client from settings."""
+"""Opening a Kafka client from settings, and asking which topics are there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from kafka import KafkaAdminClient, errors
 from kafka.net.compat import KafkaNetClient
 
 from ingestion.kafka_settings import BrokerSettings
 
 BOOTSTRAP_TIMEOUT_MS = 5000
+REQUEST_TIMEOUT_MS = 5000
 _Client = TypeVar("_Client")
 
 
@@ -50,3 +52,21 @@ def open_client(kind: Callable[..., _Client], settings: BrokerSettings, **option
         for client in opened:
             client.close()
         raise
+
+
+def missing_topics(settings: BrokerSettings, topics: Collection[str]) -> set[str]:
+    """Return those of `topics` that the broker does not have.
+
+    Raises:
+        kafka.errors.TopicAuthorizationFailedError: this client may not see one of them.
+        kafka.errors.KafkaError: the broker does not answer.
+    """
+    admin = open_client(KafkaAdminClient, settings, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        found = admin.describe_topics(sorted(topics))
+    finally:
+        admin.close()
+    for topic in found:
+        if errors.for_code(topic["error_code"]) is errors.TopicAuthorizationFailedError:
+            raise errors.TopicAuthorizationFailedError(topic["name"])
+    return set(topics) - {topic["name"] for topic in found if topic["error_code"] == 0}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -144,8 +144,7 @@ class SourceParser:
         return Dropped(record.stream, record.position, reason, record.value)
 
     def _event(self, frame: _Frame) -> Event:
-        # The first continuation line says which exception it was; later ones say where it happened.
-        message = frame.head if len(frame.body) == 1 else f"{frame.head} {frame.body[1]}"
+        message = _message(frame.head, frame.body)
         token = self._memo.get(message)
         if token is None:
             token = self._vocabulary.token(words(message, self._format.delimiter))
@@ -182,6 +181,18 @@ class SourceParser:
         self.accounting = Accounting(**state["accounting"])
         self._clock.year, self._clock.last = state["clock"]
         self._frame = _Frame(**state["frame"]) if state["frame"] else None
+
+
+def event_shape(text: str, source_format: SourceFormat) -> list[str]:
+    """Return the masked words of an event's text, those its token was decided by."""
+    body = text.split("\n", 2)
+    _, _, end = source_format.clock().read(body[0])
+    return words(_message(body[0][end:], body), source_format.delimiter)
+
+
+def _message(head: str, body: Sequence[str]) -> str:
+    # The first continuation line says which exception it was; later ones say where it happened.
+    return head if len(body) == 1 else f"{head} {body[1]}"
 
 
 def _start(record: Record, time: float | None, text: str, end: int) -> _Frame:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer, errors
 
-from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable
-from ingestion.kafka_client import open_client
+from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, TopicMissing
+from ingestion.kafka_client import missing_topics, open_client
 from ingestion.kafka_settings import BrokerSettings, check_topic
 from ingestion.outage import Outage, why_unreachable
 
@@ -19,6 +20,7 @@ MAX_UNDELIVERED = 5000
 # How long a broker may be away in the middle when the settings name no other time.
 _DELIVERY_SECONDS = 120.0
 _SHORTEST_DELIVERY_SECONDS = 1.0
+_CLOSE_SECONDS = 3.0
 
 
 class KafkaFeeder:
@@ -98,13 +100,16 @@ class KafkaFeeder:
             BadKafkaSettings: Kafka takes no such topic name.
             BrokerUnavailable: the broker was away too long.
             BrokerRefused: this client may not write to the topic.
-            BrokerFailed: the topic does not exist, or a line is larger than the broker takes.
+            TopicMissing: the topic does not exist.
+            BrokerFailed: another answer that trying again does not cure, such as a line larger than the broker takes.
         """
         check_topic(topic)
         before, started = self.delivered, time.monotonic()
         key = source.encode("utf-8", "replace")
         waiting: deque[Any] = deque()
         try:
+            if missing_topics(self._settings, [topic]):
+                raise TopicMissing(f"broker {self._settings.bootstrap} has no topic {topic}; create it first")
             for number, line in enumerate(lines):
                 if lines_per_second > 0:
                     time.sleep(max(0.0, started + number / lines_per_second - time.monotonic()))
@@ -115,13 +120,17 @@ class KafkaFeeder:
             while waiting:
                 self._settle(waiting)
         except errors.KafkaError as error:
-            self.delivered += sum(future.is_done and future.succeeded() for future in waiting)
+            for future in waiting:
+                with suppress(errors.KafkaError):
+                    future.get()
+                    self.delivered += 1
             raise self._typed(error) from error
         return self.delivered - before
 
     def close(self) -> None:
-        """Release the connection; lines not yet delivered are dropped."""
-        self._producer.close(timeout=0)
+        """Release the connection, after waiting a few seconds for the lines of a `feed` that was interrupted."""
+        with suppress(errors.KafkaTimeoutError):
+            self._producer.close(timeout=_CLOSE_SECONDS)
 
     def _open(self, patience_ms: int) -> KafkaProducer:
         return open_client(
@@ -144,7 +153,7 @@ class KafkaFeeder:
         self.delivered += 1
 
     def _typed(self, error: errors.KafkaError) -> BrokerUnavailable | BrokerRefused | BrokerFailed:
-        so_far = f"{self.delivered} lines were delivered"
+        so_far = f"lines delivered before: {self.delivered}"
         where = f"broker {self._settings.bootstrap}"
         if isinstance(error, errors.AuthorizationError | errors.SaslAuthenticationFailedError):
             return BrokerRefused(f"{where} refuses this client: {error}; {so_far}")

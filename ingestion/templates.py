@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from drain3.drain import Drain
 
-from ingestion.vocabulary import WILDCARD, Template, Vocabulary, WordPattern
+from ingestion.vocabulary import FIRST_TEMPLATE, WILDCARD, Template, Vocabulary, WordPattern
 
 # Drain's published defaults (He et al., ICWS 2017): depth 4, similarity 0.4.
 DRAIN_DEPTH = 4
@@ -26,6 +26,7 @@ DRAIN_MAX_CHILDREN = 200
 # group of its leaf, so the bound keeps learning linear however little the lines have in common.
 MAX_GROUPS = 4000
 MAX_CLOSED_VALUES = 64
+MIN_LEARNED_LINES = 2
 MAX_CLOSED_NOVELTY = 0.02
 MIN_SLOT_LINES = 30
 MIN_MEAN_USES = 4.0
@@ -61,7 +62,15 @@ def learn_vocabulary(lines: Iterable[tuple[Sequence[str], str]]) -> Vocabulary:
     for index, lines_of in sorted(members.items()):
         templates.extend(_split_states(coarse.patterns[index], lines_of, counts, examples))
     templates.sort(key=lambda template: (-template.count, template.key))
-    return Vocabulary(templates)
+    # A template seen once teaches the model nothing about itself, but how often something unseen comes, and where.
+    learned = sum(1 for template in templates if template.count >= MIN_LEARNED_LINES)
+    return Vocabulary(templates, FIRST_TEMPLATE + learned)
+
+
+def extend_vocabulary(vocabulary: Vocabulary, lines: Iterable[tuple[Sequence[str], str]]) -> Vocabulary:
+    """Add the shapes of further good lines that the vocabulary does not know; known ids stay as they are."""
+    unknown = [(words, raw) for words, raw in lines if words and vocabulary.is_unseen(vocabulary.token(words))]
+    return vocabulary.extended(learn_vocabulary(unknown).templates)
 
 
 def _drain(counts: Counter[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -85,7 +94,7 @@ def _split_states(
     counts: Counter[tuple[str, ...]],
     examples: dict[tuple[str, ...], str],
 ) -> list[Template]:
-    closed = tuple(slot for slot in pattern.slots if _is_closed(Counter(), slot, members, counts))
+    closed = tuple(slot for slot in pattern.slots if _is_closed(slot, members, counts))
     states: dict[tuple[str, ...], int] = defaultdict(int)
     example: dict[tuple[str, ...], str] = {}
     for words in members:
@@ -106,9 +115,8 @@ def _fill(slots: Sequence[int], values: Sequence[str]) -> tuple[tuple[int, str |
     return tuple(zip(slots, values, strict=True))
 
 
-def _is_closed(
-    seen: Counter[str], slot: int, members: Sequence[tuple[str, ...]], counts: Counter[tuple[str, ...]]
-) -> bool:
+def _is_closed(slot: int, members: Sequence[tuple[str, ...]], counts: Counter[tuple[str, ...]]) -> bool:
+    seen: Counter[str] = Counter()
     for words in members:
         seen[words[slot]] += counts[words]
     total = seen.total()

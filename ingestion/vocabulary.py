@@ -75,11 +75,18 @@ class Template:
 class Vocabulary:
     """Templates of one bundle and the matching of lines to them.
 
-    Token ids: 0 is padding, 1 a line that matches no pattern, 2 and up the templates in order.
+    Token ids: 0 is padding, 1 a line that matches no pattern, 2 and up the templates in order. Ids are append-only.
+
+    Attributes:
+        templates: the entries, in order of their ids.
+        patterns: their distinct patterns.
+        learned: how many token ids the model has its own parameters for. Later ones, templates seen at most once or
+            added afterwards, are known here and share the parameters of `UNSEEN` there.
     """
 
-    def __init__(self, templates: Sequence[Template]) -> None:
+    def __init__(self, templates: Sequence[Template], learned: int | None = None) -> None:
         self.templates = tuple(templates)
+        self.learned = FIRST_TEMPLATE + len(self.templates) if learned is None else learned
         self.patterns: list[WordPattern] = []
         self._closed: list[tuple[int, ...]] = []
         self._states: list[dict[tuple[str | None, ...], int]] = []
@@ -136,6 +143,16 @@ class Vocabulary:
         found = states.get(values)
         return states[(None,) * len(closed)] if found is None else found
 
+    def model_token(self, token: int) -> int:
+        """Return the token as the model knows it."""
+        return token if token < self.learned else UNSEEN
+
+    def extended(self, templates: Sequence[Template]) -> Vocabulary:
+        """Return this vocabulary with further templates at its end; templates it has already are left out."""
+        known = {(template.pattern, template.states) for template in self.templates}
+        fresh = [template for template in templates if (template.pattern, template.states) not in known]
+        return Vocabulary([*self.templates, *fresh], self.learned)
+
     def is_unseen(self, token: int) -> bool:
         """Whether no training line had this token."""
         return token == UNSEEN or (token >= FIRST_TEMPLATE and self.templates[token - FIRST_TEMPLATE].count == 0)
@@ -190,7 +207,10 @@ class Vocabulary:
             {"pattern": list(t.pattern), "states": [list(s) for s in t.states], "count": t.count, "example": t.example}
             for t in self.templates
         ]
-        path.write_text(json.dumps({"version": FORMAT_VERSION, "templates": entries}, ensure_ascii=False), "utf-8")
+        path.write_text(
+            json.dumps({"version": FORMAT_VERSION, "learned": self.learned, "templates": entries}, ensure_ascii=False),
+            "utf-8",
+        )
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
@@ -207,7 +227,8 @@ class Vocabulary:
                 [
                     Template.of(t["pattern"], [(slot, value) for slot, value in t["states"]], t["count"], t["example"])
                     for t in content["templates"]
-                ]
+                ],
+                content["learned"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadVocabulary(f"cannot read the vocabulary {path}: {error}") from error

@@ -64,12 +64,12 @@ class Windower:
         self.events: list[Event] = list(events)
         self._spec = spec
 
-    def add(self, event: Event) -> list[list[Event]]:
-        """Take one event; return the windows it completes, none or one by count, up to two by the clock.
+    def add(self, event: Event) -> list[tuple[int, list[Event]]]:
+        """Take one event; return the windows it completes, with their indices: at most one by count, two by the clock.
 
         A late event, one whose time lies before the open window, joins the open window.
         """
-        complete: list[list[Event]] = []
+        complete: list[tuple[int, list[Event]]] = []
         seconds = self._spec.seconds
         if seconds is not None and self.events and event.time is not None:
             start = next((e.time for e in self.events if e.time is not None), None)
@@ -80,7 +80,7 @@ class Windower:
             complete.append(self._close())
         return complete
 
-    def _close(self) -> list[Event]:
-        events, self.events = self.events, []
-        self.index += 1
-        return events
+    def _close(self) -> tuple[int, list[Event]]:
+        closed = (self.index, self.events)
+        self.index, self.events = self.index + 1, []
+        return closed

@@ -1,1 +1,21 @@
-"""x"""
+"""The house as its users see it: commands, the worker, the API, pages and reports. Composes `ingestion` and `model`.
+
+In: log files, pushed lines, Kafka topics. Out: judged windows and incidents in the store, over REST and as pages.
+
+In the order the data flows:
+
+- `cli.py`          the command `logvq`; `commands.py` what each verb does
+- `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
+- `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
+- `pipeline.py`     one source's state: parser, open window, model state, open incident
+- `evidence.py`     what a window has to say; `calibration.py` how often a normal window says as much
+- `explain.py`      why, in words and figures; `incidents.py` windows joined
+- `store.py`        the database; `schema.py` its tables, `migrations/` their history
+- `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
+- `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
+- `metrics.py`      the catalogue of metrics
+- `demo.py`         the bundled sample, streamed
+- `errors.py`       what goes wrong, each with its slug
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,75 @@
+"""The shape of an encoder, as data that travels with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from model.errors import BadConfig
+
+Memory = Literal["centroid", "static"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The shape of an encoder. The defaults are the small preset: two layers that train in a minute on two CPU cores.
+
+    Attributes:
+        vocab_size: token ids; 0 is the start of a stream and never predicted.
+        width: d, of the residual stream.
+        layers: number of blocks.
+        heads: h, of the attention.
+        head_width: k, of queries, keys and values.
+        codes: s, codewords per head.
+        block: l, events in a block; the attention window is this block and the one before.
+        ssm_heads: decay rates of the state-space layer.
+        ssm_state: N, state per decay rate and channel.
+        ffn_factor: hidden width of the feed-forward layer over `width`.
+        memory: `centroid` caches the running mean of the keys a code was assigned; `static` the codeword itself, as
+            LongVQ is published.
+        dropout: probability in training.
+    """
+
+    vocab_size: int
+    width: int = 64
+    layers: int = 2
+    heads: int = 2
+    head_width: int = 32
+    codes: int = 64
+    block: int = 64
+    ssm_heads: int = 4
+    ssm_state: int = 16
+    ffn_factor: int = 2
+    memory: Memory = "centroid"
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        sizes = {name: value for name, value in asdict(self).items() if name not in {"memory", "dropout"}}
+        for name, value in sizes.items():
+            if value < 1:
+                raise BadConfig(f"{name} is {value}; it must be at least 1")
+        if self.vocab_size < 2:
+            raise BadConfig("a vocabulary has at least one token beside the start of the stream")
+        if self.width % self.ssm_heads:
+            raise BadConfig(f"width {self.width} is not a multiple of ssm_heads {self.ssm_heads}")
+        if self.memory not in get_args(Memory):
+            raise BadConfig(f"unknown memory {self.memory!r}; one of {', '.join(get_args(Memory))}")
+        if not 0 <= self.dropout < 1:
+            raise BadConfig(f"dropout is {self.dropout}; it must be in [0, 1)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EncoderConfig:
+        """Rebuild a configuration.
+
+        Raises:
+            BadConfig: a key is unknown or a value is not valid.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise BadConfig(f"unknown keys: {unknown}")
+        return cls(**values)

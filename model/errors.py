@@ -1,0 +1,47 @@
+"""What `model` raises on purpose: one class, one stable slug each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ModelError(Exception):
+    """Root of everything `model` raises on purpose."""
+
+    code: ClassVar[str] = "model-error"
+
+
+class BadConfig(ModelError):
+    """An encoder configuration is not valid."""
+
+    code = "bad-config"
+
+
+class TokenOutOfRange(ModelError):
+    """A token is not in the encoder's vocabulary."""
+
+    code = "token-out-of-range"
+
+
+class EmptyBatch(ModelError):
+    """There is nothing to train on or to score."""
+
+    code = "empty-batch"
+
+
+class StateMismatch(ModelError):
+    """A state belongs to another model."""
+
+    code = "state-mismatch"
+
+
+class NotFinite(ModelError):
+    """Weights or a loss are not finite numbers."""
+
+    code = "not-finite"
+
+
+class BadModelFile(ModelError):
+    """A model file is missing, damaged or of another version."""
+
+    code = "bad-model-file"

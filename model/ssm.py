@@ -1,0 +1,88 @@
+"""The local part: a short causal convolution and a selective state-space layer in chunked-matmul form.
+
+h_t = a_t h_{t-1} + B_t x_t^T,  y_t = C_t h_t, with one scalar decay a_t per head, computed chunk by chunk
+(state-space duality, Dao & Gu, ICML 2024, listing 1). Decays stay in float32: in bfloat16 the largest number below 1
+caps the half-life at 177 events.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+NEGATIVE = float("-inf")
+CONV_TAPS = 4
+# Half-lives at the start, in events, log-spaced over the heads: from a reflex to a shift.
+HALF_LIVES = (2.0, 16_384.0)
+
+
+class CausalConv(nn.Module):
+    """Depthwise convolution over the last `CONV_TAPS` events."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(CONV_TAPS, width) * CONV_TAPS**-0.5)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve x (b, l, d) after tail (b, taps - 1, d); return the result and the new tail."""
+        full = torch.cat([tail, x], 1)
+        length = x.shape[1]
+        out = self.bias + sum(full[:, tap : tap + length] * self.weight[tap] for tap in range(CONV_TAPS))
+        return nn.functional.silu(out), full[:, length:]
+
+
+class SelectiveSSM(nn.Module):
+    """Selective state-space layer with scalar decays.
+
+    Args:
+        width: d.
+        heads: decay rates; each serves d / heads channels.
+        state: N.
+    """
+
+    def __init__(self, width: int, heads: int, state: int) -> None:
+        super().__init__()
+        self.heads, self.state = heads, state
+        self.project = nn.Linear(width, 2 * state + heads)
+        self.skip = nn.Parameter(torch.ones(width))
+        low, high = (math.log(value) for value in HALF_LIVES)
+        half_lives = torch.exp(torch.linspace(low, high, heads))
+        step = math.log(2) / half_lives
+        # softplus(bias) = step: with no input a head halves its memory in its half-life.
+        self.step_bias = nn.Parameter(torch.log(torch.expm1(step)))
+
+    def forward(self, x: Tensor, hidden: Tensor, chunk: int) -> tuple[Tensor, Tensor]:
+        """Run the layer.
+
+        Args:
+            x: (b, l, d); l a multiple of `chunk`.
+            hidden: (b, heads, N, d / heads), float32.
+            chunk: events computed at once; the result does not depend on it beyond rounding.
+
+        Returns:
+            (b, l, d) and the hidden state after the last event.
+        """
+        batch, length, width = x.shape
+        into, out_of, step = self.project(x).split([self.state, self.state, self.heads], -1)
+        step = nn.functional.softplus(step.float() + self.step_bias.float())
+        parts = length // chunk
+        inputs = x.float().view(batch, parts, chunk, self.heads, -1) * step.view(batch, parts, chunk, self.heads, 1)
+        inputs = inputs.permute(0, 1, 3, 2, 4)
+        decay = (-step).view(batch, parts, chunk, self.heads).transpose(-1, -2).cumsum(-1)
+        into = into.float().view(batch, parts, 1, chunk, self.state)
+        out_of = out_of.float().view(batch, parts, 1, chunk, self.state)
+        causal = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
+        between = (decay[..., :, None] - decay[..., None, :]).masked_fill(~causal, NEGATIVE).exp()
+        within = (between * (out_of @ into.transpose(-1, -2))) @ inputs
+        total = decay[..., -1]
+        added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
+        before = []
+        for part in range(parts):
+            before.append(hidden)
+            hidden = total[:, part].exp()[..., None, None] * hidden + added[:, part]
+        carried = (out_of * decay.exp()[..., None]) @ torch.stack(before, 1)
+        y = (within + carried).permute(0, 1, 3, 2, 4).reshape(batch, length, width)
+        return y.to(x.dtype) + self.skip * x, hidden

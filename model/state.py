@@ -1,0 +1,70 @@
+"""Where one stream stands, exactly; saved and restored bit for bit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from model.encoder import EncoderState
+from model.errors import StateMismatch
+from model.trained import TrainedModel
+
+
+@dataclass
+class SourceState:
+    """Where one stream stands.
+
+    Attributes:
+        boundary: encoder state at the last block boundary.
+        blocks: blocks before the boundary.
+        tokens: events since the boundary, fewer than a block.
+        gaps: their gaps, seconds.
+        fingerprint: of the model the state belongs to.
+        block: events in a block.
+    """
+
+    boundary: EncoderState
+    blocks: int
+    tokens: list[int]
+    gaps: list[float]
+    fingerprint: str
+    block: int
+
+    @property
+    def position(self) -> int:
+        """Events scored so far."""
+        return self.blocks * self.block + len(self.tokens)
+
+    def copy(self) -> SourceState:
+        """Return a state that advances on its own; tensors are never changed in place, so they are shared."""
+        return SourceState(self.boundary, self.blocks, list(self.tokens), list(self.gaps), self.fingerprint, self.block)
+
+    def to_bytes(self) -> bytes:
+        """Return the exact state as safetensors bytes."""
+        rest = {"blocks": self.blocks, "tokens": self.tokens, "gaps": self.gaps, "fingerprint": self.fingerprint}
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.boundary.tensors().items()}
+        return save(tensors, {"state": json.dumps(rest)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, model: TrainedModel) -> SourceState:
+        """Read a state.
+
+        Raises:
+            StateMismatch: the bytes are damaged, or the state belongs to another model.
+        """
+        try:
+            length = int.from_bytes(data[:8], "little")
+            rest = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["state"])
+            tensors = load(data)
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise StateMismatch(f"cannot read the model state: {error}") from error
+        if rest["fingerprint"] != model.fingerprint:
+            raise StateMismatch(f"the state belongs to model {rest['fingerprint']}, and this is {model.fingerprint}")
+        config = model.encoder.config
+        boundary = EncoderState.from_tensors(
+            {name: tensor.to(model.unigram.device) for name, tensor in tensors.items()}, config.layers
+        )
+        return cls(boundary, rest["blocks"], rest["tokens"], rest["gaps"], rest["fingerprint"], config.block)

@@ -1,0 +1,57 @@
+"""An encoder with what its training data taught about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from model.encoder import Encoder
+from model.statistics import CodeStatistics
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out surprisal at a step of the training.
+
+    Attributes:
+        step: steps done.
+        held_out_nats: mean surprisal of held-out events.
+    """
+
+    step: int
+    held_out_nats: float
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """An encoder with what its training data taught about it.
+
+    Attributes:
+        encoder: in evaluation mode.
+        statistics: how codes were used in training.
+        unigram: (vocabulary,) float32 smoothed shares of the tokens in training.
+        history: held-out progress of the training; empty for a loaded model.
+        fingerprint: hash of everything that decides a score.
+    """
+
+    encoder: Encoder
+    statistics: CodeStatistics
+    unigram: Tensor
+    history: tuple[HeldOut, ...]
+    fingerprint: str
+
+
+def fingerprint(encoder: Encoder, statistics: CodeStatistics, unigram: Tensor) -> str:
+    """Return a hash of everything that decides a score or its explanation."""
+    found = hashlib.sha256(json.dumps(encoder.config.to_dict(), sort_keys=True).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    for name, array in sorted(statistics.arrays().items()):
+        found.update(name.encode())
+        found.update(array.tobytes())
+    found.update(unigram.cpu().numpy().tobytes())
+    return found.hexdigest()[:16]

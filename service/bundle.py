@@ -1,0 +1,162 @@
+"""A bundle: everything that turns a source's lines into scores, in one directory of plain files.
+
+    manifest.json       versions, hashes, how lines are written, how windows are cut, what it was trained on
+    templates.json      the frozen vocabulary
+    model.safetensors   the encoder's weights and statistics; model.json its shape
+    calibration.json    tails of the evidence on held-out normal windows, usual counts
+    warm.safetensors    the encoder's state after the known-good lines, where every new source begins
+
+Its id is a hash of these files: equal bundles have equal ids and give equal scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingestion import IngestionError, SourceFormat, Vocabulary, WindowSpec
+from model import ModelError, Scorer, SourceState, TrainedModel, load_model, save_model
+from service import __version__
+from service.calibration import Calibration
+from service.errors import BadBundle, CannotWrite
+from service.evidence import Usual
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a bundle was trained on, and how that went.
+
+    Attributes:
+        file: name of the good file.
+        lines: known-good lines read.
+        events: events the model was fitted on.
+        held_out_nats: mean surprisal of known-good events it was not fitted on.
+        perplexity: of the codes hit, mean over heads.
+        parameters: weights of the encoder.
+    """
+
+    file: str
+    lines: int
+    events: int
+    held_out_nats: float
+    perplexity: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Everything that turns a source's lines into scores."""
+
+    source_format: SourceFormat
+    window: WindowSpec
+    vocabulary: Vocabulary
+    model: TrainedModel
+    calibration: Calibration
+    usual: Usual
+    warm: SourceState
+    training: Training
+    id: str = ""
+
+    def scorer(self) -> Scorer:
+        """Return a scorer of this bundle's model."""
+        return Scorer(self.model)
+
+    def warm_state(self) -> SourceState:
+        """Return a fresh copy of the state every new source begins with."""
+        return SourceState.from_bytes(self.warm.to_bytes(), self.model)
+
+
+def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
+    """Write a bundle; the directory appears only when it is complete.
+
+    Returns:
+        The bundle with its id.
+
+    Raises:
+        CannotWrite: the directory cannot be written, or holds something else.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise CannotWrite(f"{directory} exists and is not empty; name a new directory for the bundle")
+    partial = directory.with_name(f".{directory.name}.partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        for left_over in partial.iterdir():
+            left_over.unlink()
+        bundle.vocabulary.save(partial / "templates.json")
+        save_model(partial, bundle.model)
+        calibration = {
+            "calibration": bundle.calibration.to_dict(),
+            "most": {str(token): count for token, count in sorted(bundle.usual.most.items())},
+        }
+        (partial / "calibration.json").write_text(json.dumps(calibration), "utf-8")
+        (partial / "warm.safetensors").write_bytes(bundle.warm.to_bytes())
+        hashes = _hashes(partial)
+        described = {
+            "format": bundle.source_format.to_dict(),
+            "window": asdict(bundle.window),
+            "training": asdict(bundle.training),
+            "files": hashes,
+        }
+        bundle_id = _bundle_id(described)
+        manifest = {"version": FORMAT_VERSION, "logvq": __version__, "id": bundle_id, **described}
+        (partial / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), "utf-8")
+        if directory.exists():
+            directory.rmdir()
+        partial.rename(directory)
+    except OSError as error:
+        raise CannotWrite(f"cannot write the bundle {directory}: {error.strerror or error}") from error
+    return load_bundle(directory)
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Read a bundle and check it against its manifest.
+
+    Raises:
+        BadBundle: something is missing, changed since it was written, or of another version.
+    """
+    path = directory / "manifest.json"
+    try:
+        manifest: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadBundle(f"{directory} is not a bundle: it has no manifest.json; make one with `logvq train`") from error
+    except (OSError, ValueError) as error:
+        raise BadBundle(f"cannot read {path}: {error}") from error
+    if manifest.get("version") != FORMAT_VERSION:
+        raise BadBundle(f"{directory} is of version {manifest.get('version')}; this program reads {FORMAT_VERSION}")
+    try:
+        if _hashes(directory) != manifest["files"]:
+            raise BadBundle(f"{directory} was changed after it was written; train it again or restore it from a copy")
+        model = load_model(directory)
+        calibration = json.loads((directory / "calibration.json").read_text("utf-8"))
+        most = {int(token): count for token, count in calibration["most"].items()}
+        return Bundle(
+            source_format=SourceFormat.from_dict(manifest["format"]),
+            window=WindowSpec(**manifest["window"]),
+            vocabulary=Vocabulary.load(directory / "templates.json"),
+            model=model,
+            calibration=Calibration.from_dict(calibration["calibration"]),
+            usual=Usual(most, model.statistics.usage),
+            warm=SourceState.from_bytes((directory / "warm.safetensors").read_bytes(), model),
+            training=Training(**manifest["training"]),
+            id=manifest["id"],
+        )
+    except (IngestionError, ModelError, OSError, ValueError, KeyError, TypeError) as error:
+        raise BadBundle(f"cannot read the bundle {directory}: {error}") from error
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    files: Iterable[Path] = sorted(path for path in directory.iterdir() if path.name != "manifest.json")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _bundle_id(described: Mapping[str, Any]) -> str:
+    return "b-" + hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,137 @@
+"""The command `logvq`: reading the command line, and turning errors into messages and exit codes.
+
+Exit codes: 0 fine, 1 failed, 2 the input or the command line is not usable. Results go to standard output, progress to
+standard error. Nothing heavy is imported before a verb needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from service import __version__
+
+_EPILOG = """\
+start here:
+  logvq demo                          a real machine's log, trained, streamed and explained
+  logvq try press07.log               one log file in, an explained report out
+  logvq try press07.log --encoding cp932 --tz Asia/Tokyo -o report.html
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="logvq",
+        description="Finds and explains anomalies in industrial equipment logs, on your own machines.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"logvq {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_try(verbs)
+    _add_demo(verbs)
+    _add_train(verbs)
+    _add_serve(verbs)
+    _add_feed(verbs)
+    return parser
+
+
+def _reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--encoding", help="text encoding of the lines, such as cp932 (default: UTF-8)")
+    parser.add_argument("--tz", default="UTC", help="time zone of times without an offset (default: UTC)")
+    parser.add_argument("--window", help="events in a window, or its length: 64, 30m, 8h (default: by file size)")
+
+
+def _add_try(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("try", help="look at one log file and write a report")
+    verb.add_argument("file", type=Path, metavar="FILE", help="the log, plain or gzip-compressed")
+    verb.add_argument("--good", type=Path, metavar="FILE", help="known-good lines (default: the first half of FILE)")
+    _reading(verb)
+    verb.add_argument(
+        "-o", "--output", type=Path, default=Path("report.html"), help="the report (default: report.html)"
+    )
+    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day you are willing to look at (default: 1)")
+    verb.add_argument("--bundle", type=Path, metavar="DIR", help="keep the trained bundle here")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("demo", help="a real machine's log, trained, streamed and explained")
+    verb.add_argument("--port", type=int, default=8765, help="port on loopback (default: 8765; 0 takes a free one)")
+    verb.add_argument("--rate", type=float, default=250.0, help="lines a second (default: 250)")
+    verb.add_argument("--incidents", type=int, default=0, metavar="N", help="stop after N incidents (default: go on)")
+
+
+def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("train", help="train a bundle on known-good lines")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, metavar="FILE", nargs="?", help="known-good lines, plain or gzip-compressed")
+    what.add_argument("--sample", action="store_true", help="the bundled sample's known-good part")
+    _reading(verb)
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory for the bundle")
+
+
+def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("serve", help="score lines as they come, and answer over HTTP")
+    verb.add_argument("--all", action="store_true", required=True, help="the API and the worker in one process")
+    verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
+    verb.add_argument("--database", type=Path, default=Path("logvq.sqlite"), help="SQLite file (default: logvq.sqlite)")
+    verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
+    verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
+    verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
+    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows")
+    verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
+    verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
+    verb.add_argument("--group", default="logvq", help="Kafka consumer group (default: logvq)")
+    verb.add_argument(
+        "--give-up", type=float, metavar="SECONDS", help="stop when the broker is away this long (default: never)"
+    )
+
+
+def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("feed", help="send the lines of a file to a Kafka topic")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
+    what.add_argument("--sample", action="store_true", help="the bundled sample's later part")
+    verb.add_argument("--kafka", required=True, metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    verb.add_argument("--topic", required=True, help="topic to write to")
+    verb.add_argument("--source", metavar="NAME", help="record key (default: the file's name)")
+    verb.add_argument("--rate", type=float, default=0.0, help="lines a second (default: 0, as fast as they go)")
+    verb.add_argument("--create-topic", action="store_true", help="create the topic if it does not exist")
+    verb.add_argument("--loop", action="store_true", help="begin again at the end")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    # Tensors of tens of MiB cost six times more per element when glibc maps and unmaps them each time.
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser().parse_args(given)
+    # A service manager stops a process with SIGTERM; it is handled as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    from ingestion import IngestionError  # noqa: PLC0415
+    from service.errors import ServiceError  # noqa: PLC0415
+
+    try:
+        from service import commands  # noqa: PLC0415
+
+        run = getattr(commands, f"run_{options.verb}")
+        return int(run(options, shlex.join(["logvq", *given])))
+    except KeyboardInterrupt:
+        print("\nstopped; nothing half-written is left", file=sys.stderr)
+        return 130
+    except (IngestionError, ServiceError) as error:
+        print(f"logvq: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1

@@ -1,0 +1,208 @@
+"""What each verb of the command line does."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ingestion import WindowSpec, clean
+from service.errors import BadSetting
+from service.training import Report
+
+_STAGES = {
+    "templates": "learning templates",
+    "model": "training the model",
+    "calibration": "calibrating",
+    "score": "scoring",
+}
+_SHOWN_ENTRIES = 10
+
+
+@contextmanager
+def progress_bars() -> Iterator[Report]:
+    """Show a bar a stage on standard error."""
+    bars = Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}"),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def report(stage: str, share: float, detail: str) -> None:
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(_STAGES[stage], total=1.0, detail="")
+        bars.update(tasks[stage], completed=share, detail=detail)
+
+    with bars:
+        yield report
+
+
+def run_try(options: argparse.Namespace, command: str) -> int:
+    """Look at one log file and write a report."""
+    _check_budget(options.budget)
+    from service.trying import TryOptions, try_file, write_report  # noqa: PLC0415
+
+    started = time.monotonic()
+    asked = TryOptions(
+        file=options.file,
+        good=options.good,
+        encoding=options.encoding,
+        zone=options.tz,
+        window=WindowSpec.parse(options.window) if options.window else None,
+        budget=options.budget,
+        bundle=options.bundle,
+        command=command,
+    )
+    _check_writable(options.output)
+    with progress_bars() as report:
+        data = try_file(asked, report)
+    data["training"]["seconds"] = round(time.monotonic() - started, 1)
+    write_report(data, options.output)
+    if options.json:
+        shown = {
+            name: data[name] for name in ("file", "bundle", "verdict", "accounting", "training", "budget", "windows")
+        }
+        shown["entries"] = [{k: v for k, v in entry.items() if k != "window"} for entry in data["entries"]]
+        print(json.dumps(shown | {"report": str(options.output)}, ensure_ascii=False, indent=1))
+    else:
+        _print_summary(data, options.output)
+    return 0
+
+
+def _check_budget(budget: float) -> None:
+    if not 0 < budget < 100_000:
+        raise BadSetting(f"a budget of {budget:g} alarms a day is not usable; give a number above 0, such as 1")
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir():
+        raise BadSetting(f"{path} is a directory; name the report file with -o, such as -o {path}/report.html")
+    if not path.parent.is_dir():
+        raise BadSetting(f"there is no directory {path.parent} for the report; make it or name another with -o")
+
+
+def _print_summary(data: dict[str, Any], output: Path) -> None:
+    console = Console()
+    read, budget = data["accounting"], data["budget"]
+    console.print(f"\n[bold]{escape(clean(data['verdict']))}[/bold]")
+    outcomes = read["outcomes"]
+    dropped = sum(outcomes["dropped"].values())
+    console.print(
+        f"{read['read']:,} lines read: {read['trained']:,} trained on, {read['scored']:,} scored "
+        f"({outcomes['parsed']:,} known, {outcomes['unparsed']:,} of new shape, {dropped:,} dropped); "
+        f"{read['templates']:,} templates; windows of {data['training']['window']}."
+    )
+    if budget["days"]:
+        console.print(
+            f"{budget['incidents']:,} incidents in {budget['days']:,.1f} days: {budget['realised_per_day']:.2f} a day, "
+            f"budget {budget['alarms_per_day']:g}."
+        )
+    if data["entries"]:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name, justify in (("score", "right"), ("times", "right"), ("first", "left"), ("what", "left")):
+            table.add_column(name, justify=justify, no_wrap=name != "what")
+        for entry in data["entries"][:_SHOWN_ENTRIES]:
+            first = (entry["first"] or "")[:16].replace("T", " ")
+            table.add_row(f"{entry['score']:.1f}", f"{entry['count']:,}", first, escape(clean(entry["title"])))
+        console.print(table)
+        more = len(data["entries"]) - _SHOWN_ENTRIES
+        if more > 0:
+            console.print(f"… and {more:,} more in the report")
+    console.print(f"report: {output}")
+
+
+def run_train(options: argparse.Namespace, _: str) -> int:
+    """Train a bundle on known-good lines."""
+    from service.bundle import save_bundle  # noqa: PLC0415
+    from service.sample import good_sample  # noqa: PLC0415
+    from service.training import train_bundle  # noqa: PLC0415
+    from service.trying import good_lines  # noqa: PLC0415
+
+    window = WindowSpec.parse(options.window) if options.window else None
+    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+        raise BadSetting(f"{options.out} exists and is not empty; name a new directory with --out")
+    good = good_sample() if options.sample else good_lines(options.file, options.encoding, options.tz, window)
+    with progress_bars() as report:
+        bundle = save_bundle(train_bundle(good, report), options.out)
+    print(
+        f"{options.out}: bundle {bundle.id}, {len(bundle.vocabulary.templates):,} templates, "
+        f"{bundle.training.held_out_nats:.2f} nats per held-out event, {bundle.calibration.windows:,} calibration windows"
+    )
+    return 0
+
+
+def run_serve(options: argparse.Namespace, _: str) -> int:
+    """Score lines as they come, and answer over HTTP."""
+    _check_budget(options.budget)
+    from service.serving import ServeOptions, serve  # noqa: PLC0415
+
+    return serve(
+        ServeOptions(
+            bundle=options.bundle,
+            database=options.database,
+            host=options.host,
+            port=options.port,
+            token_file=options.token_file,
+            no_auth=options.no_auth,
+            budget=options.budget,
+            file=options.file,
+            source=options.source,
+            kafka=options.kafka,
+            topics=tuple(options.topic or ()),
+            group=options.group,
+            give_up_seconds=options.give_up,
+        )
+    )
+
+
+def run_demo(options: argparse.Namespace, _: str) -> int:
+    """Train on a real machine's log, stream its later part, show what is found."""
+    from service.demo import run  # noqa: PLC0415
+
+    return run(options.port, options.rate, options.incidents)
+
+
+def run_feed(options: argparse.Namespace, _: str) -> int:
+    """Send the lines of a file to a Kafka topic."""
+    from service.sample import later_lines  # noqa: PLC0415
+    from service.serving import feed  # noqa: PLC0415
+    from service.trying import source_name  # noqa: PLC0415
+
+    if options.sample:
+
+        def lines() -> Iterator[bytes]:
+            return iter(later_lines())
+
+        source = options.source or "mazak01"
+    else:
+        from ingestion import read_records  # noqa: PLC0415
+
+        def lines() -> Iterator[bytes]:
+            return (record.value for record in read_records(options.file, "", "utf-8"))
+
+        source = options.source or source_name(options.file)
+    sent = feed(
+        brokers=options.kafka,
+        topic=options.topic,
+        source=source,
+        lines=itertools.chain.from_iterable(lines() for _ in itertools.count()) if options.loop else lines(),
+        rate=options.rate,
+        create=options.create_topic,
+    )
+    print(f"{sent:,} lines sent to {options.topic} as {source}", file=sys.stderr)
+    return 0

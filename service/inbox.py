@@ -1,0 +1,53 @@
+"""Pushed lines as an input: the API appends them to the database, the worker reads them from there in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+from ingestion import Record
+from service.store import INBOX_STREAM, Store
+
+_POLL_RECORDS = 2000
+_IDLE_SECONDS = 0.25
+
+
+class InboxInput:
+    """Reads the inbox. A push wakes it; the position is the database's own count of pushed lines."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._next = store.next_position(INBOX_STREAM) or 0
+        self._pushed = threading.Event()
+
+    def wake(self) -> None:
+        """Say that lines were pushed."""
+        self._pushed.set()
+
+    def poll(self, timeout_seconds: float) -> list[Record]:
+        """Return the oldest pushed lines that have not been returned yet."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            self._pushed.clear()
+            rows = self._store.read_inbox(self._next, _POLL_RECORDS)
+            if rows:
+                self._next = rows[-1].position + 1
+                return [
+                    Record(row.source, INBOX_STREAM, row.position, row.position + 1, row.value, row.received)
+                    for row in rows
+                ]
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return []
+            self._pushed.wait(min(_IDLE_SECONDS, remaining))
+
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """The inbox is emptied in the transaction that stores the results."""
+
+    def lag(self) -> dict[str, int]:
+        """Return how many pushed lines wait."""
+        return {INBOX_STREAM: self._store.inbox_size()}
+
+    def close(self) -> None:
+        """Nothing to release."""

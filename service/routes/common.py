@@ -1,0 +1,54 @@
+"""What several resources share: the context, times, and pages of a list."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Query, Request
+
+from service.errors import BadRequest
+
+MAX_LIMIT = 500
+
+
+def get_context(request: Request) -> Any:
+    """Return the application's context."""
+    return request.app.state.context
+
+
+Shared = Annotated[Any, Depends(get_context)]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+Cursor = Annotated[str | None, Query(pattern="^[A-Za-z0-9_-]*$", max_length=500)]
+
+
+def epoch(moment: datetime | None) -> float | None:
+    """Return a query time as epoch seconds; a time without an offset is UTC."""
+    if moment is None:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def encode_cursor(row: dict[str, Any], key: str) -> str:
+    """Return where a page ended, as an opaque string."""
+    raw = json.dumps([row[key], row["id"]]).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str | None) -> Sequence[Any] | None:
+    """Undo `encode_cursor`.
+
+    Raises:
+        BadRequest: it is not a cursor this service made.
+    """
+    if not cursor:
+        return None
+    try:
+        key, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        return [float(key), str(row_id)]
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise BadRequest("the cursor is not one this service gave out; begin again without it") from error

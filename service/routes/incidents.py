@@ -1,0 +1,57 @@
+"""Incidents: anomalous windows joined, with their most telling lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.errors import NotFound
+from service.explain import iso
+from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor
+from service.routes.windows import explained
+from service.store import Store
+
+router = APIRouter(tags=["incidents"])
+_TOP_LINES = 3
+
+
+@router.get("/incidents")
+def list_incidents(
+    context: Shared, source: str | None = None, limit: Limit = 100, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List incidents, latest first."""
+    rows = context.store.find_incidents(source=source, after=decode_cursor(cursor), limit=limit)
+    following = encode_cursor(rows[-1], "sequence") if len(rows) == limit else None
+    return {"items": [shown(row) for row in rows], "next_cursor": following}
+
+
+@router.get("/incidents/{incident_id}")
+def get_incident(incident_id: str, context: Shared) -> dict[str, Any]:
+    """Return one incident with the most telling lines of its worst window."""
+    return with_lines(context.store, incident_id)[0]
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored incident as the API shows it."""
+    return {name: value for name, value in row.items() if name != "sequence"} | {
+        "start": iso(row["start"]),
+        "end": iso(row["end"]),
+        "score": round(row["score"], 3),
+        "strength": round(row["strength"], 3),
+    }
+
+
+def with_lines(store: Store, incident_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an incident with its top lines, and its worst window.
+
+    Raises:
+        NotFound: there is no such incident.
+    """
+    row = store.incident(incident_id)
+    if row is None:
+        raise NotFound(f"no incident {incident_id}")
+    worst = explained(store, row["worst_window"])
+    ranked = sorted((line for line in worst["lines"] if line["rank"]), key=lambda line: line["rank"])
+    return shown(row) | {"top_lines": ranked[:_TOP_LINES]}, worst

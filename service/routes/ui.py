@@ -1,0 +1,60 @@
+"""Pages for people: an overview, one window, one incident."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from service import __version__
+from service.errors import NotFound
+from service.explain import summary
+from service.pages import render_home, render_incident, render_window, static_file
+from service.routes.common import Shared
+from service.routes.incidents import shown, with_lines
+from service.routes.windows import explained
+
+router = APIRouter(include_in_schema=False)
+_SHOWN = 20
+
+
+@router.get("/")
+def root() -> RedirectResponse:
+    """Lead to the overview."""
+    return RedirectResponse("/ui/")
+
+
+@router.get("/ui/")
+def home(context: Shared) -> HTMLResponse:
+    """Show sources, the latest incidents and the strongest windows."""
+    store = context.store
+    return HTMLResponse(
+        render_home(
+            store.source_summaries(),
+            [shown(row) for row in store.find_incidents(limit=_SHOWN)],
+            [summary(row) for row in store.find_windows(by_strength=True, limit=_SHOWN)],
+            __version__,
+        )
+    )
+
+
+@router.get("/ui/windows/{window_id}")
+def window(window_id: str, context: Shared) -> HTMLResponse:
+    """Explain one window."""
+    return HTMLResponse(render_window(explained(context.store, window_id), None))
+
+
+@router.get("/ui/incidents/{incident_id}")
+def incident(incident_id: str, context: Shared) -> HTMLResponse:
+    """Explain one incident."""
+    found, worst = with_lines(context.store, incident_id)
+    return HTMLResponse(render_incident(found, worst))
+
+
+@router.get("/ui/static/{name}")
+def static(name: str) -> Response:
+    """Return a style sheet or a script."""
+    found = static_file(name)
+    if found is None:
+        raise NotFound(f"no file {name}")
+    content, media = found
+    return Response(content, media_type=media, headers={"Cache-Control": "max-age=3600"})

@@ -1,0 +1,59 @@
+"""Windows: found by source, time and score; one with its explanation and raw lines."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+
+from service.errors import NotFound
+from service.explain import expand, summary
+from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor, epoch
+from service.store import Store, unpack
+
+router = APIRouter(tags=["windows"])
+
+
+@router.get("/windows")
+def list_windows(
+    context: Shared,
+    source: str | None = None,
+    from_: Annotated[datetime | None, Query(alias="from")] = None,
+    to: datetime | None = None,
+    min_score: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+    order: Literal["time", "strength"] = "time",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """List windows, latest first or strongest first."""
+    rows = context.store.find_windows(
+        source=source,
+        start=epoch(from_),
+        end=epoch(to),
+        min_score=min_score,
+        after=decode_cursor(cursor),
+        by_strength=order == "strength",
+        limit=limit,
+    )
+    key = "strength" if order == "strength" else "sequence"
+    following = encode_cursor(rows[-1], key) if len(rows) == limit else None
+    return {"items": [summary(row) for row in rows], "next_cursor": following}
+
+
+@router.get("/windows/{window_id}")
+def get_window(window_id: str, context: Shared) -> dict[str, Any]:
+    """Return one window with its explanation and raw lines."""
+    return explained(context.store, window_id)
+
+
+def explained(store: Store, window_id: str) -> dict[str, Any]:
+    """Return one window as the API and the pages show it.
+
+    Raises:
+        NotFound: there is no such window.
+    """
+    row = store.window(window_id)
+    if row is None:
+        raise NotFound(f"no window {window_id}")
+    return expand(row, unpack(row["record"]) if row["record"] is not None else None)

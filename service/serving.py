@@ -1,0 +1,194 @@
+"""`logvq serve --all`: the worker and the API in one process, on one SQLite database."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
+
+from ingestion import FileInput, Input
+from service import __version__
+from service.app import Context, create_app
+from service.bundle import load_bundle
+from service.errors import BadSetting, CannotWrite, PortTaken
+from service.inbox import InboxInput
+from service.metrics import Metrics
+from service.store import Store
+from service.trying import source_name
+from service.worker import Worker
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_MIN_TOKEN = 16
+_STOP_SECONDS = 5
+_FEED_PARTITIONS = 4
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What `logvq serve` was asked to do; see its command line."""
+
+    bundle: Path
+    database: Path
+    host: str = "127.0.0.1"
+    port: int = 8765
+    token_file: Path | None = None
+    no_auth: bool = False
+    budget: float = 1.0
+    file: Path | None = None
+    source: str | None = None
+    kafka: str | None = None
+    topics: tuple[str, ...] = ()
+    group: str = "logvq"
+    give_up_seconds: float | None = None
+
+
+class Service:
+    """A running service: start it, and stop it without losing a batch.
+
+    Attributes:
+        url: where it answers.
+    """
+
+    def __init__(self, options: ServeOptions) -> None:
+        token_hash = _token_hash(options)
+        self._socket = _listen(options.host, options.port)
+        try:
+            port = self._socket.getsockname()[1]
+            self.url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"  # noqa: S104
+            bundle = load_bundle(options.bundle)
+            try:
+                self._store = Store(options.database)
+            except (SQLAlchemyError, OSError) as error:
+                raise CannotWrite(f"cannot open the database {options.database}: {error}") from error
+            metrics = Metrics()
+            metrics.set("logvq_build_info", 1, version=__version__)
+            metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
+            inbox = InboxInput(self._store)
+            inputs: list[Input] = [inbox]
+            if options.file is not None:
+                source = options.source or source_name(options.file)
+                encoding = bundle.source_format.encoding
+                inputs.append(FileInput(options.file, source, encoding, self._store.next_position))
+            if options.kafka is not None:
+                inputs.append(self._kafka(options))
+            self.worker = Worker(bundle, self._store, inputs, metrics, bundle.calibration.threshold(options.budget))
+        except BaseException:
+            self._socket.close()
+            raise
+        app = create_app(Context(self._store, metrics, inbox, self.worker, token_hash))
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=_STOP_SECONDS, server_header=False, lifespan="off"
+        )
+        self._server = uvicorn.Server(config)
+
+    def _kafka(self, options: ServeOptions) -> Input:
+        # Only those who read Kafka pay for loading its client.
+        from ingestion.consumer import KafkaInput  # noqa: PLC0415
+        from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
+
+        if not options.topics:
+            raise BadSetting("--kafka needs at least one --topic")
+        settings = KafkaSettings(
+            bootstrap=options.kafka or "",
+            topics=options.topics,
+            group=options.group,
+            give_up_seconds=options.give_up_seconds,
+        )
+        return KafkaInput(settings, next_position=self._store.next_position, on_revoked=self._revoked, report=_say)
+
+    def _revoked(self, streams: Collection[str]) -> None:
+        self.worker.forget(sorted(streams))
+
+    def run(self) -> int:
+        """Serve until stopped by a signal or by the worker's failure; returns the exit code."""
+        self.worker.start()
+        threading.Thread(target=self._watch_worker, name="watch", daemon=True).start()
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self.worker.stop()
+            self._store.close()
+        if self.worker.error is not None:
+            print(f"logvq: the worker stopped: {self.worker.error}", file=sys.stderr)
+            return 1
+        return 0
+
+    def start(self) -> None:
+        """Serve from a thread of its own until `stop`."""
+        self._thread = threading.Thread(target=self.run, name="service", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving, the batch at hand stored."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _watch_worker(self) -> None:
+        self.worker.join()
+        self._server.should_exit = True
+
+
+def serve(options: ServeOptions) -> int:
+    """Serve until stopped; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    service = Service(options)
+    _say(f"logvq {__version__} answers at {service.url} (pages: {service.url}/ui/)")
+    return service.run()
+
+
+def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate: float, create: bool) -> int:
+    """Send lines to a Kafka topic, keyed by source; returns how many were delivered."""
+    from ingestion.kafka_settings import BrokerSettings  # noqa: PLC0415
+    from ingestion.producer import KafkaFeeder  # noqa: PLC0415
+
+    feeder = KafkaFeeder(BrokerSettings(bootstrap=brokers), report=_say)
+    try:
+        if create:
+            feeder.create_topic(topic, partitions=_FEED_PARTITIONS)
+        return feeder.feed(lines, topic=topic, source=source, lines_per_second=rate)
+    finally:
+        feeder.close()
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _token_hash(options: ServeOptions) -> bytes | None:
+    if options.token_file is not None:
+        try:
+            token = options.token_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSetting(f"cannot read the token file {options.token_file}: {error}") from error
+        if len(token) < _MIN_TOKEN:
+            raise BadSetting(f"the token in {options.token_file} has fewer than {_MIN_TOKEN} characters")
+        return hashlib.sha256(token.encode()).digest()
+    if options.host not in _LOOPBACK and not options.no_auth:
+        raise BadSetting(
+            f"listening on {options.host} lets other machines in: give --token-file FILE, or --no-auth to let everybody in"
+        )
+    return None
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port") from error
+    listener.set_inheritable(True)
+    return listener

@@ -1,0 +1,223 @@
+"""Known-good lines to a bundle: vocabulary, model, calibration.
+
+The good lines are split in time. The vocabulary and the model are fitted on the first part; the second part, which they
+have not seen, tells how surprising normal lines are. Shapes that only the second part has then join the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ingestion import (
+    Event,
+    Record,
+    SourceFormat,
+    SourceParser,
+    Vocabulary,
+    Windower,
+    WindowSpec,
+    event_shape,
+    extend_vocabulary,
+    learn_vocabulary,
+)
+from model import (
+    EncoderConfig,
+    Scorer,
+    SourceState,
+    TokenStream,
+    TrainedModel,
+    TrainingOptions,
+    TrainingProgress,
+    train,
+)
+from service.bundle import Bundle, Training
+from service.calibration import Calibration
+from service.errors import TooFewLines
+from service.evidence import KINDS, Usual, measure
+
+FIT_SHARE = 0.75
+# Early stopping looks at this share of the fitted part, at its end.
+HELD_OUT_SHARE = 0.1
+# A calibration of fewer windows cannot tell an alarm from chance: its scores stop at log10(n + 1).
+MIN_CALIBRATION_WINDOWS = 12
+WINDOW_SIZES = (64, 32, 16)
+MIN_GOOD_EVENTS = round(MIN_CALIBRATION_WINDOWS * WINDOW_SIZES[-1] / (1 - FIT_SHARE))
+# Calibration windows aimed at before a larger window size is taken.
+_ENOUGH_WINDOWS = 60
+# Events that bring the encoder's memory up before the first calibration window is scored.
+_WARM_EVENTS = 16_384
+_HOUR, _DAY = 3600.0, 86_400.0
+
+Report = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class GoodLines:
+    """What to train on.
+
+    Attributes:
+        name: how to name their file.
+        records: the lines, in order.
+        source_format: how they are written.
+        window: how to cut windows; None lets the number of events decide.
+        seed: of the model's training.
+    """
+
+    name: str
+    records: Iterable[Record]
+    source_format: SourceFormat
+    window: WindowSpec | None = None
+    seed: int = 0
+
+
+def train_bundle(good: GoodLines, report: Report) -> Bundle:
+    """Train a bundle.
+
+    Args:
+        good: what to train on.
+        report: told the stage, its share done, and a detail, as it goes.
+
+    Raises:
+        TooFewLines: there are not enough good lines; the message says how many are needed.
+    """
+    events, lines = _read(good)
+    if len(events) < MIN_GOOD_EVENTS:
+        raise TooFewLines(
+            f"{good.name} has {len(events):,} known-good events, and training needs at least {MIN_GOOD_EVENTS:,}; "
+            "give a longer file, or another one of good lines with --good"
+        )
+    window = good.window or _window_size(len(events))
+    report("templates", 0.0, f"{len(events):,} events")
+    shapes = [event_shape(event.text, good.source_format) for event in events]
+    fit = int(len(events) * FIT_SHARE)
+    labelled = [(shape, event.text) for shape, event in zip(shapes, events, strict=True)]
+    vocabulary = learn_vocabulary(labelled[:fit])
+    tokens = [vocabulary.token(shape) for shape in shapes]
+    events = [replace(event, token=token) for event, token in zip(events, tokens, strict=True)]
+    report("templates", 1.0, f"{len(vocabulary.templates):,} templates")
+
+    stream = _stream(events, vocabulary)
+    held_out = int(fit * (1 - HELD_OUT_SHARE))
+    model = train(
+        EncoderConfig(vocab_size=vocabulary.learned),
+        [_part(stream, 0, held_out)],
+        [_part(stream, held_out, fit)],
+        TrainingOptions(seed=good.seed),
+        lambda progress: report("model", progress.step / progress.steps, _describe(progress)),
+    )
+
+    bundle = _calibrate(good, window, vocabulary, model, events, fit, report)
+    held_out_nats = float(model.history[-1].held_out_nats) if model.history else float("nan")
+    training = replace(bundle.training, lines=lines, held_out_nats=round(held_out_nats, 4))
+    return replace(bundle, vocabulary=extend_vocabulary(vocabulary, labelled[fit:]), training=training)
+
+
+def _read(good: GoodLines) -> tuple[list[Event], int]:
+    parser = SourceParser(good.source_format, Vocabulary([]))
+    events: list[Event] = []
+    for record in good.records:
+        events += [item for item in parser.feed(record) if isinstance(item, Event)]
+    events += parser.flush()
+    return events, parser.accounting.consumed
+
+
+def _window_size(events: int) -> WindowSpec:
+    for size in WINDOW_SIZES:
+        if events * (1 - FIT_SHARE) / size >= _ENOUGH_WINDOWS:
+            return WindowSpec(events=size)
+    return WindowSpec(events=WINDOW_SIZES[-1])
+
+
+def _stream(events: Sequence[Event], vocabulary: Vocabulary) -> TokenStream:
+    tokens = np.array([vocabulary.model_token(event.token) for event in events], dtype=np.int64)
+    gaps = np.zeros(len(events), dtype=np.float32)
+    last: float | None = None
+    for index, event in enumerate(events):
+        if event.time is not None:
+            gaps[index] = max(0.0, event.time - last) if last is not None else 0.0
+            last = event.time
+    return TokenStream(tokens, gaps)
+
+
+def _part(stream: TokenStream, start: int, end: int) -> TokenStream:
+    return TokenStream(stream.tokens[start:end], stream.gaps[start:end])
+
+
+def _describe(progress: TrainingProgress) -> str:
+    parts = [f"{progress.loss:.2f} nats", f"{progress.tokens_per_second:,.0f} events/s"]
+    parts.append(f"perplexity {progress.perplexity:.0f}")
+    return ", ".join(parts)
+
+
+def _calibrate(
+    good: GoodLines,
+    window: WindowSpec,
+    vocabulary: Vocabulary,
+    model: TrainedModel,
+    events: Sequence[Event],
+    fit: int,
+    report: Report,
+) -> Bundle:
+    scorer = Scorer(model)
+    stream = _stream(events, vocabulary)
+    state = scorer.initial_state()
+    _advance(scorer, state, _part(stream, max(0, fit - _WARM_EVENTS), fit))
+
+    fitted = _cut(events[:fit], window)
+    usual = Usual.of(([event.token for event in part] for part in fitted), model.statistics.usage)
+    held_out = _cut(events[fit:], window)
+    evidence: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    position = fit
+    for number, part in enumerate(held_out, start=1):
+        piece = _part(stream, position, position + len(part))
+        scored = scorer.score(state, piece.tokens.tolist(), piece.gaps.tolist())
+        found = measure(part, scored, vocabulary, good.source_format, usual)
+        for kind in KINDS:
+            evidence[kind].append(found[kind].nats)
+        position += len(part)
+        if number % 16 == 0 or number == len(held_out):
+            report("calibration", number / len(held_out), f"{number:,} windows")
+    if len(held_out) < MIN_CALIBRATION_WINDOWS:
+        raise TooFewLines(
+            f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
+            f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
+        )
+    _advance(scorer, state, _part(stream, position, len(events)))
+    usual = Usual.of(([event.token for event in part] for part in [*fitted, *held_out]), model.statistics.usage)
+    return Bundle(
+        source_format=good.source_format,
+        window=window,
+        vocabulary=vocabulary,
+        model=model,
+        calibration=Calibration.fit(evidence, _windows_per_day(events, len(fitted) + len(held_out))),
+        usual=usual,
+        warm=state,
+        training=Training(
+            file=good.name,
+            lines=0,
+            events=fit,
+            held_out_nats=0.0,
+            perplexity=round(float(model.statistics.perplexity), 2),
+            parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
+        ),
+    )
+
+
+def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
+    if len(part.tokens):
+        scorer.score(state, part.tokens.tolist(), part.gaps.tolist())
+
+
+def _cut(events: Sequence[Event], window: WindowSpec) -> list[list[Event]]:
+    windower = Windower(window)
+    return [part for event in events for _, part in windower.add(event)]
+
+
+def _windows_per_day(events: Sequence[Event], windows: int) -> float | None:
+    times = [event.time for event in events if event.time is not None]
+    if len(times) < 2:
+        return None
+    return windows / max(max(times) - min(times), _HOUR) * _DAY

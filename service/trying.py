@@ -1,0 +1,328 @@
+"""`logvq try`: one file in, explained anomalies out, through the same path that serves a plant.
+
+It trains a bundle on the known-good part, runs the worker over the rest into a database of its own, and makes the report
+from that database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ingestion import FIRST_TEMPLATE, Input, Record, WindowSpec, file_year, propose_format, read_records, read_sample
+from service import __version__
+from service.bundle import Bundle, load_bundle, save_bundle
+from service.errors import CannotWrite
+from service.explain import iso
+from service.metrics import Metrics
+from service.report import render_report
+from service.routes.windows import explained
+from service.store import Store, unpack
+from service.training import GoodLines, Report, train_bundle
+from service.worker import Worker
+
+_BATCH = 4096
+# Entries whose worst window is kept whole in the report; the others are one row each.
+_EXPLAINED_ENTRIES = 25
+_CURVE = tuple(round(1.0 + step * 0.1, 1) for step in range(31))
+
+
+@dataclass(frozen=True)
+class TryOptions:
+    """What `logvq try` was asked to do.
+
+    Attributes:
+        file: the log to look at.
+        good: a file of known-good lines; None takes the first half of `file`.
+        encoding: declared encoding; None for UTF-8.
+        zone: IANA zone of times without an offset.
+        window: how to cut windows; None decides by the number of events.
+        budget: alarms a day the user is willing to look at.
+        bundle: where to keep the bundle; None keeps none.
+        command: the command line, for the report.
+    """
+
+    file: Path
+    good: Path | None
+    encoding: str | None
+    zone: str
+    window: WindowSpec | None
+    budget: float
+    bundle: Path | None
+    command: str
+
+
+def good_lines(path: Path, encoding: str | None, zone: str, window: WindowSpec | None) -> GoodLines:
+    """Return a whole file as known-good lines, its format proposed from its beginning."""
+    source_format = propose_format(
+        read_sample(path), name=path.name, encoding=encoding, zone_name=zone, year=file_year(path)
+    )
+    records = read_records(path, source_name(path), source_format.encoding)
+    return GoodLines(path.name, records, source_format, window)
+
+
+def source_name(path: Path) -> str:
+    """Return the name of the source that a file is the log of: its first word, without extensions."""
+    return path.name.split(".")[0] or path.name
+
+
+def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
+    """Train, score and explain one file.
+
+    Returns:
+        The data of the report.
+    """
+    good = good_lines(options.good or options.file, options.encoding, options.zone, options.window)
+    total = sum(1 for _ in read_records(options.file, "", good.source_format.encoding))
+    trained = total // 2 if options.good is None else 0
+    if options.good is None:
+        good = GoodLines(good.name, itertools.islice(good.records, trained), good.source_format, good.window)
+    with tempfile.TemporaryDirectory(prefix="logvq-") as scratch:
+        trained_bundle = train_bundle(good, report)
+        bundle = save_bundle(trained_bundle, options.bundle or Path(scratch, "bundle"))
+        store = Store(Path(scratch, "try.sqlite"))
+        try:
+            records = itertools.islice(
+                read_records(options.file, source_name(options.file), bundle.source_format.encoding), trained, None
+            )
+            threshold = bundle.calibration.threshold(options.budget)
+            score_records(
+                bundle, store, records, threshold, lambda done: report("score", done / max(1, total - trained), "")
+            )
+            return _report_data(options, bundle, store, total, trained, threshold)
+        finally:
+            store.close()
+
+
+class _Replayed(Input):
+    """Records already in hand, as an input."""
+
+    def poll(self, timeout_seconds: float) -> Sequence[Record]:
+        """Return nothing: the caller hands the records over itself."""
+        return ()
+
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """Nothing to remember."""
+
+    def lag(self) -> Mapping[str, int]:
+        """Nothing waits."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def score_records(
+    bundle: Bundle, store: Store, records: Iterator[Record], threshold: float, progress: Callable[[int], None]
+) -> None:
+    """Run records through the worker to their end; the last, unfinished window is judged provisionally."""
+    origin = _Replayed()
+    worker = Worker(bundle, store, [origin], Metrics(), threshold)
+    done = 0
+    while batch := list(itertools.islice(records, _BATCH)):
+        worker.process(origin, batch)
+        done += len(batch)
+        progress(done)
+    worker.finish()
+
+
+def write_report(data: Mapping[str, Any], path: Path) -> None:
+    """Write the HTML report; the file appears only when it is complete.
+
+    Raises:
+        CannotWrite: the report cannot be written there.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(render_report(data), "utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CannotWrite(f"cannot write the report {path}: {error.strerror or error}; name another with -o") from error
+
+
+def _report_data(
+    options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int, threshold: float
+) -> dict[str, Any]:
+    summary = store.source_summaries()[0] if total > trained else None
+    windows = store.find_windows(limit=-1)[::-1]
+    entries = _entries(store)
+    days = _days(windows)
+    anomalous = [window for window in windows if window["anomalous"]]
+    incidents = sum(entry["count"] for entry in entries)
+    lines = summary["lines"] if summary else {"parsed": 0, "unparsed": 0, "dropped": {}}
+    final = [window for window in windows if window["status"] == "final"]
+    return {
+        "file": options.file.name,
+        "created": iso(datetime.now(UTC).timestamp()),
+        "version": __version__,
+        "bundle": bundle.id,
+        "command": options.command,
+        "verdict": _verdict(entries, incidents, len(final)),
+        "verdict_level": _level(entries),
+        "accounting": {
+            "read": total,
+            "trained": trained,
+            "scored": total - trained,
+            "outcomes": {name: lines[name] for name in ("parsed", "unparsed", "dropped")},
+            "events": sum(window["events"] for window in windows),
+            "templates": len(bundle.vocabulary.templates),
+            "encoding": bundle.source_format.encoding,
+            "replacements": summary["replaced"] if summary else 0,
+            "time": bundle.source_format.time_pattern or "none found",
+            "zone": bundle.source_format.zone,
+            "framing": "one line, one event"
+            if bundle.source_format.framing == "line"
+            else "lines without a time belong to the event before",
+            "delimiter": bundle.source_format.delimiter,
+            "first": iso(min((w["start"] for w in windows if w["start"] is not None), default=None)),
+            "last": iso(max((w["end"] for w in windows if w["end"] is not None), default=None)),
+        },
+        "training": {
+            "events": bundle.training.events,
+            "held_out_nats": bundle.training.held_out_nats,
+            "calibration_windows": bundle.calibration.windows,
+            "window": str(bundle.window),
+            "perplexity": bundle.training.perplexity,
+            "parameters": bundle.training.parameters,
+        },
+        "budget": {
+            "alarms_per_day": options.budget,
+            "threshold": round(threshold, 3),
+            "days": days and round(days, 2),
+            "incidents": incidents,
+            "realised_per_day": round(incidents / days, 3) if days else None,
+            "curve": [
+                {
+                    "threshold": level,
+                    "alarms_per_day": round(_runs(final, level) / days, 4) if days else None,
+                    "alarms": _runs(final, level),
+                }
+                for level in _CURVE
+            ],
+        },
+        "windows": {"final": len(final), "anomalous": len(anomalous)},
+        "timeline": [
+            {
+                "id": window["id"],
+                "start": iso(window["start"]),
+                "end": iso(window["end"]),
+                "position": window["first_position"],
+                "score": round(window["score"], 3),
+                "anomalous": window["anomalous"],
+            }
+            for window in windows
+        ],
+        "entries": entries,
+        "templates": _template_rows(bundle, store, windows),
+        "limits": _limits(options, bundle, trained, threshold),
+        "next": _next(options),
+    }
+
+
+def _entries(store: Store) -> list[dict[str, Any]]:
+    """Return incidents of the same signature as one entry with a count, strongest first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for incident in store.find_incidents(limit=-1):
+        groups.setdefault(incident["signature"], []).append(incident)
+    ordered = sorted(groups.values(), key=lambda group: -max(incident["strength"] for incident in group))
+    entries = []
+    for number, group in enumerate(ordered):
+        worst = max(group, key=lambda incident: incident["strength"])
+        entries.append(
+            {
+                "title": worst["title"],
+                "reason": worst["reason"],
+                "count": len(group),
+                "first": iso(min((i["start"] for i in group if i["start"] is not None), default=None)),
+                "last": iso(max((i["end"] for i in group if i["end"] is not None), default=None)),
+                "score": round(worst["score"], 3),
+                "strength": round(worst["strength"], 3),
+                "incidents": [incident["id"] for incident in group],
+                "window": explained(store, worst["worst_window"]) if number < _EXPLAINED_ENTRIES else None,
+            }
+        )
+    return entries
+
+
+def _template_rows(bundle: Bundle, store: Store, windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    scored: Counter[int] = Counter()
+    for window in windows:
+        row = store.window(window["id"])
+        if row is not None and row["record"] is not None:
+            scored.update(line[3] for line in unpack(row["record"])["lines"])
+    return [
+        {
+            "template": template.text,
+            "token": token,
+            "trained": template.count,
+            "scored": scored[token],
+            "example": template.example[:300],
+        }
+        for token, template in sorted(
+            enumerate(bundle.vocabulary.templates, start=FIRST_TEMPLATE), key=lambda item: -scored[item[0]]
+        )
+        if template.count or scored[token]
+    ]
+
+
+def _runs(windows: Sequence[Mapping[str, Any]], level: float) -> int:
+    """Return how many alarms a threshold would raise: runs of windows at or above it."""
+    above = [window["strength"] >= level for window in windows]
+    return sum(1 for before, now in zip([False, *above], above, strict=False) if now and not before)
+
+
+def _days(windows: Sequence[Mapping[str, Any]]) -> float | None:
+    times = [time for window in windows for time in (window["start"], window["end"]) if time is not None]
+    return max(max(times) - min(times), 3600.0) / 86_400 if times else None
+
+
+def _verdict(entries: Sequence[Mapping[str, Any]], incidents: int, windows: int) -> str:
+    if not entries:
+        return f"Nothing in {windows:,} windows is more unusual than the known-good lines allow for."
+    kinds = "kind of anomaly" if len(entries) == 1 else "kinds of anomaly"
+    times = "once" if incidents == 1 else f"{incidents:,} times"
+    return f"{len(entries):,} {kinds}, {times} in {windows:,} windows. The strongest: {entries[0]['title']}."
+
+
+def _level(entries: Sequence[Mapping[str, Any]]) -> str:
+    if not entries:
+        return "calm"
+    return "alarm" if entries[0]["score"] >= 2 else "notice"
+
+
+def _limits(options: TryOptions, bundle: Bundle, trained: int, threshold: float) -> list[str]:
+    limits = [
+        f"A score cannot exceed {bundle.calibration.cap:.2f}: it rests on {bundle.calibration.windows:,} known-good "
+        "windows. More good lines allow rarer claims.",
+        "What was already wrong in the known-good lines counts as normal."
+        + ("" if options.good else f" They are the first {trained:,} lines of the file; nobody has checked them."),
+        "Shift patterns, seasons and planned changes that the known-good lines do not cover look unusual at first.",
+        "An anomaly is unusual, not necessarily harmful: the codes and lines show association, not cause.",
+    ]
+    if bundle.source_format.time_pattern is None:
+        limits.append("The lines carry no time the parser knows: gaps and rates per day could not be judged.")
+    if threshold > bundle.calibration.cap:
+        limits.append(
+            f"The budget asks for alarms rarer than {bundle.calibration.windows:,} windows can show: beyond them the tail "
+            "is extrapolated."
+        )
+    return limits
+
+
+def _next(options: TryOptions) -> list[str]:
+    good = options.good or options.file
+    return [
+        f"logvq train {good.name} --out press.bundle",
+        f"logvq serve --all --bundle press.bundle --file {options.file.name}",
+    ]
+
+
+__all__ = ["TryOptions", "good_lines", "load_bundle", "score_records", "source_name", "try_file", "write_report"]

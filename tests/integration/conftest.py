@@ -1,0 +1,71 @@
+"""What integration tests share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.broker.kafka_broker import BrokerMissing, KafkaBroker, free_port, java_command
+
+with warnings.catch_warnings():
+    # kafka-python 3.0.12 loads its schemas with importlib.resources.read_text, deprecated in Python 3.11 and 3.12 only.
+    warnings.filterwarnings("ignore", "(read|open)_text is deprecated", DeprecationWarning)
+    from kafka import KafkaAdminClient
+
+
+@dataclass(frozen=True)
+class Kafka:
+    """A broker for the session; `broker` is None when it runs elsewhere and is not ours to kill."""
+
+    bootstrap: str
+    broker: KafkaBroker | None
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """The broker named by KAFKA_BOOTSTRAP, or one started here.
+
+    Without Java, Maven or the jars the tests are skipped; with LOGVQ_REQUIRE_ALL=1 they fail instead.
+    """
+    elsewhere = os.environ.get("KAFKA_BOOTSTRAP")
+    if elsewhere:
+        yield Kafka(elsewhere, None)
+        return
+    try:
+        java_command()
+    except BrokerMissing as missing:
+        if os.environ.get("LOGVQ_REQUIRE_ALL") == "1":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), free_port())
+    broker.start()
+    try:
+        yield Kafka(broker.bootstrap, broker)
+    finally:
+        broker.kill()
+
+
+@pytest.fixture
+def make_topic(kafka: Kafka) -> Callable[[int], str]:
+    """Return a function that creates a topic of so many partitions, with a name no other test has."""
+
+    def make(partitions: int) -> str:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        create_topic(kafka.bootstrap, name, partitions)
+        return name
+
+    return make
+
+
+def create_topic(bootstrap: str, name: str, partitions: int) -> None:
+    """Create a topic and return when it can be used."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        admin.create_topics({name: {"num_partitions": partitions}}, wait_for_metadata=True)
+    finally:
+        admin.close()
