@@ -1,7 +1,7 @@
 """Causal attention over a codebook: exact, linear in length, and with a state of fixed size.
 
 A query sees the events of its own block up to itself, the block before in full, and everything older through the
-cache: per code how many keys it was assigned (n), their mean (`centroid`) or the codeword (`static`), and the mean of
+cache: per code how many keys it was assigned (n, fading over `horizon` events), their mean (`centroid`) or the codeword (`static`), and the mean of
 their values. The score of a cached code is q.key / temperature + ln n, because n equal keys weigh n times one
 (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
 
@@ -11,15 +11,18 @@ and its gradients are exact, because no straight-through estimator is needed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from model.config import Memory
+from model.config import EncoderConfig
 from model.quantizer import Quantizer, codewords, nearest_code
 
 NEGATIVE = float("-inf")
+# A cached code whose count has fallen this low answers no query any more.
+FORGOTTEN = 1e-3
 
 
 @dataclass
@@ -27,8 +30,8 @@ class AttentionState:
     """What attention remembers of a stream, at a block boundary.
 
     Attributes:
-        count: (b, h, s) keys folded into each code.
-        key: (b, h, s, k) mean of those keys; unused in `static` memory.
+        count: (b, h, s) keys folded into each code, older ones counting less.
+        key: (b, h, s, k) mean of those keys, weighted alike; unused in `static` memory.
         value: (b, h, s, k) mean of their values.
         last_key: (b, h, l, k) keys of the block before.
         last_value: (b, h, l, k) values of the block before.
@@ -66,19 +69,17 @@ class VQAttention(nn.Module):
     """Block-linear attention with a codebook cache.
 
     Args:
-        heads: h.
-        head_width: k.
-        codes: s.
-        block: events in a block.
-        memory: what the cache holds of keys.
+        config: the encoder's shape.
     """
 
-    def __init__(self, heads: int, head_width: int, codes: int, block: int, memory: Memory) -> None:
+    def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.heads, self.head_width, self.block, self.memory = heads, head_width, block, memory
-        self.quantizer = Quantizer(heads, codes, head_width)
+        heads, block = config.heads, config.block
+        self.head_width, self.block, self.memory = config.head_width, block, config.memory
+        self.quantizer = Quantizer(heads, config.codes, config.head_width)
+        self.keep = math.exp(-block / config.horizon)
         self.log_temperature = nn.Parameter(torch.zeros(heads))
-        # One bias per head and distance inside the window; a compressed cache cannot tell near from far, the window can.
+        # One bias per head and distance inside the window: a compressed cache cannot tell near from far.
         self.distance_bias = nn.Parameter(torch.zeros(heads, 2 * block))
         rows, columns = torch.arange(block)[:, None], torch.arange(2 * block)[None]
         distance = rows + block - columns
@@ -137,7 +138,7 @@ class VQAttention(nn.Module):
         self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
         cached = self.quantizer.codebook.to(key.dtype) if self.memory == "static" else state.key
-        log_count = torch.where(state.count > 0, state.count.clamp(min=1).log(), NEGATIVE)
+        log_count = torch.where(state.count > FORGOTTEN, state.count.clamp(min=FORGOTTEN).log(), NEGATIVE)
         absent = torch.where(state.has_last > 0, 0.0, NEGATIVE)[:, None, None, None]
         far = query @ cached.transpose(-1, -2) + log_count[:, :, None]
         block = self.block
@@ -153,10 +154,12 @@ class VQAttention(nn.Module):
         member = nn.functional.one_hot(state.last_code, size).to(key.dtype) * state.has_last[:, None, None, None]
         member = member.transpose(-1, -2)
         added = member.sum(-1)
-        count = state.count + added
-        # Means are merged, never sums: sums of an endless stream lose digits.
-        keep = (state.count / count.clamp(min=1))[..., None]
-        member = member / count.clamp(min=1)[..., None]
+        old = state.count * self.keep
+        count = old + added
+        # Means are merged, never sums: sums of an endless stream lose digits. A count below this is forgotten.
+        share = count.clamp(min=FORGOTTEN)
+        keep = (old / share)[..., None]
+        member = member / share[..., None]
         return AttentionState(
             count=count,
             key=keep * state.key + member @ state.last_key,

@@ -23,6 +23,8 @@ class EncoderConfig:
         head_width: k, of queries, keys and values.
         codes: s, codewords per head.
         block: l, events in a block; the attention window is this block and the one before.
+        horizon: events over which the cache forgets: counts fall by 1/e in as many, so that in an endless stream means
+            keep following and ln n stays bounded.
         ssm_heads: decay rates of the state-space layer.
         ssm_state: N, state per decay rate and channel.
         ffn_factor: hidden width of the feed-forward layer over `width`.
@@ -38,6 +40,7 @@ class EncoderConfig:
     head_width: int = 32
     codes: int = 64
     block: int = 64
+    horizon: int = 8192
     ssm_heads: int = 4
     ssm_state: int = 16
     ffn_factor: int = 2
@@ -53,6 +56,8 @@ class EncoderConfig:
             raise BadConfig("a vocabulary has at least one token beside the start of the stream")
         if self.width % self.ssm_heads:
             raise BadConfig(f"width {self.width} is not a multiple of ssm_heads {self.ssm_heads}")
+        if self.horizon < self.block:
+            raise BadConfig(f"horizon {self.horizon} is shorter than a block of {self.block}")
         if self.memory not in get_args(Memory):
             raise BadConfig(f"unknown memory {self.memory!r}; one of {', '.join(get_args(Memory))}")
         if not 0 <= self.dropout < 1:

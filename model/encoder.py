@@ -140,7 +140,7 @@ class Block(nn.Module):
         self.query_bias = nn.Parameter(torch.zeros(inner))
         self.key_gain = nn.Parameter(torch.ones(inner) + 0.1 * torch.randn(inner))
         self.key_bias = nn.Parameter(torch.zeros(inner))
-        self.attention = VQAttention(config.heads, config.head_width, config.codes, config.block, config.memory)
+        self.attention = VQAttention(config)
         self.ffn_norm = nn.RMSNorm(width)
         self.ffn = nn.Sequential(
             nn.Linear(width, config.ffn_factor * width), nn.SiLU(), nn.Linear(config.ffn_factor * width, width)
@@ -183,7 +183,7 @@ class Block(nn.Module):
         )
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.config.heads, self.config.head_width)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.config.heads, self.config.head_width).transpose(1, 2)
 
 
 class Encoder(nn.Module):

@@ -98,7 +98,8 @@ class Scorer:
         all_tokens, all_gaps = [*state.tokens, *tokens], [*state.gaps, *gaps]
         parts = []
         for start in range(0, len(all_tokens), self._block):
-            block_tokens, block_gaps = (part[start : start + self._block] for part in (all_tokens, all_gaps))
+            block_tokens = all_tokens[start : start + self._block]
+            block_gaps = all_gaps[start : start + self._block]
             first = state.blocks * self._block
             output = self._run(block_tokens, block_gaps, state.boundary)
             parts.append(self._read(output, block_tokens, first, scored))
@@ -107,7 +108,7 @@ class Scorer:
                 assert output.state is not None
                 state.boundary, state.blocks = output.state, state.blocks + 1
                 block_tokens, block_gaps = [], []
-            state.tokens, state.gaps = list(block_tokens), list(block_gaps)
+            state.tokens, state.gaps = block_tokens, block_gaps
         found = ScoredEvents(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         if not np.isfinite(found.surprisal_nats).all():
             raise NotFinite("the model gave a score that is not a number; its weights are damaged")
@@ -117,12 +118,13 @@ class Scorer:
         # Always one whole block: a partial one is padded with its last event, which nothing before it can see.
         missing = self._block - len(tokens)
         device = self._unigram.device
-        return self._encoder(
+        output: EncoderOutput = self._encoder(
             torch.tensor([tokens + [tokens[-1]] * missing], device=device),
             torch.tensor([gaps + [0.0] * missing], device=device, dtype=torch.float32),
             boundary,
             keep_weights=True,
         )
+        return output
 
     def _read(self, output: EncoderOutput, tokens: list[int], first: int, skip: int) -> tuple[npt.NDArray, ...]:  # type: ignore[type-arg]
         """Return the fields of `ScoredEvents` for the events of one block from `skip` on."""

@@ -38,8 +38,8 @@ class CodeStatistics:
     def percentile(self, codes: npt.NDArray[np.int64], distance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the training percentile, 0 to 100, of distances (n, h) to codes (n, h)."""
         quantiles = self.distance_quantiles[np.arange(codes.shape[1]), codes]
-        below = (quantiles < distance[..., None]).sum(-1)
-        return (below * (100.0 / QUANTILES)).astype(np.float32)
+        below: npt.NDArray[np.int64] = (quantiles < distance[..., None]).sum(-1)
+        return np.asarray(below * (100.0 / QUANTILES), dtype=np.float32)
 
     @classmethod
     def of(

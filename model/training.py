@@ -221,7 +221,7 @@ class _Fit:
         if not bool(torch.isfinite(loss)):
             raise NotFinite(f"the loss at step {step + 1} is not a finite number")
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(encoder.parameters(), _CLIP)
         self.optimizer.step()
         place = step in {0, round(_KMEANS_SHARE * steps)}
@@ -250,7 +250,8 @@ class _Fit:
 
 def _groups(encoder: Encoder) -> list[dict[str, object]]:
     """Matrices decay; decays, temperatures, gains, biases and embeddings do not."""
-    decayed, free = [], []
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
     for name, parameter in encoder.named_parameters():
         is_matrix = parameter.dim() >= 2 and not name.startswith(("token", "gap")) and "distance_bias" not in name
         (decayed if is_matrix else free).append(parameter)

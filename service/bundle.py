@@ -72,7 +72,7 @@ class Bundle:
 
     def warm_state(self) -> SourceState:
         """Return a fresh copy of the state every new source begins with."""
-        return SourceState.from_bytes(self.warm.to_bytes(), self.model)
+        return self.warm.copy()
 
 
 def save_bundle(bundle: Bundle, directory: Path) -> Bundle:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
 from service.errors import BadSetting
@@ -34,12 +34,13 @@ _SHOWN_ENTRIES = 10
 def progress_bars() -> Iterator[Report]:
     """Show a bar a stage on standard error."""
     bars = Progress(
-        TextColumn("{task.description:<20}"),
-        BarColumn(bar_width=30),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True, ratio=1)),
         console=Console(stderr=True),
+        expand=True,
     )
     tasks: dict[str, TaskID] = {}
 
@@ -114,8 +115,10 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
         )
     if data["entries"]:
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name, justify in (("score", "right"), ("times", "right"), ("first", "left"), ("what", "left")):
-            table.add_column(name, justify=justify, no_wrap=name != "what")
+        for name in ("score", "times"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("first", no_wrap=True)
+        table.add_column("what")
         for entry in data["entries"][:_SHOWN_ENTRIES]:
             first = (entry["first"] or "")[:16].replace("T", " ")
             table.add_row(f"{entry['score']:.1f}", f"{entry['count']:,}", first, escape(clean(entry["title"])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections import deque
 from collections.abc import Sequence
@@ -81,7 +80,7 @@ class SourcePipeline:
         if not events or len(events) == self._shown_events:
             return None
         self._shown_events = len(events)
-        model = copy.deepcopy(self._model)
+        model = self._model.copy()
         row, _ = self._judge(events, self._windower.index, model, self._last_time)
         return row | {"status": "provisional", "anomalous": False}
 

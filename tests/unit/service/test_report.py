@@ -41,6 +41,7 @@ def test_hostile_lines_are_escaped_and_made_visible() -> None:
     data = examples.report(entries=1)
     line = data["entries"][0]["window"]["lines"][41]
     line["text"] = "<script>alert(1)</script> \u202egnp.exe \x1b[31m"
+    line["spans"] = None
     line["template"] = "<img src=x onerror=alert(1)> \u202e"
     data["entries"][0]["title"] = data["verdict"] = '</style><script>"\u2066\x07'
     data["file"] = "</title><script>x</script>"

@@ -1,0 +1,1 @@
+"""Tests of the whole tree against itself: import rules, schemas, files that must agree."""
