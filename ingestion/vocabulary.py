@@ -100,12 +100,10 @@ class Vocabulary:
                 self._states.append({})
             self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
         self._index_patterns()
-        self._families: dict[str, tuple[int, int]] = {}
+        self._once: dict[str, int] = {}
         for template in self.templates:
-            if template.count:
-                family = template.text.split(" ", 1)[0]
-                lines, once = self._families.get(family, (0, 0))
-                self._families[family] = (lines + template.count, once + (template.count == 1))
+            family = template.text.split(" ", 1)[0]
+            self._once[family] = self._once.get(family, 0) + (template.count == 1)
 
     def _index_patterns(self) -> None:
         # Per word count: the position sets that patterns fix, most words first, each with a hash of those words.
@@ -157,20 +155,14 @@ class Vocabulary:
         """Whether no training line had this token."""
         return token == UNSEEN or (token >= FIRST_TEMPLATE and self.templates[token - FIRST_TEMPLATE].count == 0)
 
-    def novelty_nats(self, words: Sequence[str]) -> float:
-        """Return how surprising it is that a line's shape is new: -ln of the chance of a new shape in its family.
+    def family_nats(self, words: Sequence[str]) -> float:
+        """Return -ln of the chance that a line of new shape is of this line's family, the lines with its first word.
 
-        The family is the lines with the same first word, or all lines where no training line has that word. The chance
-        is Good and Turing's: shapes seen once over lines seen (I. J. Good, Biometrika 1953), with half a shape added
-        so that a family that never brought anything new still has a finite price.
+        The chance is the family's part of the shapes that training saw once (Good and Turing's reading: shapes seen
+        once tell where unseen shapes come from; I. J. Good, Biometrika 1953), with half a shape added everywhere.
         """
-        family = self._families.get(words[0]) if words else None
-        if family is None:
-            lines = sum(count for count, _ in self._families.values())
-            once = sum(1 for count, _ in self._families.values() if count == 1)
-        else:
-            lines, once = family
-        return -math.log((once + 0.5) / (lines + 1))
+        once = self._once.get(words[0], 0) if words else 0
+        return -math.log((once + 0.5) / (sum(self._once.values()) + 0.5 * (len(self._once) + 1)))
 
     def count(self, token: int) -> int:
         """Return how many training lines had this token."""

@@ -2,7 +2,8 @@
 
 Kinds, a closed list:
 
-- `unseen-template`  lines of a shape no known-good line had, each new shape priced by how rarely its family brings one
+- `unseen-template`  a line of a shape no known-good line had: how surprising a new shape is at this point of the
+                     stream, and how rarely its family brings one
 - `rare-transition`  the most surprising event of known shape, given everything the source wrote before it
 - `unusual-counts`   a template far more often in the window than in any known-good window
 - `novel-code`       situations far from every codeword the encoder learned, or codes hardly ever used
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ingestion import Event, SourceFormat, Vocabulary, event_shape
+from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
 from model import ScoredEvents
 
 UNSEEN_TEMPLATE = "unseen-template"
@@ -26,6 +27,8 @@ UNUSUAL_COUNTS = "unusual-counts"
 NOVEL_CODE = "novel-code"
 # A code never hit in training is as rare as one hit by every ten-thousandth event.
 RAREST_CODE_SHARE = 1e-4
+COUNT_TAIL = 2.0
+COUNT_PRIOR = 1.0
 KINDS = (UNSEEN_TEMPLATE, RARE_TRANSITION, UNUSUAL_COUNTS, NOVEL_CODE)
 
 
@@ -81,7 +84,7 @@ def measure(
     """
     unseen = np.array([vocabulary.is_unseen(event.token) for event in events])
     return {
-        UNSEEN_TEMPLATE: _unseen(events, unseen, vocabulary, source_format),
+        UNSEEN_TEMPLATE: _unseen(events, scored, unseen, vocabulary, source_format),
         RARE_TRANSITION: _rarest(np.where(unseen, 0.0, scored.surprisal_nats)),
         UNUSUAL_COUNTS: _counts([event.token for event in events], usual),
         NOVEL_CODE: _codes(scored, usual),
@@ -89,17 +92,20 @@ def measure(
 
 
 def _unseen(
-    events: Sequence[Event], unseen: np.ndarray, vocabulary: Vocabulary, source_format: SourceFormat
+    events: Sequence[Event],
+    scored: ScoredEvents,
+    unseen: np.ndarray,
+    vocabulary: Vocabulary,
+    source_format: SourceFormat,
 ) -> Evidence:
-    # A shape counts once a window however often it comes: repetition is not novelty.
-    prices: dict[tuple[str, ...], tuple[float, int]] = {}
+    # Novelty has its place: a machining centre brings a new program comment with a new program, hardly ever a new fault.
+    best = Evidence(0.0, None)
     for index in np.flatnonzero(unseen).tolist():
-        shape = tuple(event_shape(events[index].text, source_format))
-        prices.setdefault(shape, (vocabulary.novelty_nats(shape), index))
-    if not prices:
-        return Evidence(0.0, None)
-    dearest = max(prices.values(), key=lambda price: (price[0], -price[1]))
-    return Evidence(sum(price for price, _ in prices.values()), dearest[1])
+        shape = event_shape(events[index].text, source_format)
+        nats = float(scored.surprisal_nats[index]) + vocabulary.family_nats(shape)
+        if nats > best.nats:
+            best = Evidence(nats, index)
+    return best
 
 
 def _rarest(surprisal: np.ndarray) -> Evidence:
@@ -108,15 +114,17 @@ def _rarest(surprisal: np.ndarray) -> Evidence:
 
 
 def _counts(tokens: Sequence[int], usual: Usual) -> Evidence:
-    """Poisson deviance of a count against the largest known-good count, the largest over templates.
+    """Return how far a count is beyond the largest known-good count, the largest over templates.
 
-    c ln(c / m) - (c - m) for c > m, half the deviance of McCullagh and Nelder, Generalized Linear Models, 1989.
+    Bursts have heavy tails: beyond the largest of many windows, m, a Pareto tail of index `COUNT_TAIL` gives a count c
+    the chance (m / c) ** index, or index * ln(c / m) nats (Embrechts et al., Modelling Extremal Events, 1997, ch. 6).
+    Both counts are taken `COUNT_PRIOR` larger, so that two of what came once says nothing yet.
     """
     best = Evidence(0.0, None)
     for token, count in Counter(tokens).items():
         most = usual.most.get(token, 0)
-        if 0 < most < count:
-            nats = count * math.log(count / most) - (count - most)
+        if token != UNSEEN and 0 < most < count:
+            nats = COUNT_TAIL * math.log((count + COUNT_PRIOR) / (most + 2 * COUNT_PRIOR))
             if nats > best.nats:
                 best = Evidence(nats, tokens.index(token))
     return best

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import Event, event_shape, variable_spans
+from ingestion import Event, clean, event_shape, variable_spans
 from model import ScoredEvents
 from service.bundle import Bundle
 from service.evidence import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS, Evidence
@@ -156,7 +156,7 @@ class Explainer:
         )
         seen = _short(" ".join(shape))
         return {
-            "title": f"New: {seen}",
+            "title": f"New: {self._message(events[index])}",
             "text": f"`{seen}` is new: no known-good line has this shape; {known}.",
             "expected": known,
             "seen": seen,
@@ -167,7 +167,7 @@ class Explainer:
         seen = _short(vocabulary.text(events[index].token))
         likely = self._expected(scored, index)[0]
         return {
-            "title": f"Unexpected: {seen}",
+            "title": f"Unexpected: {self._message(events[index])}",
             "text": f"`{seen}` came where `{likely['template']}` was expected ({likely['probability']:.0%}); "
             f"{float(scored.surprisal_nats[index]):.1f} nats of surprise.",
             "expected": f"{likely['template']} ({likely['probability']:.0%})",
@@ -180,7 +180,7 @@ class Explainer:
         seen = _short(self._bundle.vocabulary.text(token))
         most = self._bundle.usual.most[token] if token in self._bundle.usual.most else 0
         return {
-            "title": f"Too many: {seen}",
+            "title": f"{count} times: {self._message(events[index])}",
             "text": f"`{seen}` came {count} times in {len(events)} events; never more than {most} times in a "
             "known-good window.",
             "expected": f"at most {most} times",
@@ -191,11 +191,17 @@ class Explainer:
         seen = _short(self._bundle.vocabulary.text(events[index].token))
         percentile = float(scored.code_percentile[index].max())
         return {
-            "title": f"Unfamiliar situation around: {seen}",
+            "title": f"Unfamiliar situation: {self._message(events[index])}",
             "text": f"The situations in this window hit codes that known-good lines hardly use, most of all around `{seen}`.",
             "expected": "codes in their usual shares",
             "seen": f"rarely used codes; distance to the nearest at the {percentile:.0f}th percentile of training",
         }
+
+    def _message(self, event: Event) -> str:
+        """Return the first line of an event without its time."""
+        head = event.text.partition("\n")[0]
+        _, start, end = self._bundle.source_format.clock().read(head)
+        return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
     def _expected(self, scored: ScoredEvents, index: int) -> list[dict[str, Any]]:
         return [

@@ -1,0 +1,1 @@
+"""Measurements; each is one command that prints a table and keeps it as JSON beside it. None is a test."""
