@@ -112,7 +112,7 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
 
 
 def _looks_continued(lines: Sequence[str], clock: Clock) -> bool:
-    # A continuation follows a timed line and is indented or belongs to a stack trace: a lone untimed line does not count.
+    # A continuation is indented or belongs to a stack trace: a lone line without a time does not count.
     untimed = [line for line in lines if clock.read(line)[0] is None]
     continued = sum(1 for line in untimed if re.match(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b", line))
     return continued >= 0.5 * len(untimed)

@@ -20,6 +20,7 @@ _SCRIPTS = re.compile(
     rf"[{_KANJI}]+|[{_HIRAGANA}]+|[{_KATAKANA}]+|[0-9][0-9.,:]*|[^\s0-9{_KANJI}{_HIRAGANA}{_KATAKANA}]+"
 )
 _JAPANESE = re.compile(rf"[{_KANJI}{_HIRAGANA}{_KATAKANA}]")
+_UNIT = r"(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)"
 
 # Every mask stays within one word, so that masking a line equals masking its words.
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -31,7 +32,7 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![^\s=:\"'(\[,])(?:[A-Za-z]:)?[\\/][\w.$@%+~-]+(?:[\\/][\w.$@%+~:-]*)+"), "<PATH>"),
     (re.compile(r"(?<![0-9A-Za-z_])[-+]?\d+(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"), "<NUM>"),
     # A number with its unit: the unit stays, the number does not.
-    (re.compile(r"(?<![0-9A-Za-z_])[-+]?\d+(?:[.,]\d+)*(?=(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)(?:$|[^0-9A-Za-z]))"), "<NUM>"),
+    (re.compile(rf"(?<![0-9A-Za-z_])[-+]?\d+(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"), "<NUM>"),
     # Short numbers glued to letters name a thing (X1, S2ovr); from three digits on they count something.
     (re.compile(r"\d{3,}"), "<NUM>"),
 )  # fmt: skip

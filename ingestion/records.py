@@ -14,7 +14,8 @@ class Record:
     Attributes:
         source: the equipment stream the line belongs to.
         stream: the ordered input it was read from, such as `file:press07.log` or `kafka:lines:3`.
-        position: where the record starts in its stream (byte in a file, offset in a Kafka partition, line number in the inbox).
+        position: where the record starts in its stream: byte in a file, offset in a Kafka partition, number of a
+            pushed line.
         next_position: where reading goes on after this record; `position` itself for all but the last line of a
             record that packs several.
         value: the line's bytes, without its line ending.

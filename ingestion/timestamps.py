@@ -28,7 +28,8 @@ PATTERNS: dict[str, str] = {
     "iso": r"(?P<Y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})[T ]+" + _CLOCK + _OFFSET,
     "bluegene": r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)-(?P<H>\d\d)\.(?P<M>\d\d)\.(?P<S>\d\d)\.(?P<f>\d{1,9})",
     "year-first": r"(?P<Y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})[T ]+" + _CLOCK,
-    "japanese": r"(?P<Y>\d{4})年\s?(?P<m>\d{1,2})月\s?(?P<d>\d{1,2})日\s?(?P<H>\d{1,2})時(?P<M>\d{1,2})分(?:(?P<S>\d{1,2})秒)?",
+    "japanese": r"(?P<Y>\d{4})年\s?(?P<m>\d{1,2})月\s?(?P<d>\d{1,2})日\s?"
+    r"(?P<H>\d{1,2})時(?P<M>\d{1,2})分(?:(?P<S>\d{1,2})秒)?",
     "month-name": r"(?P<b>[A-Z][a-z]{2}) +(?P<d>\d{1,2}) +" + _CLOCK + r"(?: +(?P<Y>\d{4})(?!\d))?",
     "common-log": r"(?P<d>\d{1,2})/(?P<b>[A-Z][a-z]{2})/(?P<Y>\d{4}):" + _CLOCK + _OFFSET,
     "day-first": r"(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<Y>\d{4})[T ,]+" + _CLOCK,

@@ -1,9 +1,9 @@
 """Causal attention over a codebook: exact, linear in length, and with a state of fixed size.
 
 A query sees the events of its own block up to itself, the block before in full, and everything older through the
-cache: per code how many keys it was assigned (n, fading over `horizon` events), their mean (`centroid`) or the codeword (`static`), and the mean of
-their values. The score of a cached code is q.key / temperature + ln n, because n equal keys weigh n times one
-(Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
+cache: per code how many keys it was assigned (n, fading over `horizon` events), their mean (`centroid`) or the codeword
+(`static`), and the mean of their values. The score of a cached code is q.key / temperature + ln n, because n equal keys
+weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
 
 The cache of means (`centroid`) follows a measurement: on multi-query recall it finds .91 where codewords find .135,
 and its gradients are exact, because no straight-through estimator is needed.

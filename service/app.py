@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -82,9 +84,15 @@ def _guard(app: FastAPI, context: Context) -> None:
 
 
 def _refusal(request: Request, token_hash: bytes | None) -> Unauthorized | None:
+    """Refuse a request without the token: as a bearer, or as the password of any user, which is what browsers send."""
     if token_hash is None or request.url.path.startswith(_OPEN_PATHS):
         return None
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and hmac.compare_digest(hashlib.sha256(token.encode()).digest(), token_hash):
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            given = base64.b64decode(given).decode().partition(":")[2]
+    elif scheme.lower() != "bearer":
+        given = ""
+    if hmac.compare_digest(hashlib.sha256(given.encode()).digest(), token_hash):
         return None
-    return Unauthorized("send the service's token as `Authorization: Bearer …`")
+    return Unauthorized("send the service's token as `Authorization: Bearer …`, or as the password in a browser")

@@ -144,7 +144,8 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         bundle = save_bundle(train_bundle(good, report), options.out)
     print(
         f"{options.out}: bundle {bundle.id}, {len(bundle.vocabulary.templates):,} templates, "
-        f"{bundle.training.held_out_nats:.2f} nats per held-out event, {bundle.calibration.windows:,} calibration windows"
+        f"{bundle.training.held_out_nats:.2f} nats per held-out event, "
+        f"{bundle.calibration.windows:,} calibration windows"
     )
     return 0
 

@@ -98,7 +98,7 @@ def _unseen(
     vocabulary: Vocabulary,
     source_format: SourceFormat,
 ) -> Evidence:
-    # Novelty has its place: a machining centre brings a new program comment with a new program, hardly ever a new fault.
+    # Novelty has its place: a machine brings a new program comment with a new program, and hardly ever a new fault.
     best = Evidence(0.0, None)
     for index in np.flatnonzero(unseen).tolist():
         shape = event_shape(events[index].text, source_format)

@@ -178,7 +178,7 @@ class Explainer:
         token = events[index].token
         count = Counter(event.token for event in events)[token]
         seen = _short(self._bundle.vocabulary.text(token))
-        most = self._bundle.usual.most[token] if token in self._bundle.usual.most else 0
+        most = self._bundle.usual.most.get(token, 0)
         return {
             "title": f"{count} times: {self._message(events[index])}",
             "text": f"`{seen}` came {count} times in {len(events)} events; never more than {most} times in a "
@@ -192,7 +192,8 @@ class Explainer:
         percentile = float(scored.code_percentile[index].max())
         return {
             "title": f"Unfamiliar situation: {self._message(events[index])}",
-            "text": f"The situations in this window hit codes that known-good lines hardly use, most of all around `{seen}`.",
+            "text": "The situations in this window hit codes that known-good lines hardly use, most of all around "
+            f"`{seen}`.",
             "expected": "codes in their usual shares",
             "seen": f"rarely used codes; distance to the nearest at the {percentile:.0f}th percentile of training",
         }

@@ -52,7 +52,7 @@ def install_problems(app: FastAPI) -> None:
 def service_problem(request: Request, error: Exception) -> Response:
     """Answer with one of the service's own errors."""
     assert isinstance(error, ServiceError)
-    headers = {429: {"Retry-After": "2"}, 401: {"WWW-Authenticate": "Bearer"}}.get(error.status)
+    headers = {429: {"Retry-After": "2"}, 401: {"WWW-Authenticate": 'Basic realm="logvq"'}}.get(error.status)
     return _answer(request, error.status, error.code, str(error), headers=headers)
 
 

@@ -23,7 +23,7 @@ from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.store import Store
 from service.trying import source_name
-from service.worker import Worker
+from service.worker import DEAD_LETTER_REASONS, Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIN_TOKEN = 16
@@ -71,6 +71,8 @@ class Service:
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
+            for reason in DEAD_LETTER_REASONS:
+                metrics.add("logvq_dead_letters_total", 0.0, reason=reason)
             inbox = InboxInput(self._store)
             inputs: list[Input] = [inbox]
             if options.file is not None:
@@ -175,7 +177,8 @@ def _token_hash(options: ServeOptions) -> bytes | None:
         return hashlib.sha256(token.encode()).digest()
     if options.host not in _LOOPBACK and not options.no_auth:
         raise BadSetting(
-            f"listening on {options.host} lets other machines in: give --token-file FILE, or --no-auth to let everybody in"
+            f"listening on {options.host} lets other machines in: give --token-file FILE, "
+            "or --no-auth to let everybody in"
         )
     return None
 

@@ -1,7 +1,7 @@
 """`logvq try`: one file in, explained anomalies out, through the same path that serves a plant.
 
-It trains a bundle on the known-good part, runs the worker over the rest into a database of its own, and makes the report
-from that database.
+It trains a bundle on the known-good part, runs the worker over the rest into a database of its own, and makes the
+report from that database.
 """
 
 from __future__ import annotations
@@ -311,8 +311,8 @@ def _limits(options: TryOptions, bundle: Bundle, trained: int, threshold: float)
         limits.append("The lines carry no time the parser knows: gaps and rates per day could not be judged.")
     if threshold > bundle.calibration.cap:
         limits.append(
-            f"The budget asks for alarms rarer than {bundle.calibration.windows:,} windows can show: beyond them the tail "
-            "is extrapolated."
+            f"The budget asks for alarms rarer than {bundle.calibration.windows:,} windows can show: beyond them the "
+            "tail is extrapolated."
         )
     return limits
 

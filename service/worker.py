@@ -25,6 +25,8 @@ KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
 # A dead letter keeps at most this much of its line: hostile input must not fill the disk.
 _DEAD_LETTER_BYTES = 1 << 20
+# Blank lines are counted and not kept.
+DEAD_LETTER_REASONS = ("too-long",)
 
 
 class Worker:
@@ -90,7 +92,7 @@ class Worker:
             while not self._stop.is_set():
                 self._round()
         except Exception as error:
-            # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends the process.
+            # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
             _LOG.exception("the worker stopped")
             self.error = error
 
@@ -180,7 +182,7 @@ class Worker:
                     "value": dropped.value[:_DEAD_LETTER_BYTES],
                 }
                 for dropped in made.dropped
-                if dropped.reason != "blank"
+                if dropped.reason in DEAD_LETTER_REASONS
             ]
         self._store.commit(batch)
         self._forget_lines(batch)
@@ -217,7 +219,8 @@ class Worker:
         if pipeline.watermark is not None:
             metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
         for item in made.dropped:
-            metrics.add("logvq_dead_letters_total", reason=item.reason)
+            if item.reason in DEAD_LETTER_REASONS:
+                metrics.add("logvq_dead_letters_total", reason=item.reason)
 
     def _beat(self, stage: str) -> None:
         self._metrics.set("logvq_heartbeat_timestamp_seconds", time.time(), stage=stage)

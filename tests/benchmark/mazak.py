@@ -66,11 +66,11 @@ def whole(lines: list[bytes], scratch: Path) -> dict[str, Any]:
 
 def faults(lines: list[bytes], scratch: Path) -> None:
     """Rank 30-minute windows of the later half."""
+    from ingestion import read_records  # noqa: PLC0415
     from service.bundle import save_bundle  # noqa: PLC0415
     from service.store import Store, unpack  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
     from service.trying import GoodLines, good_lines, score_records, source_name  # noqa: PLC0415
-    from ingestion import read_records  # noqa: PLC0415
 
     half = len(lines) // 2
     good_path, rest_path = scratch / "first.log", scratch / "later.log"
@@ -158,7 +158,7 @@ def main() -> None:
     data = os.environ.get("LOGVQ_DATA")
     if not data:
         sys.exit("set LOGVQ_DATA to the directory of the public data sets")
-    lines = gzip.open(Path(data, EVENTS)).read().splitlines()
+    lines = gzip.decompress(Path(data, EVENTS).read_bytes()).splitlines()
     with tempfile.TemporaryDirectory() as scratch:
         for name in sys.argv[1:] or ("whole", "faults", "shortlist"):
             {"whole": whole, "faults": faults, "shortlist": shortlist}[name](lines, Path(scratch))

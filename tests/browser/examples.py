@@ -170,7 +170,7 @@ def surprise(lines: list[dict[str, Any]], index: int, usual: list[str]) -> dict[
     }
 
 
-def code(  # noqa: PLR0917
+def code(
     name: str, hits: int, usual_share: float, share: float, percentile: float, templates: list[str]
 ) -> dict[str, Any]:
     return {
