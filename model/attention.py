@@ -2,7 +2,7 @@
 
 A query sees the events of its own block up to itself, the block before in full, and everything older through the
 cache: per code how many keys it was assigned (n, fading over `horizon` events), their mean (`centroid`) or the codeword
-(`static`), and the mean of their values. The score of a cached code is q.key / temperature + ln n, because n equal keys
+(`static`), and the mean of their values. The score of a cached code is q.key + ln n, because n equal keys
 weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
 
 The cache of means (`centroid`) follows a measurement: on multi-query recall it finds .91 where codewords find .135,
@@ -137,15 +137,18 @@ class VQAttention(nn.Module):
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        cached = self.quantizer.codebook.to(key.dtype) if self.memory == "static" else state.key
+        cached = self.quantizer.codebook.to(key.dtype).expand_as(state.key) if self.memory == "static" else state.key
         log_count = torch.where(state.count > FORGOTTEN, state.count.clamp(min=FORGOTTEN).log(), NEGATIVE)
         absent = torch.where(state.has_last > 0, 0.0, NEGATIVE)[:, None, None, None]
-        far = query @ cached.transpose(-1, -2) + log_count[:, :, None]
-        block = self.block
-        before = query @ state.last_key.transpose(-1, -2) + bias[:, :, :block] + absent
-        here = query @ key.transpose(-1, -2) + bias[:, :, block:]
-        weights = torch.softmax(torch.cat([far, before, here], -1), -1)
+        size = log_count.shape[-1]
+        keys = torch.cat([cached, state.last_key, key], 2)
         values = torch.cat([state.value, state.last_value, value], 2)
+        scores = query @ keys.transpose(-1, -2)
+        # In place, on a product that no gradient needs: joining three products would copy the widest tensor here.
+        scores[..., :size] += log_count[:, :, None]
+        scores[..., size:] += bias
+        scores[..., size : size + self.block] += absent
+        weights = torch.softmax(scores, -1)
         return weights @ values, weights
 
     def _shift(self, key: Tensor, value: Tensor, codes: Tensor, state: AttentionState) -> AttentionState:
@@ -164,8 +167,9 @@ class VQAttention(nn.Module):
             count=count,
             key=keep * state.key + member @ state.last_key,
             value=keep * state.value + member @ state.last_value,
-            last_key=key,
-            last_value=value,
-            last_code=codes,
+            # One memory layout for every state, restored ones too: the layout of a factor can change a last bit.
+            last_key=key.contiguous(),
+            last_value=value.contiguous(),
+            last_code=codes.contiguous(),
             has_last=torch.ones_like(state.has_last),
         )

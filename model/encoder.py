@@ -214,14 +214,14 @@ class Encoder(nn.Module):
 
         Raises:
             EmptyBatch: there are no tokens.
-            TokenOutOfRange: a token is not in the vocabulary.
+            TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream, which never comes.
         """
         if tokens.numel() == 0:
             raise EmptyBatch("there are no events to encode")
         low, high = int(tokens.min()), int(tokens.max())
-        if low < 0 or high >= self.config.vocab_size:
-            wrong = low if low < 0 else high
-            raise TokenOutOfRange(f"token {wrong} is not in a vocabulary of {self.config.vocab_size}")
+        if low <= START or high >= self.config.vocab_size:
+            wrong = low if low <= START else high
+            raise TokenOutOfRange(f"token {wrong} is not in 1 to {self.config.vocab_size - 1}, the model's vocabulary")
 
     def forward(
         self, tokens: Tensor, gaps: Tensor, state: EncoderState | None = None, *, keep_weights: bool = False
@@ -254,8 +254,9 @@ class Encoder(nn.Module):
 
 
 def gap_bucket(gaps: Tensor) -> Tensor:
-    """Return the bucket of each gap: 0 for none, then log-spaced; gaps (b, l) seconds -> (b, l) int64."""
-    return torch.log1p(gaps.clamp(min=0) * _GAP_SCALE).ceil().long().clamp(max=GAP_BUCKETS - 1)
+    """Return the bucket of each gap: 0 for none or NaN, then log-spaced; gaps (b, l) seconds -> (b, l) int64."""
+    bucket = torch.log1p(gaps.nan_to_num(0.0).clamp(min=0) * _GAP_SCALE).ceil()
+    return bucket.clamp(max=GAP_BUCKETS - 1).long()
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -109,18 +109,27 @@ class Quantizer(nn.Module):
         self.ema_sum = torch.where(dead[..., None], fresh * level[..., None], self.ema_sum)
 
     @torch.no_grad()
-    def init_from(self, keys: Tensor, generator: torch.Generator) -> None:
-        """Place the codewords by k-means on keys (b, h, l, k)."""
+    def init_from(self, keys: Tensor, weight: Tensor, generator: torch.Generator) -> None:
+        """Place the codewords by k-means.
+
+        Args:
+            keys: (b, h, l, k), detached.
+            weight: (b, l), 0 for padding, which places nothing.
+            generator: chooses the keys that the codewords begin at.
+        """
         heads, size, width = self.codebook.shape
-        flat = keys.float().transpose(0, 1).reshape(heads, -1, width)
+        real = weight.reshape(-1) > 0
+        if not bool(real.any()):
+            return
+        flat = keys.float().transpose(0, 1).reshape(heads, -1, width)[:, real]
         order = torch.randperm(flat.shape[1], generator=generator)[:size].to(flat.device)
         if len(order) < size:
             order = order.repeat(math.ceil(size / len(order)))[:size]
         centres = flat[:, order].clone()
-        weight = torch.ones(1, flat.shape[1], device=flat.device)
+        alike = torch.ones(1, flat.shape[1], device=flat.device)
         for _ in range(_KMEANS_ROUNDS):
             codes = nearest_code(flat[None], centres)
-            count, total = self._totals(flat[None], codes, weight)
+            count, total = self._totals(flat[None], codes, alike)
             centres = torch.where(count[..., None] > 0, total / count.clamp(min=1)[..., None], centres)
         self.codebook = centres
         self.ema_count = count.clamp(min=1e-3)

@@ -228,7 +228,7 @@ class _Fit:
         for block, layer in zip(encoder.layer_blocks(), output.layers, strict=True):
             keys = layer.keys.detach()
             if place:
-                block.attention.quantizer.init_from(keys, self.generator)
+                block.attention.quantizer.init_from(keys, weight, self.generator)
             else:
                 block.attention.quantizer.update(keys, layer.codes, weight, self.generator)
         return float(nats.detach()), output

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -88,9 +89,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
         raise CannotWrite(f"{directory} exists and is not empty; name a new directory for the bundle")
     partial = directory.with_name(f".{directory.name}.partial")
     try:
-        partial.mkdir(parents=True, exist_ok=True)
-        for left_over in partial.iterdir():
-            left_over.unlink()
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         bundle.vocabulary.save(partial / "templates.json")
         save_model(partial, bundle.model)
         calibration = {
@@ -114,6 +114,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
         partial.rename(directory)
     except OSError as error:
         raise CannotWrite(f"cannot write the bundle {directory}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return load_bundle(directory)
 
 

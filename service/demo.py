@@ -77,10 +77,10 @@ def _show(url: str, seen: set[str], sent: int) -> None:
             continue
         seen.add(incident["id"])
         window = _call(f"{url}/api/v1/windows/{incident['worst_window']}")
-        _say(f"{(incident['start'] or '')[:19].replace('T', ' ')}  score {incident['score']:.1f}  after {sent:,} lines")
+        line = min((line for line in window["lines"] if line["rank"]), key=lambda line: line["rank"])
+        _say(f"{(line['time'] or '')[:19].replace('T', ' ')}  score {incident['score']:.1f}  after {sent:,} lines")
         _say(f"  {clean(window['sentence'])}")
-        for line in [line for line in window["lines"] if line["rank"]][:2]:
-            _say(f"  > {clean(line['text'])}")
+        _say(f"  > {clean(line['text'])}")
         _say(f"  {url}/ui/incidents/{incident['id']}\n")
 
 

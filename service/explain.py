@@ -95,7 +95,7 @@ class Explainer:
             if evidence[kind].nats > 0
         ]
         vocabulary = self._bundle.vocabulary
-        ranked = self._ranked(events, scored, evidence)
+        ranked = self._ranked(scored, evidence, verdict)
         head = reasons[0]
         record = {
             "score_cap": self._bundle.calibration.cap,
@@ -112,13 +112,13 @@ class Explainer:
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
 
-    def _ranked(self, events: Sequence[Event], scored: ScoredEvents, evidence: Mapping[str, Evidence]) -> list[int]:
-        # The events that carry the evidence first, then the most surprising ones.
-        named = [found.event for found in evidence.values() if found.event is not None and found.nats > 0]
-        unseen = [index for index, event in enumerate(events) if self._bundle.vocabulary.is_unseen(event.token)]
+    def _ranked(self, scored: ScoredEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
+        """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
+        kinds = sorted(verdict.strengths, key=lambda kind: -verdict.strengths[kind])
+        named = [evidence[kind].event for kind in kinds if evidence[kind].nats > 0]
         surprising = np.argsort(-scored.surprisal_nats, kind="stable")[:_SURPRISES].tolist()
-        order = sorted({*unseen, *surprising}, key=lambda index: (index not in unseen, -scored.surprisal_nats[index]))
-        return list(dict.fromkeys([*order, *named]))[:_SURPRISES]
+        order = dict.fromkeys([*(event for event in named if event is not None), *surprising])
+        return list(order)[:_SURPRISES]
 
     def _reason(
         self,
@@ -147,29 +147,29 @@ class Explainer:
 
     def _unseen(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
         vocabulary = self._bundle.vocabulary
-        shape = event_shape(events[index].text, self._bundle.source_format)
-        nearest = vocabulary.nearest(shape)
+        seen = self._message(events[index])
+        nearest = vocabulary.nearest(event_shape(events[index].text, self._bundle.source_format))
         known = (
             f"the nearest known shape is `{vocabulary.text(nearest)}`, {vocabulary.count(nearest):,} times"
             if nearest is not None
             else "nothing like it is known"
         )
-        seen = _short(" ".join(shape))
         return {
-            "title": f"New: {self._message(events[index])}",
-            "text": f"`{seen}` is new: no known-good line has this shape; {known}.",
+            "title": f"New: {seen}",
+            "text": f"`{seen}` is new: no known-good line has its shape; {known}.",
             "expected": known,
             "seen": seen,
         }
 
     def _rare(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
-        vocabulary = self._bundle.vocabulary
-        seen = _short(vocabulary.text(events[index].token))
+        seen = self._message(events[index])
         likely = self._expected(scored, index)[0]
+        count = self._bundle.vocabulary.count(events[index].token)
         return {
-            "title": f"Unexpected: {self._message(events[index])}",
-            "text": f"`{seen}` came where `{likely['template']}` was expected ({likely['probability']:.0%}); "
-            f"{float(scored.surprisal_nats[index]):.1f} nats of surprise.",
+            "title": f"Unexpected: {seen}",
+            "text": f"`{seen}` came where `{likely['template']}` was expected ({likely['probability']:.0%}): "
+            f"{float(scored.surprisal_nats[index]):.1f} nats of surprise, its template {count:,} times in the "
+            "known-good lines.",
             "expected": f"{likely['template']} ({likely['probability']:.0%})",
             "seen": seen,
         }
@@ -177,23 +177,23 @@ class Explainer:
     def _counts(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
         token = events[index].token
         count = Counter(event.token for event in events)[token]
-        seen = _short(self._bundle.vocabulary.text(token))
         most = self._bundle.usual.most.get(token, 0)
+        template = _short(self._bundle.vocabulary.text(token))
         return {
             "title": f"{count} times: {self._message(events[index])}",
-            "text": f"`{seen}` came {count} times in {len(events)} events; never more than {most} times in a "
-            "known-good window.",
+            "text": f"Lines like `{template}` came {count} times in {len(events):,} events; never more than "
+            f"{most} times in a known-good window.",
             "expected": f"at most {most} times",
             "seen": f"{count} times",
         }
 
     def _novel(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
-        seen = _short(self._bundle.vocabulary.text(events[index].token))
+        message = self._message(events[index])
         percentile = float(scored.code_percentile[index].max())
         return {
-            "title": f"Unfamiliar situation: {self._message(events[index])}",
+            "title": f"Unfamiliar situation: {message}",
             "text": "The situations in this window hit codes that known-good lines hardly use, most of all around "
-            f"`{seen}`.",
+            f"`{message}`.",
             "expected": "codes in their usual shares",
             "seen": f"rarely used codes; distance to the nearest at the {percentile:.0f}th percentile of training",
         }

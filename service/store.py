@@ -220,6 +220,17 @@ class Store:
         """Return one window with its record, or None."""
         return self._one(windows, window_id)
 
+    def neighbours(self, window: Mapping[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """Return the windows of the same source before and after one."""
+        query = sa.select(windows).where(
+            windows.c.source == window["source"],
+            windows.c.bundle == window["bundle"],
+            windows.c.index.in_((window["index"] - 1, window["index"] + 1)),
+        )
+        with self.engine.connect() as connection:
+            found = {row.index: dict(row._mapping) for row in connection.execute(query)}
+        return found.get(window["index"] - 1), found.get(window["index"] + 1)
+
     def incident(self, incident_id: str) -> dict[str, Any] | None:
         """Return one incident, or None."""
         found = self._one(incidents, incident_id)

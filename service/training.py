@@ -6,6 +6,7 @@ have not seen, tells how surprising normal lines are. Shapes that only the secon
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -41,6 +42,8 @@ from service.evidence import KINDS, Usual, measure
 FIT_SHARE = 0.75
 # Early stopping looks at this share of the fitted part, at its end.
 HELD_OUT_SHARE = 0.1
+# Latest known-good events that are kept to train on: about 300 MiB, and more than the steps of a training read.
+MAX_GOOD_EVENTS = 400_000
 # A calibration of fewer windows cannot tell an alarm from chance: its scores stop at log10(n + 1).
 MIN_CALIBRATION_WINDOWS = 12
 WINDOW_SIZES = (64, 32, 16)
@@ -117,11 +120,11 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
 
 def _read(good: GoodLines) -> tuple[list[Event], int]:
     parser = SourceParser(good.source_format, Vocabulary([]))
-    events: list[Event] = []
+    events: deque[Event] = deque(maxlen=MAX_GOOD_EVENTS)
     for record in good.records:
-        events += [item for item in parser.feed(record) if isinstance(item, Event)]
-    events += parser.flush()
-    return events, parser.accounting.consumed
+        events.extend(item for item in parser.feed(record) if isinstance(item, Event))
+    events.extend(parser.flush())
+    return list(events), parser.accounting.consumed
 
 
 def _window_size(events: int) -> WindowSpec:

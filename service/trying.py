@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from service.metrics import Metrics
 from service.report import render_report
 from service.routes.windows import explained
 from service.store import Store, unpack
-from service.training import GoodLines, Report, train_bundle
+from service.training import MAX_GOOD_EVENTS, GoodLines, Report, train_bundle
 from service.worker import Worker
 
 _BATCH = 4096
@@ -144,8 +145,10 @@ def write_report(data: Mapping[str, Any], path: Path) -> None:
         partial.write_text(render_report(data), "utf-8")
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CannotWrite(f"cannot write the report {path}: {error.strerror or error}; name another with -o") from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _report_data(
@@ -217,6 +220,7 @@ def _report_data(
                 "position": window["first_position"],
                 "score": round(window["score"], 3),
                 "anomalous": window["anomalous"],
+                "incident": window["incident"],
             }
             for window in windows
         ],
@@ -307,6 +311,8 @@ def _limits(options: TryOptions, bundle: Bundle, trained: int, threshold: float)
         "Shift patterns, seasons and planned changes that the known-good lines do not cover look unusual at first.",
         "An anomaly is unusual, not necessarily harmful: the codes and lines show association, not cause.",
     ]
+    if bundle.training.lines > MAX_GOOD_EVENTS:
+        limits.append(f"Only the last {MAX_GOOD_EVENTS:,} known-good events were trained on, to bound memory and time.")
     if bundle.source_format.time_pattern is None:
         limits.append("The lines carry no time the parser knows: gaps and rates per day could not be judged.")
     if threshold > bundle.calibration.cap:

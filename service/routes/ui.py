@@ -11,10 +11,12 @@ from service.explain import summary
 from service.pages import render_home, render_incident, render_window, static_file
 from service.routes.common import Shared
 from service.routes.incidents import shown, with_lines
-from service.routes.windows import explained
+from service.routes.windows import explained, shown_window
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 20
+# Lines of the windows before and after that a window's page shows.
+_AROUND = 20
 
 
 @router.get("/")
@@ -39,8 +41,17 @@ def home(context: Shared) -> HTMLResponse:
 
 @router.get("/ui/windows/{window_id}")
 def window(window_id: str, context: Shared) -> HTMLResponse:
-    """Explain one window."""
-    return HTMLResponse(render_window(explained(context.store, window_id), None))
+    """Explain one window, with the lines around it."""
+    found = explained(context.store, window_id)
+    before, after = (row and shown_window(row) for row in context.store.neighbours(found))
+    around = {
+        "previous_window": before and before["id"],
+        "next_window": after and after["id"],
+        "before": before["lines"][-_AROUND:] if before else [],
+        "after": after["lines"][:_AROUND] if after else [],
+        "version": __version__,
+    }
+    return HTMLResponse(render_window(found, around))
 
 
 @router.get("/ui/incidents/{incident_id}")
@@ -48,6 +59,12 @@ def incident(incident_id: str, context: Shared) -> HTMLResponse:
     """Explain one incident."""
     found, worst = with_lines(context.store, incident_id)
     return HTMLResponse(render_incident(found, worst))
+
+
+@router.get("/favicon.ico")
+def icon() -> Response:
+    """Answer browsers, which always ask."""
+    return Response(status_code=204)
 
 
 @router.get("/ui/static/{name}")

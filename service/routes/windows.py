@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -56,4 +57,9 @@ def explained(store: Store, window_id: str) -> dict[str, Any]:
     row = store.window(window_id)
     if row is None:
         raise NotFound(f"no window {window_id}")
+    return shown_window(row)
+
+
+def shown_window(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stored window with its explanation."""
     return expand(row, unpack(row["record"]) if row["record"] is not None else None)
