@@ -27,7 +27,7 @@ DRAIN_MAX_CHILDREN = 200
 MAX_GROUPS = 4000
 MAX_CLOSED_VALUES = 64
 MIN_LEARNED_LINES = 2
-MAX_CLOSED_NOVELTY = 0.02
+MAX_CLOSED_NOVELTY = 0.005
 MIN_SLOT_LINES = 30
 MIN_MEAN_USES = 4.0
 
@@ -125,5 +125,5 @@ def _is_closed(slot: int, members: Sequence[tuple[str, ...]], counts: Counter[tu
         total >= MIN_SLOT_LINES
         and len(seen) <= MAX_CLOSED_VALUES
         and total >= MIN_MEAN_USES * len(seen)
-        and once <= MAX_CLOSED_NOVELTY * total
+        and once + 0.5 <= MAX_CLOSED_NOVELTY * total
     )

@@ -23,6 +23,8 @@ from model.quantizer import Quantizer, codewords, nearest_code
 NEGATIVE = float("-inf")
 # A cached code whose count has fallen this low answers no query any more.
 FORGOTTEN = 1e-3
+# Divides what no key was ever folded into.
+_NOTHING = 1e-30
 
 
 @dataclass
@@ -78,9 +80,13 @@ class VQAttention(nn.Module):
         self.head_width, self.block, self.memory = config.head_width, block, config.memory
         self.quantizer = Quantizer(heads, config.codes, config.head_width)
         self.keep = math.exp(-block / config.horizon)
-        self.log_temperature = nn.Parameter(torch.zeros(heads))
-        # One bias per head and distance inside the window: a compressed cache cannot tell near from far.
-        self.distance_bias = nn.Parameter(torch.zeros(heads, 2 * block))
+        # Scores are multiplied by its exponential. Twice the usual scale: keys are normed, and sharper from the start.
+        self.log_temperature = nn.Parameter(torch.full((heads,), math.log(2.0)))
+        # One bias per head and distance inside the window: a compressed cache cannot tell near from far. It begins with
+        # weights of 1 / (1 + distance) that sum to those of a full cache. From zero, the window's hundred keys stay at
+        # 1 % of the mass beside the thousands that the cache counts, and training does not leave that corner.
+        weights = 1 / torch.arange(1.0, 2 * block + 1)
+        self.distance_bias = nn.Parameter((weights * (config.horizon / weights.sum())).log().repeat(heads, 1))
         rows, columns = torch.arange(block)[:, None], torch.arange(2 * block)[None]
         distance = rows + block - columns
         self.register_buffer("distance", distance.clamp(min=0), persistent=False)
@@ -159,8 +165,8 @@ class VQAttention(nn.Module):
         added = member.sum(-1)
         old = state.count * self.keep
         count = old + added
-        # Means are merged, never sums: sums of an endless stream lose digits. A count below this is forgotten.
-        share = count.clamp(min=FORGOTTEN)
+        # Means are merged, never sums: sums of an endless stream lose digits.
+        share = count.clamp(min=_NOTHING)
         keep = (old / share)[..., None]
         member = member / share[..., None]
         return AttentionState(

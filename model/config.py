@@ -50,8 +50,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         sizes = {name: value for name, value in asdict(self).items() if name not in {"memory", "dropout"}}
         for name, value in sizes.items():
-            if value < 1:
-                raise BadConfig(f"{name} is {value}; it must be at least 1")
+            if type(value) is not int or value < 1:
+                raise BadConfig(f"{name} is {value!r}; it must be a whole number of at least 1")
         if self.vocab_size < 2:
             raise BadConfig("a vocabulary has at least one token beside the start of the stream")
         if self.width % self.ssm_heads:
@@ -60,8 +60,8 @@ class EncoderConfig:
             raise BadConfig(f"horizon {self.horizon} is shorter than a block of {self.block}")
         if self.memory not in get_args(Memory):
             raise BadConfig(f"unknown memory {self.memory!r}; one of {', '.join(get_args(Memory))}")
-        if not 0 <= self.dropout < 1:
-            raise BadConfig(f"dropout is {self.dropout}; it must be in [0, 1)")
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise BadConfig(f"dropout is {self.dropout!r}; it must be a number in [0, 1)")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON values."""
@@ -77,4 +77,6 @@ class EncoderConfig:
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise BadConfig(f"unknown keys: {unknown}")
+        if "vocab_size" not in values:
+            raise BadConfig("missing key: 'vocab_size'")
         return cls(**values)

@@ -44,7 +44,8 @@ class ScoredEvents:
         code_percentile: (n, h) percentile of that distance among training distances.
         cache_mass: (n,) share of the last layer's attention on codes, mean over heads.
         code_mass: (n, h, s) attention mass per code; with the mass on recent events it sums to 1 per head.
-        recent_positions: (n, 3) stream positions of the recent events most attended to; -1 before the first event.
+        recent_positions: (n, 3) stream positions of the recent events most attended to, as the inputs of their steps;
+            -1 for the start of the stream, and where fewer than three have any mass.
         recent_mass: (n, 3) attention mass on them, mean over heads.
     """
 
@@ -81,11 +82,11 @@ class Scorer:
         Args:
             state: where the stream stands; changed in place.
             tokens: the events.
-            gaps: seconds from each event to the one before, >= 0.
+            gaps: seconds from each event to the one before, >= 0; as many as tokens.
 
         Raises:
             EmptyBatch: there are no events.
-            TokenOutOfRange: a token is not in the vocabulary.
+            TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
             StateMismatch: the state belongs to another model.
             NotFinite: a score is not a finite number.
         """
@@ -93,6 +94,8 @@ class Scorer:
             raise StateMismatch(f"the state belongs to model {state.fingerprint}, not {self.model.fingerprint}")
         if not tokens:
             raise EmptyBatch("there are no events to score")
+        if len(tokens) != len(gaps):
+            raise ValueError(f"{len(tokens)} tokens and {len(gaps)} gaps; every event has one of each")
         self._encoder.check(torch.as_tensor(tokens))
         scored = len(state.tokens)
         all_tokens, all_gaps = [*state.tokens, *tokens], [*state.gaps, *gaps]
@@ -140,8 +143,10 @@ class Scorer:
         mass = last.weights[0]
         far, near = mass[..., : self._codes], mass[..., self._codes :].mean(0)
         recent = near.topk(RECENT, -1)
-        # Slot j of the window holds step first - block + j, whose input is the event before that step.
+        # Slot j of the window holds step first - block + j, whose input is the event before that step. Slots without
+        # mass are not events yet, or before the first.
         positions = (recent.indices + (first - self._block - 1)).clamp(min=-1)
+        positions = torch.where(recent.values > 0, positions, -1)
         percentile = self.model.statistics.percentile(codes.cpu().numpy(), distance.cpu().numpy())
         return (
             *(x[rows].cpu().numpy() for x in (surprisal, likely.indices, likely.values, codes, distance)),

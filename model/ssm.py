@@ -68,21 +68,41 @@ class SelectiveSSM(nn.Module):
         batch, length, width = x.shape
         into, out_of, step = self.project(x).split([self.state, self.state, self.heads], -1)
         step = nn.functional.softplus(step.float() + self.step_bias.float())
-        parts = length // chunk
-        inputs = x.float().view(batch, parts, chunk, self.heads, -1) * step.view(batch, parts, chunk, self.heads, 1)
-        inputs = inputs.permute(0, 1, 3, 2, 4)
-        decay = (-step).view(batch, parts, chunk, self.heads).transpose(-1, -2).cumsum(-1)
-        into = into.float().view(batch, parts, 1, chunk, self.state)
-        out_of = out_of.float().view(batch, parts, 1, chunk, self.state)
-        causal = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
-        between = (decay[..., :, None] - decay[..., None, :]).masked_fill(~causal, NEGATIVE).exp()
-        within = (between * (out_of @ into.transpose(-1, -2))) @ inputs
-        total = decay[..., -1]
-        added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
-        before = []
-        for part in range(parts):
-            before.append(hidden)
-            hidden = total[:, part].exp()[..., None, None] * hidden + added[:, part]
-        carried = (out_of * decay.exp()[..., None]) @ torch.stack(before, 1)
-        y = (within + carried).permute(0, 1, 3, 2, 4).reshape(batch, length, width)
-        return y.to(x.dtype) + self.skip * x, hidden
+        inputs = x.float().view(batch, length, self.heads, -1) * step[..., None]
+        y, hidden = chunked_scan(inputs, -step, into.float(), out_of.float(), hidden, chunk)
+        return y.reshape(batch, length, width).to(x.dtype) + self.skip * x, hidden
+
+
+def chunked_scan(
+    inputs: Tensor, decay: Tensor, into: Tensor, out_of: Tensor, hidden: Tensor, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Run h_t = exp(decay_t) h_{t-1} + B_t x_t^T, y_t = C_t h_t, in products over chunks.
+
+    Args:
+        inputs: (b, l, h, p), x; l a multiple of `chunk`.
+        decay: (b, l, h) logarithm of a, <= 0, so that no exponential here can overflow.
+        into: (b, l, N), B.
+        out_of: (b, l, N), C.
+        hidden: (b, h, N, p) before the first event.
+        chunk: events computed at once.
+
+    Returns:
+        (b, l, h, p) and the hidden state after the last event.
+    """
+    batch, length, heads, _ = inputs.shape
+    parts = length // chunk
+    inputs = inputs.view(batch, parts, chunk, heads, -1).permute(0, 1, 3, 2, 4)
+    decay = decay.view(batch, parts, chunk, heads).transpose(-1, -2).cumsum(-1)
+    into = into.reshape(batch, parts, 1, chunk, -1)
+    out_of = out_of.reshape(batch, parts, 1, chunk, -1)
+    future = torch.ones(chunk, chunk, dtype=torch.bool, device=inputs.device).triu(1)
+    between = (decay[..., :, None] - decay[..., None, :]).masked_fill(future, NEGATIVE).exp()
+    within = (between * (out_of @ into.transpose(-1, -2))) @ inputs
+    total = decay[..., -1]
+    added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
+    before = []
+    for part in range(parts):
+        before.append(hidden)
+        hidden = total[:, part].exp()[..., None, None] * hidden + added[:, part]
+    carried = (out_of * decay.exp()[..., None]) @ torch.stack(before, 1)
+    return (within + carried).permute(0, 1, 3, 2, 4).flatten(1, 2), hidden

@@ -55,16 +55,16 @@ class SourceState:
         Raises:
             StateMismatch: the bytes are damaged, or the state belongs to another model.
         """
+        config, device = model.encoder.config, model.unigram.device
         try:
             length = int.from_bytes(data[:8], "little")
             rest = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["state"])
-            tensors = load(data)
+            fingerprint = rest["fingerprint"]
+            if fingerprint != model.fingerprint:
+                raise StateMismatch(f"the state belongs to model {fingerprint}, and this is {model.fingerprint}")
+            # Copied: tensors that point into the bytes are not aligned as torch's own are, which can change a last bit.
+            tensors = {name: tensor.clone().to(device) for name, tensor in load(data).items()}
+            boundary = EncoderState.from_tensors(tensors, config.layers)
+            return cls(boundary, rest["blocks"], rest["tokens"], rest["gaps"], fingerprint, config.block)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StateMismatch(f"cannot read the model state: {error}") from error
-        if rest["fingerprint"] != model.fingerprint:
-            raise StateMismatch(f"the state belongs to model {rest['fingerprint']}, and this is {model.fingerprint}")
-        config = model.encoder.config
-        boundary = EncoderState.from_tensors(
-            {name: tensor.to(model.unigram.device) for name, tensor in tensors.items()}, config.layers
-        )
-        return cls(boundary, rest["blocks"], rest["tokens"], rest["gaps"], rest["fingerprint"], config.block)

@@ -53,8 +53,9 @@ class TrainingOptions:
 
     Attributes:
         seed: decides everything random.
-        epochs: passes over the training events, at most.
+        epochs: passes over the training events, as far as the next two allow.
         max_steps: steps, at most; the schedule is in steps, never in seconds, so that it repeats.
+        min_steps: steps, at least, unless held-out surprisal stops falling.
         lanes: pieces of the streams trained side by side.
         span: events a lane advances a step; a multiple of the block.
         learning_rate: peak.
@@ -63,9 +64,9 @@ class TrainingOptions:
 
     seed: int = 0
     epochs: int = 12
-    max_steps: int = 400
-    min_steps: int = 150
-    lanes: int = 16
+    max_steps: int = 800
+    min_steps: int = 300
+    lanes: int = 8
     span: int = 128
     learning_rate: float = 3e-3
     patience: int = 3
@@ -121,12 +122,15 @@ def train(
     tokens, gaps = _joined(streams)
     if not len(tokens) or not sum(len(stream.tokens) for stream in held_out):
         raise EmptyBatch("there are no events to train on")
-    torch.manual_seed(options.seed)
-    encoder = Encoder(config)
-    encoder.check(tokens)
-    for stream in held_out:
-        encoder.check(torch.from_numpy(stream.tokens))
-    history = _Fit(encoder, tokens, gaps, held_out, options).run(progress)
+    # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        encoder = Encoder(config)
+        encoder.check(tokens)
+        for stream in held_out:
+            if len(stream.tokens):
+                encoder.check(torch.from_numpy(stream.tokens))
+        history = _Fit(encoder, tokens, gaps, held_out, options).run(progress)
     encoder.eval()
     statistics = _statistics(encoder, tokens, gaps)
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
@@ -263,6 +267,8 @@ def _held_out_nats(encoder: Encoder, streams: Sequence[TokenStream]) -> float:
     encoder.eval()
     total, events = 0.0, 0
     for stream in streams:
+        if not len(stream.tokens):
+            continue
         tokens, gaps = _lanes(torch.from_numpy(stream.tokens), torch.from_numpy(stream.gaps), encoder.config.block)
         output = encoder(tokens, gaps)
         loss = nn.functional.cross_entropy(output.logits.transpose(1, 2), tokens, ignore_index=START, reduction="sum")

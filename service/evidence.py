@@ -131,6 +131,14 @@ def _counts(tokens: Sequence[int], usual: Usual) -> Evidence:
 
 
 def _codes(scored: ScoredEvents, usual: Usual) -> Evidence:
+    """Return how far the window's codes are from their usual shares: the mean rarity of its codes, standardised.
+
+    Standardised by the number of events, so that a short window of rare codes does not outweigh a long one.
+    """
+    share = usual.code_share + RAREST_CODE_SHARE
+    rarity = -np.log(share)
+    mean = (share * rarity).sum(axis=1) / share.sum(axis=1)
+    spread = np.sqrt((share * (rarity - mean[:, None]) ** 2).sum(axis=1) / share.sum(axis=1)) + RAREST_CODE_SHARE
     heads = np.arange(scored.codes.shape[1])
-    rarity = -np.log(usual.code_share[heads, scored.codes] + RAREST_CODE_SHARE).mean(axis=1)
-    return Evidence(float(rarity.mean()), int(rarity.argmax()))
+    excess = ((rarity[heads, scored.codes] - mean) / spread).mean(axis=1)
+    return Evidence(max(0.0, float(excess.sum()) / math.sqrt(len(excess))), int(excess.argmax()))

@@ -77,7 +77,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
     good_path.write_bytes(b"\n".join(lines[:half]) + b"\n")
     rest_path.write_bytes(b"\n".join(lines[half:]) + b"\n")
     rows = []
-    for seed in range(3):
+    for seed in range(int(os.environ.get("LOGVQ_SEEDS", "3"))):
         good = good_lines(good_path, None, "UTC", WindowSpec.parse("30m"))
         good = GoodLines(good.name, good.records, good.source_format, good.window, seed=seed)
         bundle = save_bundle(train_bundle(good, lambda *_: None), scratch / f"bundle{seed}")

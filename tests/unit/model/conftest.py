@@ -1,0 +1,27 @@
+"""One thread, and one model trained once."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from model import TrainedModel, TrainingOptions, train
+from tests.unit.model.examples import SMALL, grammar
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def options() -> TrainingOptions:
+    return TrainingOptions(seed=3, lanes=4, span=32, max_steps=60, min_steps=60, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="session")
+def trained(one_thread: None, options: TrainingOptions) -> TrainedModel:
+    return train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], options)

@@ -1,0 +1,148 @@
+"""Training learns, repeats under its seed, and says what went wrong."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from model import (
+    BadConfig,
+    EmptyBatch,
+    NotFinite,
+    Scorer,
+    TokenOutOfRange,
+    TokenStream,
+    TrainedModel,
+    TrainingOptions,
+    TrainingProgress,
+    train,
+)
+from tests.unit.model.examples import GRAMMAR_NATS, SMALL, grammar
+
+NOTHING = TokenStream(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def test_training_learns_the_grammar_to_its_entropy(trained: TrainedModel) -> None:
+    start = math.log(SMALL.vocab_size - 1)
+    assert trained.history[-1].held_out_nats < GRAMMAR_NATS + 0.1 < start / 5
+    scorer, part = Scorer(trained), grammar(200, 5)
+    found = scorer.score(scorer.initial_state(), part.tokens.tolist(), part.gaps.tolist())
+    assert found.surprisal_nats[20:].mean() < GRAMMAR_NATS + 0.1
+
+
+def test_training_repeats_under_its_seed_and_leaves_random_numbers_alone(
+    trained: TrainedModel, options: TrainingOptions
+) -> None:
+    torch.manual_seed(77)
+    expected = torch.rand(3)
+    torch.manual_seed(77)
+    again = train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], options)
+    assert torch.equal(torch.rand(3), expected)
+    assert again.fingerprint == trained.fingerprint
+    assert again.history == trained.history
+
+
+def test_another_seed_gives_another_model(options: TrainingOptions) -> None:
+    short = replace(options, max_steps=2, min_steps=2)
+    found = {
+        train(SMALL, [grammar(300, 1)], [grammar(100, 2)], replace(short, seed=seed)).fingerprint for seed in (0, 1)
+    }
+    assert len(found) == 2
+
+
+def test_the_best_weights_are_kept(options: TrainingOptions) -> None:
+    """Noise learned by heart makes the held-out side worse, well before the last step."""
+    random = np.random.default_rng(0)
+    noise, other = (TokenStream(random.integers(1, 13, 30), np.zeros(30, np.float32)) for _ in range(2))
+    model = train(SMALL, [noise], [other], replace(options, patience=8))
+    kept, evaluated = model.history[-1].held_out_nats, [point.held_out_nats for point in model.history[:-1]]
+    assert kept == min(evaluated) < evaluated[-1] - 0.1
+    tokens, gaps = torch.from_numpy(other.tokens)[None], torch.from_numpy(other.gaps)[None]
+    with torch.no_grad():
+        nats = torch.nn.functional.cross_entropy(model.encoder(tokens, gaps).logits[0], tokens[0])
+    assert float(nats) == pytest.approx(kept, rel=1e-5)
+
+
+def test_training_stops_when_the_held_out_side_gets_no_better(options: TrainingOptions) -> None:
+    random = np.random.default_rng(0)
+    noise, other = (TokenStream(random.integers(1, 13, 30), np.zeros(30, np.float32)) for _ in range(2))
+    seen: list[TrainingProgress] = []
+    train(SMALL, [noise], [other], replace(options, patience=1), seen.append)
+    assert seen[-1].step < seen[-1].steps
+
+
+def test_state_is_carried_from_span_to_span(options: TrainingOptions) -> None:
+    """Spans of 8 in a cycle of 5: begun anew each time, the first event of each would cost ln 5 for ever."""
+    cycle = TokenStream(np.tile(np.array([2, 3, 4, 5, 6], np.int64), 300), np.zeros(1_500, np.float32))
+    seen: list[TrainingProgress] = []
+    train(SMALL, [cycle], [cycle], replace(options, span=8, max_steps=150, min_steps=150, patience=9), seen.append)
+    assert seen[-1].loss < math.log(5) / 8 / 2
+
+
+def test_codewords_begin_at_the_keys_of_events_and_never_at_padding(options: TrainingOptions) -> None:
+    model = train(SMALL, [grammar(5, 1)], [grammar(5, 2)], replace(options, max_steps=1, min_steps=1))
+    for block in model.encoder.layer_blocks():
+        # Five events in a span of 32; a code without any counts for 1e-3.
+        torch.testing.assert_close(
+            block.attention.quantizer.ema_count.sum(-1), torch.full((SMALL.heads,), 5.0), atol=0.02, rtol=0
+        )
+
+
+@pytest.mark.parametrize("memory", ["centroid", "static"])
+def test_progress_is_told_after_every_step(options: TrainingOptions, memory: str) -> None:
+    seen: list[TrainingProgress] = []
+    config = type(SMALL).from_dict({**SMALL.to_dict(), "memory": memory})
+    train(config, [grammar(500, 1)], [grammar(100, 2)], replace(options, max_steps=16, min_steps=16), seen.append)
+    assert [progress.step for progress in seen] == list(range(1, 17))
+    assert seen[-1].loss < seen[0].loss
+    assert seen[0].held_out_nats is None
+    assert seen[-1].held_out_nats is not None
+    assert 1 <= seen[-1].perplexity <= SMALL.codes
+
+
+def test_a_stream_shorter_than_a_block_trains(options: TrainingOptions) -> None:
+    model = train(SMALL, [grammar(5, 1), NOTHING], [grammar(3, 2), NOTHING], replace(options, max_steps=2, min_steps=2))
+    assert math.isfinite(model.history[-1].held_out_nats)
+
+
+def test_nothing_to_train_on_is_refused(options: TrainingOptions) -> None:
+    for streams, held_out in ([], [grammar(50, 1)]), ([grammar(50, 1)], []), ([NOTHING], [NOTHING]):
+        with pytest.raises(EmptyBatch):
+            train(SMALL, streams, held_out, options)
+
+
+@pytest.mark.parametrize("token", [0, SMALL.vocab_size])
+def test_a_token_outside_the_vocabulary_is_refused(options: TrainingOptions, token: int) -> None:
+    wrong = TokenStream(np.array([2, token, 3], np.int64), np.zeros(3, np.float32))
+    with pytest.raises(TokenOutOfRange):
+        train(SMALL, [wrong], [grammar(50, 1)], options)
+    with pytest.raises(TokenOutOfRange):
+        train(SMALL, [grammar(50, 1)], [wrong], options)
+
+
+def test_a_span_that_cuts_blocks_is_refused(options: TrainingOptions) -> None:
+    with pytest.raises(BadConfig, match="span"):
+        train(SMALL, [grammar(50, 1)], [grammar(50, 2)], replace(options, span=SMALL.block + 1))
+
+
+def test_a_loss_that_is_not_finite_is_told(options: TrainingOptions) -> None:
+    with pytest.raises(NotFinite, match="step"):
+        train(SMALL, [grammar(500, 1)], [grammar(50, 2)], replace(options, learning_rate=1e30))
+
+
+def test_statistics_describe_the_training_events(trained: TrainedModel) -> None:
+    statistics = trained.statistics
+    np.testing.assert_allclose(statistics.usage.sum(-1), 1, rtol=1e-5)
+    assert statistics.top_tokens.shape == (SMALL.heads, SMALL.codes, 5)
+    assert set(np.unique(statistics.top_tokens)) <= {0, 2, 3, 4, 5, 6, 7}
+    assert (np.diff(statistics.distance_quantiles, axis=-1) >= 0).all()
+    assert 1 <= statistics.perplexity <= SMALL.codes
+
+
+def test_the_unigram_gives_every_token_a_price(trained: TrainedModel) -> None:
+    assert float(trained.unigram[0]) == 0
+    assert (trained.unigram[1:] > 0).all()
+    assert float(trained.unigram.sum()) == pytest.approx(1)
+    assert float(trained.unigram[2]) == pytest.approx(0.2, abs=0.01)
