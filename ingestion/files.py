@@ -35,9 +35,10 @@ def open_log(path: Path) -> BinaryIO:
         raise BadInput(f"no such file: {path}") from error
     except OSError as error:
         raise BadInput(f"cannot read {path}: {error.strerror}") from error
-    if file.peek(2)[:2] == _GZIP:
-        return gzip.open(file)  # type: ignore[return-value]
-    return file
+    if file.peek(2)[:2] != _GZIP:
+        return file
+    file.close()
+    return gzip.open(path)  # type: ignore[return-value]
 
 
 def read_sample(path: Path, limit: int = _SAMPLE_BYTES) -> bytes:
@@ -122,8 +123,9 @@ class FileInput:
         self._stream = ""
         self._lines = _LineSplitter(self._ending)
         self._ready: list[tuple[int, bytes, int]] = []
-        if read_sample(path, 2)[:2] == _GZIP or path.open("rb").read(2) == _GZIP:
-            raise BadInput(f"{path} is compressed and cannot grow; unpack it, or use `logvq try`")
+        with open_log(path) as file:
+            if isinstance(file, gzip.GzipFile):
+                raise BadInput(f"{path} is compressed and cannot grow; unpack it, or use `logvq try`")
 
     def poll(self, timeout_seconds: float) -> list[Record]:
         """Return complete lines that have been written since."""

@@ -66,14 +66,14 @@ class GoodLines:
         records: the lines, in order.
         source_format: how they are written.
         window: how to cut windows; None lets the number of events decide.
-        seed: of the model's training.
+        training: how to train the model.
     """
 
     name: str
     records: Iterable[Record]
     source_format: SourceFormat
     window: WindowSpec | None = None
-    seed: int = 0
+    training: TrainingOptions = TrainingOptions()
 
 
 def train_bundle(good: GoodLines, report: Report) -> Bundle:
@@ -108,7 +108,7 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         EncoderConfig(vocab_size=vocabulary.learned),
         [_part(stream, 0, held_out)],
         [_part(stream, held_out, fit)],
-        TrainingOptions(seed=good.seed),
+        good.training,
         lambda progress: report("model", progress.step / progress.steps, _describe(progress)),
     )
 

@@ -16,8 +16,8 @@ from service.pipeline import Produced, SourcePipeline
 from service.store import INBOX_STREAM, Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
-# How long one input may keep the others waiting when it has nothing.
-_POLL_SECONDS = 0.2
+# How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch.
+_POLL_SECONDS = 0.05
 # Silence after which an open multi-line event is taken to be complete.
 FLUSH_SECONDS = 5.0
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
@@ -99,7 +99,7 @@ class Worker:
     def _round(self) -> None:
         fed = False
         for item in self._inputs:
-            records = item.poll(0.0 if len(self._inputs) > 1 else _POLL_SECONDS)
+            records = item.poll(_POLL_SECONDS)
             if records:
                 fed = True
                 self.process(item, records)
@@ -107,8 +107,6 @@ class Worker:
             self._set_lag(item)
         if not fed:
             self._idle()
-            if len(self._inputs) > 1:
-                self._stop.wait(_POLL_SECONDS)
 
     # --- one batch -----------------------------------------------------------------------------------------------
 

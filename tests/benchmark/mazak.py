@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,11 @@ def whole(lines: list[bytes], scratch: Path) -> dict[str, Any]:
 def faults(lines: list[bytes], scratch: Path) -> None:
     """Rank 30-minute windows of the later half."""
     from ingestion import read_records  # noqa: PLC0415
+    from model import TrainingOptions  # noqa: PLC0415
     from service.bundle import save_bundle  # noqa: PLC0415
     from service.store import Store, unpack  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
-    from service.trying import GoodLines, good_lines, score_records, source_name  # noqa: PLC0415
+    from service.trying import good_lines, score_records, source_name  # noqa: PLC0415
 
     half = len(lines) // 2
     good_path, rest_path = scratch / "first.log", scratch / "later.log"
@@ -79,7 +81,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
     rows = []
     for seed in range(int(os.environ.get("LOGVQ_SEEDS", "3"))):
         good = good_lines(good_path, None, "UTC", WindowSpec.parse("30m"))
-        good = GoodLines(good.name, good.records, good.source_format, good.window, seed=seed)
+        good = replace(good, training=TrainingOptions(seed=seed))
         bundle = save_bundle(train_bundle(good, lambda *_: None), scratch / f"bundle{seed}")
         store = Store(scratch / f"{seed}.sqlite")
         records = read_records(rest_path, source_name(rest_path), "utf-8")

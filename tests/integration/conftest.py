@@ -7,10 +7,13 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from service.sample import later_lines
 from tests.broker.kafka_broker import BrokerMissing, KafkaBroker, free_port, java_command
+from tests.serving import Serving
 
 with warnings.catch_warnings():
     # kafka-python 3.0.12 loads its schemas with importlib.resources.read_text, deprecated in Python 3.11 and 3.12 only.
@@ -48,6 +51,17 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield Kafka(broker.bootstrap, broker)
     finally:
         broker.kill()
+
+
+@pytest.fixture(scope="session")
+def running_service(bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A service that also follows a file."""
+    directory = tmp_path_factory.mktemp("service")
+    log = directory / "press07.log"
+    log.write_bytes(b"\n".join(later_lines()[:500]) + b"\n")
+    with Serving(bundle_dir, directory, "--file", str(log)) as service:
+        yield service
+        assert service.stop() == 0
 
 
 @pytest.fixture
