@@ -8,7 +8,7 @@ In the order the data flows:
 - `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `pipeline.py`     one source's state: parser, open window, model state, open incident
-- `evidence.py`     what a window has to say; `calibration.py` how often a normal window says as much
+- `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
 - `store.py`        the database; `schema.py` its tables, `migrations/` their history
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors

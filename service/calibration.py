@@ -3,6 +3,9 @@
 Every kind of evidence is a number of nats that is larger the stranger a window is. Its tail probability comes from
 windows of known-good lines that neither the model nor the vocabulary was fitted on. The strongest kind decides, and
 its strength is calibrated once more, because the strongest of several is larger by chance than any one of them.
+
+Kinds do not speak with one voice: `novel-code` must be ten times as rare as the others to be the strongest, and is
+never taken to be rarer than the sample shows (weighted Bonferroni, Genovese et al., Biometrika 2006).
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from service.kinds import NOVEL_CODE as SUPPORTING
+
 Floats = npt.NDArray[np.float64]
 
 # The body of the tail model is the sample itself; above this quantile an exponential continues it.
@@ -24,6 +29,7 @@ _PRIOR_NATS = 1.0
 # However large the budget, no more than one normal window in a hundred is called an alarm.
 MAX_ALARM_SHARE = 0.01
 UNTIMED_WINDOWS_PER_DAY = 500.0
+_SUPPORTING_HANDICAP = 1.0
 
 
 class Tail:
@@ -78,7 +84,7 @@ class Calibration:
         """Fit the tails to held-out normal windows: `evidence` maps every kind to one value a window."""
         kinds = {kind: Tail(values) for kind, values in evidence.items()}
         strongest = [
-            max(tail.strength(value) for tail, value in zip(kinds.values(), values, strict=True))
+            max(_strengths(kinds, dict(zip(evidence, values, strict=True))).values())
             for values in zip(*evidence.values(), strict=True)
         ]
         return cls(kinds, Tail(strongest), windows_per_day)
@@ -100,7 +106,7 @@ class Calibration:
             Its score, -log10 of the tail probability and at most `cap`; its strength, the same without the cap, which
             orders windows beyond the sample; and the strength of every kind of evidence.
         """
-        strengths = {kind: self.kinds[kind].strength(value) for kind, value in evidence.items()}
+        strengths = _strengths(self.kinds, evidence)
         strength = self.combined.strength(max(strengths.values()))
         return min(strength, self.cap), strength, strengths
 
@@ -125,3 +131,11 @@ class Calibration:
         """Rebuild a calibration."""
         kinds = {kind: Tail(sample) for kind, sample in values["kinds"].items()}
         return cls(kinds, Tail(values["combined"]), values["windows_per_day"])
+
+
+def _strengths(kinds: Mapping[str, Tail], evidence: Mapping[str, float]) -> dict[str, float]:
+    strengths = {kind: kinds[kind].strength(value) for kind, value in evidence.items()}
+    if SUPPORTING in strengths:
+        shown = -math.log10(kinds[SUPPORTING].p_value(evidence[SUPPORTING]))
+        strengths[SUPPORTING] = max(0.0, shown - _SUPPORTING_HANDICAP)
+    return strengths

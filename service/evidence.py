@@ -20,16 +20,12 @@ import numpy as np
 
 from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
 from model import ScoredEvents
+from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 
-UNSEEN_TEMPLATE = "unseen-template"
-RARE_TRANSITION = "rare-transition"
-UNUSUAL_COUNTS = "unusual-counts"
-NOVEL_CODE = "novel-code"
 # A code never hit in training is as rare as one hit by every ten-thousandth event.
 RAREST_CODE_SHARE = 1e-4
 COUNT_TAIL = 2.0
 COUNT_PRIOR = 1.0
-KINDS = (UNSEEN_TEMPLATE, RARE_TRANSITION, UNUSUAL_COUNTS, NOVEL_CODE)
 
 
 @dataclass(frozen=True)

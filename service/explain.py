@@ -17,7 +17,8 @@ import numpy as np
 from ingestion import Event, clean, event_shape, variable_spans
 from model import ScoredEvents
 from service.bundle import Bundle
-from service.evidence import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS, Evidence
+from service.evidence import Evidence
+from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 
 # How many of a window's most surprising events are explained in full.
 _SURPRISES = 5

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +115,9 @@ class Service:
         self.worker.start()
         threading.Thread(target=self._watch_worker, name="watch", daemon=True).start()
         try:
-            self._server.run(sockets=[self._socket])
+            # uvicorn finishes what it is answering, then raises the signal that stopped it.
+            with suppress(KeyboardInterrupt):
+                self._server.run(sockets=[self._socket])
         finally:
             self.worker.stop()
             self._store.close()

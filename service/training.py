@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -37,7 +37,8 @@ from model import (
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
 from service.errors import TooFewLines
-from service.evidence import KINDS, Usual, measure
+from service.evidence import Usual, measure
+from service.kinds import KINDS
 
 FIT_SHARE = 0.75
 # Early stopping looks at this share of the fitted part, at its end.
@@ -73,7 +74,7 @@ class GoodLines:
     records: Iterable[Record]
     source_format: SourceFormat
     window: WindowSpec | None = None
-    training: TrainingOptions = TrainingOptions()
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
 def train_bundle(good: GoodLines, report: Report) -> Bundle:

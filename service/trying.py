@@ -12,7 +12,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from typing import Any
 from ingestion import FIRST_TEMPLATE, Input, Record, WindowSpec, file_year, propose_format, read_records, read_sample
 from service import __version__
 from service.bundle import Bundle, load_bundle, save_bundle
-from service.errors import CannotWrite
+from service.errors import CannotWrite, TooFewLines
 from service.explain import iso
 from service.metrics import Metrics
 from service.report import render_report
 from service.routes.windows import explained
 from service.store import Store, unpack
-from service.training import MAX_GOOD_EVENTS, GoodLines, Report, train_bundle
+from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, GoodLines, Report, train_bundle
 from service.worker import Worker
 
 _BATCH = 4096
@@ -84,7 +84,13 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
     total = sum(1 for _ in read_records(options.file, "", good.source_format.encoding))
     trained = total // 2 if options.good is None else 0
     if options.good is None:
-        good = GoodLines(good.name, itertools.islice(good.records, trained), good.source_format, good.window)
+        if trained < MIN_GOOD_EVENTS:
+            raise TooFewLines(
+                f"{options.file.name} has {total:,} line{'s' if total != 1 else ''}. Its first half is taken as "
+                f"known-good, and training needs at least {MIN_GOOD_EVENTS:,} good lines: give a file of at least "
+                f"{2 * MIN_GOOD_EVENTS:,} lines, or this one with a longer file of good lines, --good FILE"
+            )
+        good = replace(good, records=itertools.islice(good.records, trained))
     with tempfile.TemporaryDirectory(prefix="logvq-") as scratch:
         trained_bundle = train_bundle(good, report)
         bundle = save_bundle(trained_bundle, options.bundle or Path(scratch, "bundle"))
