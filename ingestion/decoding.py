@@ -31,7 +31,8 @@ def canonical_encoding(name: str) -> str:
     """
     try:
         found = codecs.lookup(name)
-        found.decode(b"")
+        # bytes.decode refuses codecs that are no text encodings, such as hex.
+        b"    ".decode(name, errors="ignore")
     except (LookupError, UnicodeError, TypeError) as error:
         raise BadInput(f"unknown encoding {name!r}; try utf-8, cp932, euc-jp, utf-16-le or latin-1") from error
     if found.name in {"shift_jis", "shift-jis"}:

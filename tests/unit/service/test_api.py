@@ -1,0 +1,233 @@
+"""The API over a store that a worker has filled."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from ingestion import Record
+from service import store as store_module
+from service.app import Context, create_app
+from service.bundle import Bundle
+from service.inbox import InboxInput
+from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
+from service.store import Batch, Store
+from service.trying import score_records
+from service.worker import Worker
+
+TOKEN = "a token of enough characters"
+SOURCE = "mazak01"
+
+
+@pytest.fixture(scope="module")
+def context(bundle: Bundle, machine_lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    store = Store(tmp_path_factory.mktemp("api") / "logvq.sqlite")
+    lines = [*machine_lines, b"", b"x" * 70_000]
+    records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
+    score_records(bundle, store, records, 1.0, lambda _: None)
+    inbox = InboxInput(store)
+    metrics = Metrics()
+    worker = Worker(bundle, store, [inbox], metrics, 1.0)
+    yield Context(store, metrics, inbox, worker, None)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def client(context: Context) -> TestClient:
+    return TestClient(create_app(context), raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "slug"),
+    [
+        ("/api/v1/windows/w-none", 404, "not-found"),
+        ("/api/v1/incidents/i-none", 404, "not-found"),
+        ("/api/v1/nothing", 404, "not-found"),
+        ("/api/v1/windows?limit=0", 422, "bad-request"),
+        ("/api/v1/windows?limit=9999", 422, "bad-request"),
+        ("/api/v1/windows?from=yesterday", 422, "bad-request"),
+        ("/api/v1/windows?cursor=AAAA", 400, "bad-request"),
+    ],
+)
+def test_errors_are_problem_details(client: TestClient, path: str, status: int, slug: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == f"/errors/{slug}"
+    assert answer.json()["detail"]
+
+
+def test_pages_walk_every_window_once(client: TestClient, context: Context) -> None:
+    for order in ("time", "strength"):
+        seen, cursor = [], ""
+        while True:
+            page = client.get(f"/api/v1/windows?order={order}&limit=7{cursor}").json()
+            seen += [item["id"] for item in page["items"]]
+            if page["next_cursor"] is None:
+                break
+            cursor = f"&cursor={page['next_cursor']}"
+        assert len(seen) == len(set(seen)) == len(context.store.find_windows(limit=-1))
+
+
+def test_windows_are_found_by_score_and_time(client: TestClient) -> None:
+    items = client.get("/api/v1/windows?limit=500").json()["items"]
+    middle = sorted(item["start"] for item in items)[len(items) // 2]
+    later = client.get(f"/api/v1/windows?limit=500&from={middle}").json()["items"]
+    assert {i["id"] for i in later} == {i["id"] for i in items if i["end"] >= middle}
+    strong = client.get("/api/v1/windows?limit=500&min_score=1").json()["items"]
+    assert strong
+    assert {i["id"] for i in strong} == {i["id"] for i in items if i["score"] >= 1}
+
+
+def test_an_explanation_adds_up(client: TestClient, machine_lines: list[bytes]) -> None:
+    best = client.get("/api/v1/windows?order=strength&limit=1").json()["items"][0]
+    window = client.get(f"/api/v1/windows/{best['id']}").json()
+    assert window["reasons"][0]["score"] == max(reason["score"] for reason in window["reasons"])
+    first = window["first_position"]
+    assert [line["text"].encode() for line in window["lines"]] == machine_lines[first : first + window["events"]]
+    for surprise in window["surprises"]:
+        assert surprise["cache_mass"] + surprise["recent_mass"] == pytest.approx(1)
+        assert sum(item["probability"] for item in surprise["expected"]) <= 1.001
+        assert surprise["surprisal_nats"] == window["lines"][surprise["line"]]["surprisal_nats"]
+    shares = [code["hits"] for code in window["codes"]]
+    assert all(0 < hits <= window["events"] for hits in shares)
+
+
+def test_every_line_of_a_source_is_accounted_for(client: TestClient, machine_lines: list[bytes]) -> None:
+    (source,) = client.get("/api/v1/sources").json()["items"]
+    lines = source["lines"]
+    assert lines["consumed"] == len(machine_lines) + 2
+    assert lines["dropped"] == {"blank": 1, "too-long": 1}
+    assert lines["parsed"] + lines["unparsed"] + 2 == lines["consumed"]
+
+
+def test_a_dead_letter_keeps_its_bytes(context: Context) -> None:
+    with context.store.engine.connect() as connection:
+        (row,) = connection.execute(sa.text("SELECT reason, value FROM dead_letters")).all()
+    assert (row.reason, row.value) == ("too-long", b"x" * 70_000)
+
+
+def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
+    items = client.get("/api/v1/incidents").json()["items"]
+    assert items
+    incident = client.get(f"/api/v1/incidents/{items[0]['id']}").json()
+    assert incident["worst_window"] in incident["window_ids"]
+    assert incident["top_lines"][0]["rank"] == 1
+    for window_id in incident["window_ids"]:
+        assert client.get(f"/api/v1/windows/{window_id}").json()["incident"] == incident["id"]
+
+
+@pytest.mark.parametrize(
+    ("body", "media", "accepted"),
+    [
+        (b"one\ntwo\n", "text/plain", 2),
+        (b'{"lines": ["one", "two\\nthree"]}', "application/json", 2),
+        (b"one", "application/x-www-form-urlencoded", 1),
+    ],
+)
+def test_a_push_is_stored_before_it_is_answered(
+    client: TestClient, context: Context, body: bytes, media: str, accepted: int
+) -> None:
+    before = context.store.inbox_size()
+    answer = client.post("/api/v1/sources/press07/lines", content=body, headers={"Content-Type": media})
+    assert answer.status_code == 202
+    assert answer.json()["accepted"] == accepted
+    assert context.store.inbox_size() == before + accepted
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "media", "status"),
+    [
+        ("press07", b"", "text/plain", 400),
+        ("press07", b"[1]", "application/json", 400),
+        ("press07", b"x", "image/png", 400),
+        ("press07", b"x" * ((16 << 20) + 1), "text/plain", 400),
+        ("x" * 129, b"x", "text/plain", 422),
+    ],
+)
+def test_a_bad_push_is_refused_whole(
+    client: TestClient, context: Context, path: str, body: bytes, media: str, status: int
+) -> None:
+    before = context.store.inbox_size()
+    answer = client.post(f"/api/v1/sources/{path}/lines", content=body, headers={"Content-Type": media})
+    assert answer.status_code == status
+    assert context.store.inbox_size() == before
+
+
+def test_a_full_inbox_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "INBOX_LIMIT", 0)
+    answer = client.post("/api/v1/sources/press07/lines", content=b"x", headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["type"]) == (429, "/errors/inbox-full")
+    assert answer.headers["retry-after"]
+
+
+def test_a_token_is_asked_for_where_one_is_set(context: Context) -> None:
+    guarded = Context(
+        context.store, context.metrics, context.inbox, context.worker, hashlib.sha256(TOKEN.encode()).digest()
+    )
+    client = TestClient(create_app(guarded))
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic !"}, {"Authorization": TOKEN}):
+        answer = client.get("/api/v1/sources", headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (401, "/errors/unauthorized")
+    basic = base64.b64encode(f"anyone:{TOKEN}".encode()).decode()
+    for header in (f"Bearer {TOKEN}", f"Basic {basic}"):
+        assert client.get("/api/v1/sources", headers={"Authorization": header}).status_code == 200
+    assert client.get("/metrics").status_code == client.get("/healthz").status_code == 200
+
+
+def test_pages_answer_and_may_load_nothing_from_elsewhere(client: TestClient) -> None:
+    incident = client.get("/api/v1/incidents").json()["items"][0]
+    for path in ("/", "/ui/", f"/ui/incidents/{incident['id']}", f"/ui/windows/{incident['worst_window']}"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert not re.search(r"https?://", answer.text)
+    missing = client.get("/ui/windows/w-none")
+    assert missing.status_code == 404
+    assert "text/html" in missing.headers["content-type"]
+
+
+def test_ready_only_while_the_worker_works(client: TestClient) -> None:
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    store.push("s", [b"one", b"two"])
+    bad = Batch(positions={"http": 3}, windows=[{"id": "w-1", "source": "s"}])
+    with pytest.raises(sa.exc.IntegrityError):
+        store.commit(bad)
+    assert store.next_position("http") is None
+    assert store.inbox_size() == 2
+    store.commit(Batch(positions={"http": 2}))
+    assert (store.next_position("http"), store.inbox_size()) == (2, 1)
+    store.close()
+
+
+def test_metrics_count_every_line_and_bound_their_labels(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store, metrics = Store(tmp_path / "a.sqlite"), Metrics()
+    store.push(SOURCE, [*machine_lines[:1500], b""])
+    inbox = InboxInput(store)
+    worker = Worker(bundle, store, [inbox], metrics, 1.0)
+    worker.process(inbox, inbox.poll(0.0))
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(name, labels) or 0.0
+
+    outcomes = [value("logvq_lines_total", source=SOURCE, outcome=o) for o in ("parsed", "unparsed", "dropped")]
+    assert sum(outcomes) == value("logvq_records_consumed_total", topic="http") == 1501
+    assert outcomes[2] == 1
+    assert value("logvq_windows_total", source=SOURCE) == 1500 // bundle.window.events
+    assert {metrics.source(f"s{n}") for n in range(MAX_SOURCES + 50)} - {OTHER} <= {f"s{n}" for n in range(MAX_SOURCES)}
+    assert all(name.startswith("logvq_") and metric.meaning for name, metric in CATALOGUE.items())
+    store.close()

@@ -1,0 +1,166 @@
+"""From evidence to scores, windows and incidents."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingestion import Record
+from service.bundle import Bundle, load_bundle, save_bundle
+from service.calibration import Calibration, Tail
+from service.errors import BadBundle, CannotWrite
+from service.incidents import MAX_GAP_SECONDS, IncidentTracker
+from service.kinds import KINDS, NOVEL_CODE, UNSEEN_TEMPLATE
+from service.pipeline import SourcePipeline
+from service.store import SourceRow, pack, unpack
+
+THRESHOLD = 2.0
+
+
+def records(lines: list[bytes]) -> list[Record]:
+    return [Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines)]
+
+
+def pipeline(bundle: Bundle, row: SourceRow | None = None) -> SourcePipeline:
+    return SourcePipeline("mazak01", bundle, bundle.scorer(), THRESHOLD, row)
+
+
+def test_a_p_value_is_the_share_of_normal_windows_at_least_as_large() -> None:
+    tail = Tail([1.0, 2.0, 3.0, 4.0])
+    assert tail.p_value(3.0) == 3 / 5
+    assert tail.p_value(99.0) == 1 / 5
+
+
+def test_p_values_of_fresh_normal_windows_are_uniform() -> None:
+    draw = np.random.default_rng(0)
+    tail = Tail(draw.exponential(size=2000))
+    found = np.sort([tail.p_value(value) for value in draw.exponential(size=2000)])
+    assert np.abs(found - np.arange(1, 2001) / 2000).max() < 0.05
+
+
+def test_strength_grows_with_the_value_and_goes_on_beyond_the_sample() -> None:
+    tail = Tail(np.random.default_rng(1).exponential(size=500))
+    strengths = [tail.strength(value) for value in np.linspace(0, 30, 200)]
+    assert strengths == sorted(strengths)
+    assert strengths[-1] > math.log10(501)
+
+
+def calibration() -> Calibration:
+    draw = np.random.default_rng(2)
+    return Calibration.fit({kind: draw.exponential(size=99).tolist() for kind in KINDS}, windows_per_day=50.0)
+
+
+def test_a_score_is_capped_at_what_the_sample_supports_and_strength_is_not() -> None:
+    found = calibration()
+    score, strength, _ = found.judge({kind: 40.0 if kind == UNSEEN_TEMPLATE else 0.0 for kind in KINDS})
+    assert score == found.cap == 2.0
+    assert strength > 5
+    assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))).judge(dict.fromkeys(KINDS, 2.0)) == (
+        found.judge(dict.fromkeys(KINDS, 2.0))
+    )
+
+
+def test_novel_codes_support_and_do_not_drown_a_new_shape() -> None:
+    evidence = dict.fromkeys(KINDS, 0.0) | {NOVEL_CODE: 1e6, UNSEEN_TEMPLATE: 12.0}
+    _, _, strengths = calibration().judge(evidence)
+    assert max(strengths, key=lambda kind: strengths[kind]) == UNSEEN_TEMPLATE
+
+
+def test_a_smaller_budget_is_a_higher_threshold_within_bounds() -> None:
+    found = calibration()
+    assert found.threshold(0.1) == pytest.approx(-math.log10(0.1 / 50))
+    assert found.threshold(0.1) > found.threshold(0.4) > found.threshold(40) == 2.0
+
+
+def window(number: int, *, anomalous: bool, strength: float = 3.0, start: float | None = None) -> dict[str, Any]:
+    at = number * 60.0 if start is None else start
+    return {
+        "id": f"w-{number}", "source": "s", "sequence": at, "start": at, "end": at + 59,
+        "score": strength, "strength": strength, "anomalous": anomalous, "incident": None,
+    }  # fmt: skip
+
+
+def follow(tracker: IncidentTracker, windows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for item in windows:
+        for row in tracker.follow(item, "rare-transition", f"sig-{item['id']}", item["id"]):
+            found[row["id"]] = row
+    return found
+
+
+def test_anomalous_windows_join_over_one_quiet_window_and_close_after_two() -> None:
+    windows = [window(n, anomalous=n in {1, 3, 8}, strength=5.0 if n == 3 else 3.0) for n in range(12)]
+    first, second = follow(IncidentTracker(), windows).values()
+    assert (json.loads(first["window_ids"]), first["worst_window"], first["status"]) == (
+        ["w-1", "w-3"],
+        "w-3",
+        "closed",
+    )
+    assert json.loads(second["window_ids"]) == ["w-8"]
+    assert [item["incident"] for item in windows if item["incident"]] == [first["id"], first["id"], second["id"]]
+
+
+def test_a_long_silence_ends_an_incident() -> None:
+    late = window(1, anomalous=True, start=MAX_GAP_SECONDS + 200)
+    assert len(follow(IncidentTracker(), [window(0, anomalous=True), late])) == 2
+
+
+def test_a_tracker_goes_on_from_its_state() -> None:
+    windows = [window(n, anomalous=n in {1, 3}) for n in range(6)]
+    whole = follow(IncidentTracker(), [dict(item) for item in windows])
+    tracker = IncidentTracker()
+    found = follow(tracker, windows[:3])
+    found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows[3:])
+    assert found == whole
+
+
+def test_windows_do_not_depend_on_how_records_were_cut(bundle: Bundle, machine_lines: list[bytes]) -> None:
+    whole = pipeline(bundle).feed(records(machine_lines))
+    cut = pipeline(bundle)
+    draw = random.Random(0)
+    rest = iter(records(machine_lines))
+    windows: list[dict[str, Any]] = []
+    while batch := list(itertools.islice(rest, draw.choice((1, 3, 100, 300)))):
+        windows += cut.feed(batch).windows
+        cut.provisional()
+    assert windows == whole.windows
+    assert len(windows) == len(machine_lines) // bundle.window.events
+
+
+def test_a_restart_after_every_batch_changes_nothing(bundle: Bundle, machine_lines: list[bytes]) -> None:
+    lines = machine_lines[:3000]
+    whole = pipeline(bundle).feed(records(lines))
+    row: SourceRow | None = None
+    windows: list[dict[str, Any]] = []
+    incidents: dict[str, dict[str, Any]] = {}
+    snapshot: bytes | None = None
+    rest = iter(records(lines))
+    while batch := list(itertools.islice(rest, 170)):
+        current = pipeline(bundle, row)
+        produced = current.feed(batch)
+        windows += produced.windows
+        incidents |= {item["id"]: item for item in produced.incidents}
+        stored = current.checkpoint()
+        snapshot = stored.snapshot or snapshot
+        row = SourceRow(stored.source, stored.bundle, unpack(pack(stored.state)), snapshot, stored.summary)
+    assert windows == whole.windows
+    assert incidents == {item["id"]: item for item in whole.incidents}
+
+
+def test_a_bundle_is_what_was_saved_or_refused(bundle: Bundle, bundle_dir: Path, tmp_path: Path) -> None:
+    again = save_bundle(bundle, tmp_path / "again")
+    assert again.id == bundle.id == load_bundle(bundle_dir).id
+    with pytest.raises(CannotWrite, match="not empty"):
+        save_bundle(bundle, tmp_path / "again")
+    (tmp_path / "again" / "calibration.json").write_text("{}")
+    with pytest.raises(BadBundle, match="changed"):
+        load_bundle(tmp_path / "again")
+    with pytest.raises(BadBundle, match="no manifest"):
+        load_bundle(tmp_path)
