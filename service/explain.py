@@ -68,6 +68,7 @@ class Explainer:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self._clock = bundle.source_format.clock()
 
     def build(
         self,
@@ -104,7 +105,10 @@ class Explainer:
             "surprisal": [round(float(nats), 4) for nats in scored.surprisal_nats],
             "usual_max": float(np.median(self._bundle.calibration.kinds[RARE_TRANSITION].sample)),
             "reasons": reasons,
-            "lines": [[event.position, event.time, event.text, event.token] for event in events],
+            "lines": [
+                [event.position, event.time, event.text, event.token, *self._clock.read(event.text)[1:]]
+                for event in events
+            ],
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
             "ranked": ranked,
@@ -151,13 +155,13 @@ class Explainer:
         seen = self._message(events[index])
         nearest = vocabulary.nearest(event_shape(events[index].text, self._bundle.source_format))
         known = (
-            f"the nearest known shape is `{vocabulary.text(nearest)}`, {vocabulary.count(nearest):,} times"
+            f"the nearest known shape is “{vocabulary.text(nearest)}”, {vocabulary.count(nearest):,} times"
             if nearest is not None
             else "nothing like it is known"
         )
         return {
             "title": f"New: {seen}",
-            "text": f"`{seen}` is new: no known-good line has its shape; {known}.",
+            "text": f"“{seen}” is new: no known-good line has its shape; {known}.",
             "expected": known,
             "seen": seen,
         }
@@ -168,7 +172,7 @@ class Explainer:
         count = self._bundle.vocabulary.count(events[index].token)
         return {
             "title": f"Unexpected: {seen}",
-            "text": f"`{seen}` came where `{likely['template']}` was expected ({likely['probability']:.0%}): "
+            "text": f"“{seen}” came where “{likely['template']}” was expected ({likely['probability']:.0%}): "
             f"{float(scored.surprisal_nats[index]):.1f} nats of surprise, its template {count:,} times in the "
             "known-good lines.",
             "expected": f"{likely['template']} ({likely['probability']:.0%})",
@@ -182,7 +186,7 @@ class Explainer:
         template = _short(self._bundle.vocabulary.text(token))
         return {
             "title": f"{count} times: {self._message(events[index])}",
-            "text": f"Lines like `{template}` came {count} times in {len(events):,} events; never more than "
+            "text": f"Lines like “{template}” came {count} times in {len(events):,} events; never more than "
             f"{most} times in a known-good window.",
             "expected": f"at most {most} times",
             "seen": f"{count} times",
@@ -194,7 +198,7 @@ class Explainer:
         return {
             "title": f"Unfamiliar situation: {message}",
             "text": "The situations in this window hit codes that known-good lines hardly use, most of all around "
-            f"`{message}`.",
+            f"“{message}”.",
             "expected": "codes in their usual shares",
             "seen": f"rarely used codes; distance to the nearest at the {percentile:.0f}th percentile of training",
         }
@@ -202,7 +206,7 @@ class Explainer:
     def _message(self, event: Event) -> str:
         """Return the first line of an event without its time."""
         head = event.text.partition("\n")[0]
-        _, start, end = self._bundle.source_format.clock().read(head)
+        _, start, end = self._clock.read(head)
         return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
     def _expected(self, scored: ScoredEvents, index: int) -> list[dict[str, Any]]:
@@ -320,9 +324,10 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "unseen": index in unseen,
             "surprisal_nats": surprisal[index],
             "rank": rank.get(index),
-            "spans": variable_spans(text),
+            # The time varies, too, but is no parameter of the template.
+            "spans": [span for span in variable_spans(text) if span[1] <= time_start or span[0] >= time_end],
         }
-        for index, (position, time, text, token) in enumerate(record["lines"])
+        for index, (position, time, text, token, time_start, time_end) in enumerate(record["lines"])
     ]
     return summary(window) | {
         "lines_kept": True,
