@@ -6,7 +6,9 @@ In the order the data flows:
 
 - `records.py`     one line as an input delivers it, and what every input can do
 - `files.py`       log files, read whole or followed
-- `consumer.py`    Kafka; the only file that uses kafka-python
+- `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_client.py` opened: only these use kafka-python, and
+                   are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
+                   what a record's key and value mean, `outage.py` how long to wait for a broker that is away
 - `decoding.py`    bytes to text under a declared encoding
 - `timestamps.py`  event times in the source's own zone
 - `format.py`      how one source writes its lines, declared or proposed from a sample
