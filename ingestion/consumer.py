@@ -246,7 +246,7 @@ class KafkaInput:
             raise OffsetUnavailable(
                 f"{_stream(partition)}: the next offset to read is {at}, but the broker has {self._range(partition)}; "
                 "retention has removed records that were never read, or the topic was made anew. Restore the topic, or "
-                "accept the gap and begin with a new database"
+                "accept the gap and start again with a new database"
             )
 
     def _range(self, partition: TopicPartition) -> str:
