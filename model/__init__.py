@@ -6,14 +6,18 @@ the codes its situation hit, and where the attention went.
 In the order the data flows:
 
 - `config.py`      the shape of an encoder
-- `encoder.py`     LongVQ: embedding, blocks, next-event head; the axis letters
+- `encoder.py`     embedding, blocks, next-event head
+- `stack.py`       the blocks one after another; the axis letters
+- `block.py`       one LongVQ block: gates around the local part and the global part
 - `ssm.py`         the local part: causal convolution and selective state space
 - `attention.py`   the global part: attention over codes and a window, linear in length
-- `quantizer.py`   codebooks: assignment, averages, revival
+- `quantizer.py`   codebooks: assignment, averages, splitting, merging
+- `mixers.py`      what the global part is compared with; `lstm.py` what the block is compared with
 - `training.py`    good streams to a trained model
 - `statistics.py`  how codes were used in training
 - `trained.py`     an encoder with what its training data taught
-- `scoring.py`     streams scored as they come; `state.py` where one stands
+- `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
+- `scored.py`      what is said of events, read out of the encoder's output
 - `files.py`       models on disk
 - `reference.py`   slow oracles that the fast forms must equal
 - `errors.py`      what goes wrong, each with its slug
@@ -30,7 +34,8 @@ from model.errors import (
     TokenOutOfRange,
 )
 from model.files import load_model, save_model
-from model.scoring import ScoredEvents, Scorer
+from model.scored import ExplainedEvents, ScoredEvents
+from model.scoring import NewEvents, Scorer
 from model.state import SourceState
 from model.statistics import CodeStatistics
 from model.trained import HeldOut, TrainedModel
@@ -42,8 +47,10 @@ __all__ = [
     "CodeStatistics",
     "EmptyBatch",
     "EncoderConfig",
+    "ExplainedEvents",
     "HeldOut",
     "ModelError",
+    "NewEvents",
     "NotFinite",
     "ScoredEvents",
     "Scorer",

@@ -5,8 +5,15 @@ cache: per code how many keys it was assigned (n, fading over `horizon` events),
 (`static`), and the mean of their values. The score of a cached code is q.key + ln n, because n equal keys
 weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
 
-The cache of means (`centroid`) follows a measurement: on multi-query recall it finds .91 where codewords find .135,
-and its gradients are exact, because no straight-through estimator is needed.
+The cache of means (`centroid`) follows a measurement: on multi-query recall it finds what codewords cannot, and its
+gradients are exact, because no straight-through estimator is needed.
+
+A stream's state at a block boundary, by name; all zeros before its first event:
+
+- `count` (b, h, s) keys folded into each code, older ones counting less, float32
+- `cache` (b, h, s, 2k) per code the mean of those keys and of their values, float32
+- `last`  (b, h, block, 2k) keys and values of the block before
+- `codes` (b, h, block) int64, its codes
 """
 
 from __future__ import annotations
@@ -20,6 +27,8 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 from model.quantizer import Quantizer, codewords, nearest_code
 
+State = dict[str, Tensor]
+
 NEGATIVE = float("-inf")
 # A cached code whose count has fallen this low answers no query any more.
 FORGOTTEN = 1e-3
@@ -27,44 +36,63 @@ FORGOTTEN = 1e-3
 _NOTHING = 1e-30
 
 
-@dataclass
-class AttentionState:
-    """What attention remembers of a stream, at a block boundary.
-
-    Attributes:
-        count: (b, h, s) keys folded into each code, older ones counting less.
-        key: (b, h, s, k) mean of those keys, weighted alike; unused in `static` memory.
-        value: (b, h, s, k) mean of their values.
-        last_key: (b, h, l, k) keys of the block before.
-        last_value: (b, h, l, k) values of the block before.
-        last_code: (b, h, l) codes of the block before.
-        has_last: (b,) 1.0 where there is a block before, else 0.0.
-    """
-
-    count: Tensor
-    key: Tensor
-    value: Tensor
-    last_key: Tensor
-    last_value: Tensor
-    last_code: Tensor
-    has_last: Tensor
-
-
 @dataclass(frozen=True)
-class AttentionOutput:
-    """What attention returns.
+class Mixed:
+    """What a mixer returns.
 
     Attributes:
         out: (b, h, l, k).
-        state: after the last block.
-        codes: (b, h, l) code of every key.
-        weights: (b, h, l, s + 2 block) attention mass into codes, the block before and this block; None in training.
+        state: after the last event.
+        codes: (b, h, l) code of every key; None where there is no codebook.
+        weights: (b, h, l, s + 2 block) attention mass into codes, the block before and this block; None unless asked
+            for.
     """
 
     out: Tensor
-    state: AttentionState
-    codes: Tensor
-    weights: Tensor | None
+    state: State
+    codes: Tensor | None = None
+    weights: Tensor | None = None
+
+
+class Window(nn.Module):
+    """What attention adds to the scores of the block before and of this block: a bias per head and distance.
+
+    A compressed cache cannot tell near from far. The weights begin as 1 / (1 + distance), and sum to `mass`.
+
+    Args:
+        heads: h.
+        block: events in a block.
+        mass: of all weights at the beginning.
+    """
+
+    future: Tensor
+    distance: Tensor
+
+    def __init__(self, heads: int, block: int, mass: float) -> None:
+        super().__init__()
+        self.block = block
+        weights = 1 / torch.arange(1.0, 2 * block + 1)
+        self.distance_bias = nn.Parameter((weights * (mass / weights.sum())).log().repeat(heads, 1))
+        rows, columns = torch.arange(block)[:, None], torch.arange(2 * block)[None]
+        distance = rows + block - columns
+        self.register_buffer("distance", distance.clamp(min=0), persistent=False)
+        self.register_buffer("future", distance < 0, persistent=False)
+
+    def bias(self, position: Tensor, blocks: int) -> Tensor:
+        """Return the bias (b, h, blocks, block, 2 block) of streams with `position` (b,) events before."""
+        bias = self.distance_bias[:, self.distance].masked_fill(self.future, NEGATIVE)[None, :, None]
+        bias = bias.expand(len(position), -1, blocks, -1, -1)
+        begins = position == 0
+        if not bool(begins.any()):
+            return bias
+        absent = torch.zeros(len(position), 1, blocks, 1, 2 * self.block, dtype=bias.dtype, device=bias.device)
+        absent[begins, :, 0, :, : self.block] = NEGATIVE
+        return bias + absent
+
+    def pairs(self, last: Tensor, pair: Tensor) -> Tensor:
+        """Lay every block behind the one before it: (b, h, block, m), (b, h, l, m) -> (b, h, l/block, 2 block, m)."""
+        blocks = torch.cat([last, pair], 2).view(*pair.shape[:2], -1, self.block, pair.shape[-1])
+        return torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], 3)
 
 
 class VQAttention(nn.Module):
@@ -76,106 +104,98 @@ class VQAttention(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        heads, block = config.heads, config.block
-        self.head_width, self.block, self.memory = config.head_width, block, config.memory
-        self.quantizer = Quantizer(heads, config.codes, config.head_width)
-        self.keep = math.exp(-block / config.horizon)
-        # Scores are multiplied by its exponential. Twice the usual scale: keys are normed, and sharper from the start.
-        self.log_temperature = nn.Parameter(torch.full((heads,), math.log(2.0)))
-        # One bias per head and distance inside the window: a compressed cache cannot tell near from far. It begins with
-        # weights of 1 / (1 + distance) that sum to those of a full cache. From zero, the window's hundred keys stay at
-        # 1 % of the mass beside the thousands that the cache counts, and training does not leave that corner.
-        weights = 1 / torch.arange(1.0, 2 * block + 1)
-        self.distance_bias = nn.Parameter((weights * (config.horizon / weights.sum())).log().repeat(heads, 1))
-        rows, columns = torch.arange(block)[:, None], torch.arange(2 * block)[None]
-        distance = rows + block - columns
-        self.register_buffer("distance", distance.clamp(min=0), persistent=False)
-        self.register_buffer("future", distance < 0, persistent=False)
+        self.head_width, self.block = config.head_width, config.block
+        self.static = config.mixer == "static"
+        self.quantizer = Quantizer(config.heads, config.codes, config.head_width)
+        self.keep = math.exp(-config.block / config.horizon)
+        # From zero, the window's few dozen keys stay at 1 % of the mass beside the thousands that a full cache counts,
+        # and training does not leave that corner.
+        self.window = Window(config.heads, config.block, config.horizon)
 
-    distance: Tensor
-    future: Tensor
-
-    def initial_state(self, batch: int) -> AttentionState:
+    def initial_state(self, batch: int) -> State:
         """Return the state before the first event."""
-        codebook = self.quantizer.codebook
+        codebook, like = self.quantizer.codebook, self.window.distance_bias
         heads, size, width = codebook.shape
-        means = codebook.new_zeros(batch, heads, size, width)
-        last = codebook.new_zeros(batch, heads, self.block, width)
-        return AttentionState(
-            count=codebook.new_zeros(batch, heads, size),
-            key=means,
-            value=means.clone(),
-            last_key=last,
-            last_value=last.clone(),
-            last_code=torch.zeros(batch, heads, self.block, dtype=torch.long, device=codebook.device),
-            has_last=codebook.new_zeros(batch),
-        )
+        return {
+            "count": codebook.new_zeros(batch, heads, size),
+            "cache": codebook.new_zeros(batch, heads, size, 2 * width),
+            "last": like.new_zeros(batch, heads, self.block, 2 * width),
+            "codes": torch.zeros(batch, heads, self.block, dtype=torch.long, device=like.device),
+        }
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, *, keep_weights: bool = False
-    ) -> AttentionOutput:
+        self, query: Tensor, key: Tensor, value: Tensor, state: State, position: Tensor, *, keep_weights: bool = False
+    ) -> Mixed:
         """Attend.
 
         Args:
-            query: (b, h, l, k); l a multiple of `block`.
+            query: (b, h, l, k), scaled; l a multiple of `block`.
             key: (b, h, l, k).
             value: (b, h, l, k).
-            state: where the stream stands.
+            state: where the streams stand; left as it is.
+            position: (b,) events before.
             keep_weights: also return where the attention went.
         """
-        codes = nearest_code(key.float(), self.quantizer.codebook)
-        if self.memory == "static":
+        (batch, heads, length, width), block, size = query.shape, self.block, self.quantizer.size
+        blocks = length // block
+        codes = nearest_code(key, self.quantizer.search)
+        if self.static:
             # Straight-through: forward the codeword, backward to the key. In the cache the codeword is a constant, so
             # gradients reach keys through the window only.
             key = key + (codewords(codes, self.quantizer.codebook).to(key.dtype) - key).detach()
-        query = query * (self.head_width**-0.5 * self.log_temperature.exp())[:, None, None]
-        bias = self.distance_bias[:, self.distance].masked_fill(self.future, NEGATIVE)
-        outs, kept = [], []
-        for start in range(0, query.shape[2], self.block):
-            part = slice(start, start + self.block)
-            out, weights = self._attend(query[:, :, part], key[:, :, part], value[:, :, part], state, bias)
-            state = self._shift(key[:, :, part], value[:, :, part], codes[:, :, part], state)
-            outs.append(out)
-            if keep_weights:
-                kept.append(weights)
-        return AttentionOutput(torch.cat(outs, 2), state, codes, torch.cat(kept, 2) if kept else None)
+        pair = torch.cat([key, value], -1)
+        counts, caches = self._fold(pair, codes, state, (position > 0).to(state["count"].dtype))
+        far = _stacked(caches[:-1]).to(query.dtype)
+        far_keys, far_values = far[..., :width], far[..., width:]
+        if self.static:
+            far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
+        count = _stacked(counts[:-1])
+        log_count = torch.where(count > FORGOTTEN, count.clamp(min=FORGOTTEN).log(), NEGATIVE).to(query.dtype)
+        near = self.window.pairs(state["last"], pair).flatten(0, 2)
+        queries = query.reshape(-1, block, width)
+        bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)
+        # Products beside each other, not of joined keys: joining would copy the cache once a block.
+        far_scores = torch.baddbmm(log_count.view(-1, 1, size), queries, far_keys.flatten(0, 2).transpose(1, 2))
+        near_scores = torch.baddbmm(bias, queries, near[..., :width].transpose(1, 2))
+        weights = torch.softmax(torch.cat([far_scores, near_scores], -1), -1)
+        out = torch.bmm(weights[..., :size], far_values.flatten(0, 2))
+        out = torch.baddbmm(out, weights[..., size:], near[..., width:])
+        ending = slice(length - block, length)
+        after = {
+            "count": counts[-1],
+            "cache": caches[-1],
+            "last": pair[:, :, ending].contiguous(),
+            "codes": codes[:, :, ending].contiguous(),
+        }
+        shape = (batch, heads, length, -1)
+        return Mixed(out.view(shape), after, codes, weights.view(shape) if keep_weights else None)
 
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, state: AttentionState, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        cached = self.quantizer.codebook.to(key.dtype).expand_as(state.key) if self.memory == "static" else state.key
-        log_count = torch.where(state.count > FORGOTTEN, state.count.clamp(min=FORGOTTEN).log(), NEGATIVE)
-        absent = torch.where(state.has_last > 0, 0.0, NEGATIVE)[:, None, None, None]
-        size = log_count.shape[-1]
-        keys = torch.cat([cached, state.last_key, key], 2)
-        values = torch.cat([state.value, state.last_value, value], 2)
-        scores = query @ keys.transpose(-1, -2)
-        # In place, on a product that no gradient needs: joining three products would copy the widest tensor here.
-        scores[..., :size] += log_count[:, :, None]
-        scores[..., size:] += bias
-        scores[..., size : size + self.block] += absent
-        weights = torch.softmax(scores, -1)
-        return weights @ values, weights
+    def _fold(self, pair: Tensor, codes: Tensor, state: State, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return counts (b, h, s) and means (b, h, s, 2k) before each block, and after all.
 
-    def _shift(self, key: Tensor, value: Tensor, codes: Tensor, state: AttentionState) -> AttentionState:
-        """Fold the block that leaves the window into the cache; `key`, `value`, `codes` become the block before."""
-        size = state.count.shape[-1]
-        member = nn.functional.one_hot(state.last_code, size).to(key.dtype) * state.has_last[:, None, None, None]
-        member = member.transpose(-1, -2)
-        added = member.sum(-1)
-        old = state.count * self.keep
-        count = old + added
-        # Means are merged, never sums: sums of an endless stream lose digits.
-        share = count.clamp(min=_NOTHING)
-        keep = (old / share)[..., None]
-        member = member / share[..., None]
-        return AttentionState(
-            count=count,
-            key=keep * state.key + member @ state.last_key,
-            value=keep * state.value + member @ state.last_value,
-            # One memory layout for every state, restored ones too: the layout of a factor can change a last bit.
-            last_key=key.contiguous(),
-            last_value=value.contiguous(),
-            last_code=codes.contiguous(),
-            has_last=torch.ones_like(state.has_last),
-        )
+        Before a block, the cache holds what lies two blocks back and further.
+        """
+        (batch, heads, _, width), size, block = pair.shape, self.quantizer.size, self.block
+        ending = pair.shape[2] - block
+        leaving = torch.cat([state["last"], pair[:, :, :ending]], 2).to(state["cache"].dtype)
+        codes = torch.cat([state["codes"], codes[:, :, :ending]], 2)
+        rows = (torch.arange(batch * heads, device=codes.device) * size).view(batch, heads, 1)
+        flat = (codes + rows).view(batch, heads, -1, block)
+        counts, means = [state["count"]], [state["cache"]]
+        for index, new in enumerate(leaving.view(batch, heads, -1, block, width).unbind(2)):
+            where, weight = flat[:, :, index].flatten(), torch.ones_like(present) if index else present
+            weight = weight.view(batch, 1, 1).expand(batch, heads, block).flatten()
+            old = counts[-1] * self.keep
+            count = old.flatten().index_add(0, where, weight)
+            # Means are merged, never sums: sums of an endless stream lose digits.
+            share = count.clamp(min=_NOTHING).reciprocal()
+            mean = means[-1] * (old * share.view_as(old))[..., None]
+            portion = (weight * share[where])[:, None]
+            means.append(mean.flatten(0, 2).index_add_(0, where, new.reshape(-1, width) * portion).view_as(mean))
+            counts.append(count.view_as(old))
+        return counts, means
+
+
+def _stacked(before: list[Tensor]) -> Tensor:
+    """Lay what stands before each block along a new third axis; of one block it is a view."""
+    return before[0][:, :, None] if len(before) == 1 else torch.stack(before, 2)

@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 
 from model.errors import BadConfig
 
-Memory = Literal["centroid", "static"]
+# The first two are LongVQ; the others are what it is compared with, in the same block.
+Mixer = Literal["centroid", "static", "full", "linear", "ssm", "window", "lstm"]
+CODED: tuple[Mixer, ...] = ("centroid", "static")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +23,17 @@ class EncoderConfig:
         layers: number of blocks.
         heads: h, of the attention.
         head_width: k, of queries, keys and values.
-        codes: s, codewords per head.
+        codes: s, codewords per head at most; how many of them are alive is learned.
         block: l, events in a block; the attention window is this block and the one before.
         horizon: events over which the cache forgets: counts fall by 1/e in as many, so that in an endless stream means
-            keep following and ln n stays bounded.
+            keep following and ln n stays bounded. `full` attends as far back.
         ssm_heads: decay rates of the state-space layer.
         ssm_state: N, state per decay rate and channel.
         ffn_factor: hidden width of the feed-forward layer over `width`.
-        memory: `centroid` caches the running mean of the keys a code was assigned; `static` the codeword itself, as
-            LongVQ is published.
+        mixer: what tells the far from the near. `centroid` caches the running mean of the keys a code was assigned;
+            `static` the codeword itself, as LongVQ is published. `full` attends to every event, `window` to two blocks,
+            `linear` is attention without a softmax, `ssm` has no attention, and `lstm` is another encoder of as many
+            parameters.
         dropout: probability in training.
     """
 
@@ -44,11 +48,11 @@ class EncoderConfig:
     ssm_heads: int = 4
     ssm_state: int = 16
     ffn_factor: int = 2
-    memory: Memory = "centroid"
+    mixer: Mixer = "centroid"
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        sizes = {name: value for name, value in asdict(self).items() if name not in {"memory", "dropout"}}
+        sizes = {name: value for name, value in asdict(self).items() if name not in {"mixer", "dropout"}}
         for name, value in sizes.items():
             if type(value) is not int or value < 1:
                 raise BadConfig(f"{name} is {value!r}; it must be a whole number of at least 1")
@@ -58,10 +62,15 @@ class EncoderConfig:
             raise BadConfig(f"width {self.width} is not a multiple of ssm_heads {self.ssm_heads}")
         if self.horizon < self.block:
             raise BadConfig(f"horizon {self.horizon} is shorter than a block of {self.block}")
-        if self.memory not in get_args(Memory):
-            raise BadConfig(f"unknown memory {self.memory!r}; one of {', '.join(get_args(Memory))}")
+        if self.mixer not in get_args(Mixer):
+            raise BadConfig(f"unknown mixer {self.mixer!r}; one of {', '.join(get_args(Mixer))}")
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise BadConfig(f"dropout is {self.dropout!r}; it must be a number in [0, 1)")
+
+    @property
+    def coded(self) -> bool:
+        """Whether the mixer has a codebook: what explains, and what is served."""
+        return self.mixer in CODED
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as JSON values."""

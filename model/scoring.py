@@ -1,160 +1,190 @@
-"""Scoring a stream as it comes: how surprising each event is, and why.
+"""Scoring streams as they come: how surprising each event is, and why.
 
-The scores of an event are a function of its own stream alone, bit for bit, however the stream was cut into calls: the
-encoder only ever advances over whole blocks of its own stream, always with tensors of the same shape. Events since the
-last block boundary are kept and evaluated again, padded to a whole block, when more of them come; what follows an event
-in its block cannot reach it.
+The scores of an event are a function of its own stream alone, however the stream was cut into calls: the encoder only
+ever advances over whole blocks of a stream. Events since the last block boundary are kept and evaluated again, padded
+to a whole block, when more of them come; what follows an event in its block cannot reach it.
+
+Streams are scored side by side. On a CPU a row's results do not depend on the rows beside it, nor on how many blocks
+are taken at once, bit for bit: the products differ in their number of rows only (decision 0002).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
-from model.encoder import START, EncoderOutput, EncoderState
-from model.errors import EmptyBatch, NotFinite, StateMismatch
+from model.encoder import EncoderOutput, EncoderState
+from model.errors import BadConfig, EmptyBatch, NotFinite, StateMismatch
+from model.scored import ExplainedEvents, Reading, ScoredEvents
 from model.state import SourceState
 from model.trained import TrainedModel
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+_log = logging.getLogger(__name__)
 
-# Share of the training unigram in the mixture that surprisal is taken from: the network alone is overconfident about
-# what it never saw, and a bounded surprisal keeps one event from drowning all others.
-UNIGRAM_SHARE = 0.01
-EXPECTED = 5
-RECENT = 3
+# Events computed at once, of however many streams: enough to keep the products busy, few enough for a processor's
+# cache. A GPU wants as many as its memory holds; where that is exceeded, the scorer halves this by itself.
+EVENTS_AT_ONCE = {"cpu": 1024, "cuda": 262_144}
 
 
 @dataclass(frozen=True)
-class ScoredEvents:
-    """What the model says of n events.
+class NewEvents:
+    """The next events of one stream.
 
     Attributes:
-        surprisal_nats: (n,) -ln p of the event given everything before it.
-        expected_tokens: (n, 5) most probable tokens, most probable first.
-        expected_probabilities: (n, 5) their probabilities.
-        codes: (n, h) code of the situation each event came in, last layer.
-        code_distance: (n, h) squared distance to that codeword.
-        code_percentile: (n, h) percentile of that distance among training distances.
-        cache_mass: (n,) share of the last layer's attention on codes, mean over heads.
-        code_mass: (n, h, s) attention mass per code; with the mass on recent events it sums to 1 per head.
-        recent_positions: (n, 3) stream positions of the recent events most attended to, as the inputs of their steps;
-            -1 for the start of the stream, and where fewer than three have any mass.
-        recent_mass: (n, 3) attention mass on them, mean over heads.
+        state: where the stream stands; advanced when they are scored.
+        tokens: the events, at least one.
+        gaps: seconds from each event to the one before, >= 0; as many as tokens.
     """
 
-    surprisal_nats: Floats
-    expected_tokens: Integers
-    expected_probabilities: Floats
-    codes: Integers
-    code_distance: Floats
-    code_percentile: Floats
-    cache_mass: Floats
-    code_mass: Floats
-    recent_positions: Integers
-    recent_mass: Floats
+    state: SourceState
+    tokens: Sequence[int]
+    gaps: Sequence[float]
+
+
+class _Work:
+    """One stream's events in a call, and how far they are."""
+
+    def __init__(self, new: NewEvents) -> None:
+        self.state, self.boundary = new.state, new.state.boundary
+        self.tokens, self.gaps = [*new.state.tokens, *new.tokens], [*new.state.gaps, *new.gaps]
+        self.skip = len(new.state.tokens)
+        self.at = 0
+        self.parts: list[ScoredEvents] = []
+
+    @property
+    def left(self) -> int:
+        return len(self.tokens) - self.at
 
 
 class Scorer:
-    """Scores streams with one model. Not thread-safe with respect to one state; states are independent."""
+    """Scores streams with one model. Not thread-safe; states are independent.
+
+    Args:
+        model: what to score with.
+
+    Attributes:
+        device_fallback: whether the GPU's memory did not hold one block, so that the CPU took over.
+
+    Raises:
+        BadConfig: the model has no codebook, and cannot say why.
+    """
 
     def __init__(self, model: TrainedModel) -> None:
+        config = model.encoder.config
+        if not config.coded:
+            raise BadConfig(f"a model of mixer {config.mixer!r} has no codebook; it is for comparison only")
         self.model = model
-        self._encoder = model.encoder.eval()
-        self._block = model.encoder.config.block
-        self._codes = model.encoder.config.codes
-        self._unigram = model.unigram * UNIGRAM_SHARE
+        self.device_fallback = False
+        self._block = config.block
+        self._place(model.unigram.device)
+
+    def _place(self, device: torch.device) -> None:
+        self._device = device
+        self._encoder = self.model.encoder.to(device).eval()
+        self._reading = Reading(self.model, self._encoder.stack.quantizers()[-1], self.model.unigram.to(device))
+        self._at_once = EVENTS_AT_ONCE[device.type]
 
     def initial_state(self) -> SourceState:
         """Return the state of a stream that has not begun."""
         return SourceState(self._encoder.initial_state(1), 0, [], [], self.model.fingerprint, self._block)
 
-    @torch.inference_mode()
-    def score(self, state: SourceState, tokens: Sequence[int], gaps: Sequence[float]) -> ScoredEvents:
-        """Score the next events of a stream, and advance its state over them.
+    def score(self, batch: Sequence[NewEvents]) -> list[ScoredEvents]:
+        """Score the next events of streams, and advance their states.
 
         Args:
-            state: where the stream stands; changed in place.
-            tokens: the events.
-            gaps: seconds from each event to the one before, >= 0; as many as tokens.
+            batch: new events of streams that are all different.
 
         Raises:
-            EmptyBatch: there are no events.
+            EmptyBatch: a stream has no events.
             TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
-            StateMismatch: the state belongs to another model.
+            StateMismatch: a state belongs to another model.
             NotFinite: a score is not a finite number.
+            In all of these no state has moved.
         """
-        if state.fingerprint != self.model.fingerprint:
-            raise StateMismatch(f"the state belongs to model {state.fingerprint}, not {self.model.fingerprint}")
-        if not tokens:
-            raise EmptyBatch("there are no events to score")
-        if len(tokens) != len(gaps):
-            raise ValueError(f"{len(tokens)} tokens and {len(gaps)} gaps; every event has one of each")
-        self._encoder.check(torch.as_tensor(tokens))
-        scored = len(state.tokens)
-        all_tokens, all_gaps = [*state.tokens, *tokens], [*state.gaps, *gaps]
-        parts = []
-        for start in range(0, len(all_tokens), self._block):
-            block_tokens = all_tokens[start : start + self._block]
-            block_gaps = all_gaps[start : start + self._block]
-            first = state.blocks * self._block
-            output = self._run(block_tokens, block_gaps, state.boundary)
-            parts.append(self._read(output, block_tokens, first, scored))
-            scored = 0
-            if len(block_tokens) == self._block:
-                assert output.state is not None
-                state.boundary, state.blocks = output.state, state.blocks + 1
-                block_tokens, block_gaps = [], []
-            state.tokens, state.gaps = block_tokens, block_gaps
-        found = ScoredEvents(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-        if not np.isfinite(found.surprisal_nats).all():
-            raise NotFinite("the model gave a score that is not a number; its weights are damaged")
+        return self._scored(batch, explain=False)
+
+    def explain(self, state: SourceState, tokens: Sequence[int], gaps: Sequence[float]) -> ExplainedEvents:
+        """Score the next events of one stream and say why; see `score`."""
+        found = self._scored([NewEvents(state, tokens, gaps)], explain=True)[0]
+        assert isinstance(found, ExplainedEvents)
         return found
 
-    def _run(self, tokens: list[int], gaps: list[float], boundary: EncoderState) -> EncoderOutput:
-        # Always one whole block: a partial one is padded with its last event, which nothing before it can see.
-        missing = self._block - len(tokens)
-        device = self._unigram.device
-        output: EncoderOutput = self._encoder(
-            torch.tensor([tokens + [tokens[-1]] * missing], device=device),
-            torch.tensor([gaps + [0.0] * missing], device=device, dtype=torch.float32),
-            boundary,
-            keep_weights=True,
-        )
+    @torch.inference_mode()
+    def _scored(self, batch: Sequence[NewEvents], *, explain: bool) -> list[ScoredEvents]:
+        for new in batch:
+            self._check(new)
+        works = [_Work(new) for new in batch]
+        while waiting := [work for work in works if work.left]:
+            lanes = max(1, self._at_once // self._block)
+            for start in range(0, len(waiting), lanes):
+                self._advance(waiting[start : start + lanes], explain=explain)
+        found = [work.parts[0].joined(work.parts) for work in works]
+        if not all(np.isfinite(scored.surprisal_nats).all() for scored in found):
+            raise NotFinite("the model gave a score that is not a number; its weights are damaged")
+        for work in works:
+            state, over = work.state, len(work.tokens) % self._block
+            state.boundary, state.blocks = work.boundary, state.blocks + len(work.tokens) // self._block
+            state.tokens, state.gaps = work.tokens[len(work.tokens) - over :], work.gaps[len(work.gaps) - over :]
+        return found
+
+    def _check(self, new: NewEvents) -> None:
+        if new.state.fingerprint != self.model.fingerprint:
+            raise StateMismatch(f"the state belongs to model {new.state.fingerprint}, not {self.model.fingerprint}")
+        if not new.tokens:
+            raise EmptyBatch("there are no events to score")
+        if len(new.tokens) != len(new.gaps):
+            raise ValueError(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
+        self._encoder.check(torch.as_tensor(new.tokens))
+
+    def _advance(self, works: Sequence[_Work], *, explain: bool) -> None:
+        """Take one or more blocks of each stream; as many whole ones as all have, where they have any."""
+        block = self._block
+        whole = min(work.left // block for work in works)
+        taken = max(1, min(whole, self._at_once // (block * len(works)))) * block
+        rows = [work.tokens[work.at : work.at + taken] for work in works]
+        gaps = [work.gaps[work.at : work.at + taken] for work in works]
+        # A partial block is filled up with its last event, which nothing before it can see.
+        tokens = torch.tensor([row + [row[-1]] * (taken - len(row)) for row in rows])
+        spans = torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32)
+        try:
+            output = self._run(tokens, spans, works)
+        except torch.OutOfMemoryError:
+            self._shrink(len(works))
+            return
+        came = tokens.to(self._device)
+        if explain:
+            firsts = [work.state.blocks * block + work.at for work in works]
+            found: Sequence[ScoredEvents] = self._reading.explained(output, came, firsts, block)
+        else:
+            found = self._reading.scored(output, came)
+        assert output.state is not None
+        for work, row, scored, boundary in zip(works, rows, found, output.state.rows(), strict=True):
+            work.parts.append(scored.cut(slice(work.skip, len(row))))
+            work.at, work.skip = work.at + len(row), 0
+            if len(row) == taken:
+                work.boundary = boundary
+
+    def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
+        device = self._device
+        boundary = EncoderState.joined([work.boundary for work in works]).map(lambda tensor: tensor.to(device))
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            output: EncoderOutput = self._encoder(tokens.to(device), gaps.to(device), boundary, keep_weights=True)
         return output
 
-    def _read(self, output: EncoderOutput, tokens: list[int], first: int, skip: int) -> tuple[npt.NDArray, ...]:  # type: ignore[type-arg]
-        """Return the fields of `ScoredEvents` for the events of one block from `skip` on."""
-        rows = slice(skip, len(tokens))
-        probabilities = torch.softmax(output.logits[0].float(), -1) * (1 - UNIGRAM_SHARE) + self._unigram
-        came = torch.tensor(tokens + [START] * (self._block - len(tokens)), device=probabilities.device)
-        surprisal = -probabilities.gather(1, came[:, None])[:, 0].log()
-        likely = probabilities.topk(min(EXPECTED, probabilities.shape[-1]), -1)
-        last = output.layers[-1]
-        assert last.weights is not None
-        codes = last.codes[0].T
-        distance = self._distance(last.keys[0], last.codes[0])
-        mass = last.weights[0]
-        far, near = mass[..., : self._codes], mass[..., self._codes :].mean(0)
-        recent = near.topk(RECENT, -1)
-        # Slot j of the window holds step first - block + j, whose input is the event before that step. Slots without
-        # mass are not events yet, or before the first.
-        positions = (recent.indices + (first - self._block - 1)).clamp(min=-1)
-        positions = torch.where(recent.values > 0, positions, -1)
-        percentile = self.model.statistics.percentile(codes.cpu().numpy(), distance.cpu().numpy())
-        return (
-            *(x[rows].cpu().numpy() for x in (surprisal, likely.indices, likely.values, codes, distance)),
-            percentile[rows],
-            *(x[rows].cpu().numpy() for x in (far.sum(-1).mean(0), far.transpose(0, 1), positions, recent.values)),
-        )
-
-    def _distance(self, keys: Tensor, codes: Tensor) -> Tensor:
-        codebook = self._encoder.layer_blocks()[-1].attention.quantizer.codebook
-        chosen = codebook.gather(1, codes[..., None].expand(-1, -1, codebook.shape[-1]))
-        return (keys - chosen).square().sum(-1).T
+    def _shrink(self, lanes: int) -> None:
+        """Take half as much at once from now on; with nothing left to halve, go on with the CPU."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self._at_once > self._block:
+            self._at_once //= 2
+            _log.warning("out of memory: %d events at once from now on", self._at_once)
+            return
+        if self.device_fallback or self._device.type == "cpu":
+            raise MemoryError(f"no memory for one block of {lanes} streams")
+        _log.warning("the GPU has no memory for one block: the CPU scores from now on")
+        self.device_fallback = True
+        self._place(torch.device("cpu"))

@@ -30,7 +30,9 @@ class CausalConv(nn.Module):
         """Convolve x (b, l, d) after tail (b, taps - 1, d); return the result and the new tail."""
         full = torch.cat([tail, x], 1)
         length = x.shape[1]
-        out = self.bias + sum(full[:, tap : tap + length] * self.weight[tap] for tap in range(CONV_TAPS))
+        out = self.bias.expand_as(x)
+        for tap in range(CONV_TAPS):
+            out = torch.addcmul(out, full[:, tap : tap + length], self.weight[tap])
         return nn.functional.silu(out), full[:, length:]
 
 
@@ -101,8 +103,8 @@ def chunked_scan(
     total = decay[..., -1]
     added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
     before = []
-    for part in range(parts):
+    for kept, new in zip(total.exp()[..., None, None].unbind(1), added.unbind(1), strict=True):
         before.append(hidden)
-        hidden = total[:, part].exp()[..., None, None] * hidden + added[:, part]
+        hidden = torch.addcmul(new, kept, hidden)
     carried = (out_of * decay.exp()[..., None]) @ torch.stack(before, 1)
     return (within + carried).permute(0, 1, 3, 2, 4).flatten(1, 2), hidden

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadConfig, EmptyBatch, NotFinite
+from model.quantizer import codewords
 from model.statistics import CodeStatistics
 from model.trained import HeldOut, TrainedModel, fingerprint
 
-# Weight of the commitment loss; the cache of means needs keys near their codewords less than codewords themselves do.
-COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
 _UNIGRAM_PRIOR = 0.5
 _CLIP = 1.0
 _WEIGHT_DECAY = 0.01
@@ -194,7 +193,7 @@ class _Fit:
             if progress is not None:
                 speed = seen / (perf_counter() - started)
                 held = history[-1].held_out_nats if history else None
-                progress(TrainingProgress(step + 1, self.steps, running, speed, self._perplexity(), held))
+                progress(TrainingProgress(step + 1, self.steps, running, speed, encoder.stack.perplexity(), held))
             if stale >= options.patience:
                 break
         encoder.load_state_dict(best_weights)
@@ -217,11 +216,7 @@ class _Fit:
         output: EncoderOutput = encoder(tokens, gaps, state)
         weight = (tokens != START).float()
         nats = nn.functional.cross_entropy(output.logits.transpose(1, 2), tokens, ignore_index=START)
-        commitment = sum(
-            block.attention.quantizer.commitment(layer.keys, layer.codes, weight)
-            for block, layer in zip(encoder.layer_blocks(), output.layers, strict=True)
-        )
-        loss = nats + COMMITMENT[encoder.config.memory] * commitment
+        loss = nats + encoder.stack.commitment(output.layers, weight)
         if not bool(torch.isfinite(loss)):
             raise NotFinite(f"the loss at step {step + 1} is not a finite number")
         self.optimizer.zero_grad(set_to_none=True)
@@ -229,12 +224,7 @@ class _Fit:
         nn.utils.clip_grad_norm_(encoder.parameters(), _CLIP)
         self.optimizer.step()
         place = step in {0, round(_KMEANS_SHARE * steps)}
-        for block, layer in zip(encoder.layer_blocks(), output.layers, strict=True):
-            keys = layer.keys.detach()
-            if place:
-                block.attention.quantizer.init_from(keys, weight, self.generator)
-            else:
-                block.attention.quantizer.update(keys, layer.codes, weight, self.generator)
+        encoder.stack.update_codebooks(output.layers, weight, self.generator, place=place)
         return float(nats.detach()), output
 
     def _carried(self, output: EncoderOutput) -> EncoderState:
@@ -246,10 +236,6 @@ class _Fit:
         return output.state.map(
             lambda tensor: tensor.detach() * keep.view(-1, *[1] * (tensor.dim() - 1)).to(tensor.dtype)
         )
-
-    def _perplexity(self) -> float:
-        values = [block.attention.quantizer.perplexity() for block in self.encoder.layer_blocks()]
-        return float(torch.stack(values).mean())
 
 
 def _groups(encoder: Encoder) -> list[dict[str, object]]:
@@ -294,14 +280,14 @@ def _statistics(encoder: Encoder, tokens: Tensor, gaps: Tensor) -> CodeStatistic
     state: EncoderState | None = None
     codes, distances, came = [], [], []
     span = 8 * encoder.config.block
-    quantizer = encoder.layer_blocks()[-1].attention.quantizer
+    quantizer = encoder.stack.quantizers()[-1]
     for at in range(0, tokens.shape[1], span):
         part = tokens[:, at : at + span]
         output = encoder(part, gaps[:, at : at + span], state)
         state = output.state
         last = output.layers[-1]
-        index = last.codes[..., None].expand(*last.codes.shape, last.keys.shape[-1])
-        chosen = quantizer.codebook.expand(part.shape[0], *quantizer.codebook.shape).gather(2, index)
+        assert last.codes is not None
+        chosen = codewords(last.codes, quantizer.codebook)
         real = part != START
         codes.append(last.codes.transpose(1, 2)[real])
         distances.append((last.keys - chosen).square().sum(-1).transpose(1, 2)[real])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ingestion import Event, clean, event_shape, variable_spans
-from model import ScoredEvents
+from model import ExplainedEvents
 from service.bundle import Bundle
 from service.evidence import Evidence
 from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
@@ -73,7 +73,7 @@ class Explainer:
     def build(
         self,
         events: Sequence[Event],
-        scored: ScoredEvents,
+        scored: ExplainedEvents,
         evidence: Mapping[str, Evidence],
         verdict: Verdict,
         recent: deque[tuple[int, int, str]],
@@ -117,7 +117,7 @@ class Explainer:
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
 
-    def _ranked(self, scored: ScoredEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
+    def _ranked(self, scored: ExplainedEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
         """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
         kinds = sorted(verdict.strengths, key=lambda kind: -verdict.strengths[kind])
         named = [evidence[kind].event for kind in kinds if evidence[kind].nats > 0]
@@ -129,7 +129,7 @@ class Explainer:
         self,
         kind: str,
         events: Sequence[Event],
-        scored: ScoredEvents,
+        scored: ExplainedEvents,
         found: Evidence,
         strength: float,
         verdict: Verdict,
@@ -150,7 +150,7 @@ class Explainer:
             **build(events, scored, found.event if found.event is not None else 0),
         }
 
-    def _unseen(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
+    def _unseen(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
         vocabulary = self._bundle.vocabulary
         seen = self._message(events[index])
         nearest = vocabulary.nearest(event_shape(events[index].text, self._bundle.source_format))
@@ -166,7 +166,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _rare(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
+    def _rare(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
         seen = self._message(events[index])
         likely = self._expected(scored, index)[0]
         count = self._bundle.vocabulary.count(events[index].token)
@@ -179,7 +179,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _counts(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
+    def _counts(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
         token = events[index].token
         count = Counter(event.token for event in events)[token]
         most = self._bundle.usual.most.get(token, 0)
@@ -192,7 +192,7 @@ class Explainer:
             "seen": f"{count} times",
         }
 
-    def _novel(self, events: Sequence[Event], scored: ScoredEvents, index: int) -> dict[str, str]:
+    def _novel(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
         message = self._message(events[index])
         percentile = float(scored.code_percentile[index].max())
         return {
@@ -209,7 +209,7 @@ class Explainer:
         _, start, end = self._clock.read(head)
         return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
-    def _expected(self, scored: ScoredEvents, index: int) -> list[dict[str, Any]]:
+    def _expected(self, scored: ExplainedEvents, index: int) -> list[dict[str, Any]]:
         return [
             {"template": self._bundle.vocabulary.text(int(token)), "probability": round(float(probability), 4)}
             for token, probability in zip(
@@ -217,7 +217,7 @@ class Explainer:
             )
         ]
 
-    def _surprise(self, index: int, scored: ScoredEvents, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
+    def _surprise(self, index: int, scored: ExplainedEvents, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
         mass = scored.code_mass[index]
         top = np.argsort(-mass, axis=None, kind="stable")[:3]
         heads, codes = np.unravel_index(top, mass.shape)
@@ -241,7 +241,7 @@ class Explainer:
             "recent_mass": round(1.0 - cached, 4),
         }
 
-    def _codes(self, scored: ScoredEvents) -> list[dict[str, Any]]:
+    def _codes(self, scored: ExplainedEvents) -> list[dict[str, Any]]:
         statistics = self._bundle.model.statistics
         hits: Counter[tuple[int, int]] = Counter()
         for head in range(scored.codes.shape[1]):

@@ -137,7 +137,7 @@ class SourcePipeline:
         bundle = self._bundle
         first = model.position
         tokens, gaps = zip(*self._steps(events, last), strict=True)
-        scored = self._scorer.score(model, tokens, gaps)
+        scored = self._scorer.explain(model, tokens, gaps)
         evidence = measure(events, scored, bundle.vocabulary, bundle.source_format, bundle.usual)
         score, strength, strengths = bundle.calibration.judge({kind: e.nats for kind, e in evidence.items()})
         verdict = Verdict(score, strength, strengths, self.threshold)
@@ -203,7 +203,7 @@ class SourcePipeline:
         self._since = [(token, gap) for token, gap in state["since"]]
         if self._since:
             tokens, gaps = zip(*self._since, strict=True)
-            self._scorer.score(self._model, tokens, gaps)
+            self._scorer.explain(self._model, tokens, gaps)
         self._recent.extend((number, position, text) for number, position, text in state["recent"])
         self._last_time = state["last_time"]
         self._tracker = IncidentTracker(state["incident"])

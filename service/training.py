@@ -177,7 +177,7 @@ def _calibrate(
     position = fit
     for number, part in enumerate(held_out, start=1):
         piece = _part(stream, position, position + len(part))
-        scored = scorer.score(state, piece.tokens.tolist(), piece.gaps.tolist())
+        scored = scorer.explain(state, piece.tokens.tolist(), piece.gaps.tolist())
         found = measure(part, scored, vocabulary, good.source_format, usual)
         for kind in KINDS:
             evidence[kind].append(found[kind].nats)
@@ -212,7 +212,7 @@ def _calibrate(
 
 def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
     if len(part.tokens):
-        scorer.score(state, part.tokens.tolist(), part.gaps.tolist())
+        scorer.explain(state, part.tokens.tolist(), part.gaps.tolist())
 
 
 def _cut(events: Sequence[Event], window: WindowSpec) -> list[list[Event]]:

@@ -1,0 +1,118 @@
+"""One LongVQ block.
+
+It follows LongVQ (Liu et al., IJCAI 2024, doi 10.24963/ijcai.2024/510) as far as its abstract and reviews tell it,
+completed by MEGA (Ma et al., ICLR 2023) for the gates and Transformer-VQ for the attention:
+
+    X~ = norm(X);  M = silu(ssm(conv(X~)))
+    Z = silu(M Wz);  Q = norm(g_q Z + b_q);  K = norm(g_k Z + b_k);  V = silu(X~ Wv)
+    O = attention(Q, K, V);  H = silu(M Wh + (O * silu(M Wr)) Wo);  U = sigmoid(M Wu)
+    Y = X + U (H - X);  Y = Y + ffn(norm(Y))
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.attention import Mixed, State
+from model.config import EncoderConfig
+from model.mixers import MIXERS
+from model.ssm import CONV_TAPS, CausalConv, SelectiveSSM
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """What one layer did, for losses, codebooks and explanations.
+
+    Attributes:
+        keys: (b, h, l, k) before quantising.
+        codes: (b, h, l); None where the mixer has no codebook.
+        weights: (b, h, l, s + 2 block) attention mass, or None.
+    """
+
+    keys: Tensor
+    codes: Tensor | None
+    weights: Tensor | None
+
+
+class Block(nn.Module):
+    """One LongVQ block; see the module's docstring.
+
+    Its state is the mixer's, and `tail` (b, 3, d), the convolution's last inputs, and `hidden` (b, ssm heads, N,
+    d / ssm heads) of the state-space layer, float32.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width, inner = config.width, config.heads * config.head_width
+        self.config = config
+        self.norm = nn.RMSNorm(width)
+        self.conv = CausalConv(width)
+        self.ssm = SelectiveSSM(width, config.ssm_heads, config.ssm_state)
+        self.value = nn.Linear(width, inner)
+        # Z, R, H and U of the module's docstring, in one product.
+        self.gates = nn.Linear(width, 2 * inner + 2 * width)
+        self.out = nn.Linear(inner, width, bias=False)
+        self.query_gain = nn.Parameter(torch.ones(inner) + 0.1 * torch.randn(inner))
+        self.query_bias = nn.Parameter(torch.zeros(inner))
+        self.key_gain = nn.Parameter(torch.ones(inner) + 0.1 * torch.randn(inner))
+        self.key_bias = nn.Parameter(torch.zeros(inner))
+        # Scores are multiplied by its exponential. Twice the usual scale: keys are normed, and sharper from the start.
+        self.log_temperature = nn.Parameter(torch.full((config.heads,), math.log(2.0)))
+        self.attention = MIXERS[config.mixer](config)
+        self.ffn_norm = nn.RMSNorm(width)
+        self.ffn_in = nn.Linear(width, config.ffn_factor * width)
+        self.ffn_out = nn.Linear(config.ffn_factor * width, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def initial_state(self, batch: int) -> State:
+        """Return the state before the first event."""
+        config, like = self.config, self.out.weight
+        shape = (batch, config.ssm_heads, config.ssm_state, config.width // config.ssm_heads)
+        attention: State = self.attention.initial_state(batch)  # type: ignore[operator]
+        return attention | {
+            "tail": like.new_zeros(batch, CONV_TAPS - 1, config.width),
+            "hidden": torch.zeros(shape, device=like.device),
+        }
+
+    def forward(
+        self, x: Tensor, state: State, position: Tensor, *, keep_weights: bool = False
+    ) -> tuple[Tensor, State, LayerOutput]:
+        """Run the block.
+
+        Args:
+            x: (b, l, d); l a multiple of the attention block.
+            state: where the streams stand; left as it is.
+            position: (b,) events before.
+            keep_weights: also return where the attention went.
+        """
+        config = self.config
+        inner = config.heads * config.head_width
+        normed = self.norm(x)
+        mixed, tail = self.conv(normed, state["tail"])
+        mixed, hidden = self.ssm(mixed, state["hidden"], config.block)
+        mixed = functional.silu(mixed)
+        shared, reset, candidate, update = self.gates(mixed).split([inner, inner, config.width, config.width], -1)
+        shared = functional.silu(shared)
+        scale = config.head_width**-0.5 * self.log_temperature.exp()
+        query = self._unit(torch.addcmul(self.query_bias, shared, self.query_gain)) * scale[:, None, None].to(x.dtype)
+        key = self._unit(torch.addcmul(self.key_bias, shared, self.key_gain))
+        value = self._heads(functional.silu(self.value(normed)))
+        attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights)
+        out = attended.out.transpose(1, 2).flatten(2)
+        candidate = functional.silu(candidate + self.out(out * functional.silu(reset)))
+        y = x + torch.sigmoid(update) * (self.dropout(candidate) - x)
+        y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))
+        after = attended.state | {"tail": tail, "hidden": hidden}
+        return y, after, LayerOutput(key, attended.codes, attended.weights)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], self.config.heads, self.config.head_width).transpose(1, 2)
+
+    def _unit(self, x: Tensor) -> Tensor:
+        """Return heads of mean square 1: (b, l, inner) -> (b, h, l, k)."""
+        return functional.rms_norm(self._heads(x), (self.config.head_width,), eps=1e-6)

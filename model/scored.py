@@ -1,0 +1,133 @@
+"""What the model says of events, read out of the encoder's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from model.encoder import EncoderOutput
+from model.quantizer import Quantizer, codewords
+from model.trained import TrainedModel
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+# Share of the training unigram in the mixture that surprisal is taken from: the network alone is overconfident about
+# what it never saw, and a bounded surprisal keeps one event from drowning all others.
+UNIGRAM_SHARE = 0.01
+EXPECTED = 5
+RECENT = 3
+
+
+@dataclass(frozen=True)
+class ScoredEvents:
+    """What the model says of n events.
+
+    Attributes:
+        surprisal_nats: (n,) -ln p of the event given everything before it.
+        codes: (n, h) code of the situation each event came in, last layer.
+        code_distance: (n, h) squared distance to that codeword.
+        code_percentile: (n, h) percentile of that distance among training distances.
+        cache_mass: (n,) share of the last layer's attention on codes, mean over heads.
+    """
+
+    surprisal_nats: Floats
+    codes: Integers
+    code_distance: Floats
+    code_percentile: Floats
+    cache_mass: Floats
+
+    @classmethod
+    def joined(cls, parts: list[Self]) -> Self:
+        """Lay parts end to end."""
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
+    def cut(self, rows: slice) -> Self:
+        """Return some of the events."""
+        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class ExplainedEvents(ScoredEvents):
+    """What the model says of n events, and why.
+
+    Attributes:
+        expected_tokens: (n, 5) most probable tokens, most probable first.
+        expected_probabilities: (n, 5) their probabilities.
+        code_mass: (n, h, s) attention mass per code; with the mass on recent events it sums to 1 per head.
+        recent_positions: (n, 3) stream positions of the recent events most attended to, as the inputs of their steps;
+            -1 for the start of the stream, and where fewer than three have any mass.
+        recent_mass: (n, 3) attention mass on them, mean over heads.
+    """
+
+    expected_tokens: Integers
+    expected_probabilities: Floats
+    code_mass: Floats
+    recent_positions: Integers
+    recent_mass: Floats
+
+
+class Reading:
+    """Reads the encoder's output of some rows (b, l) of one model."""
+
+    def __init__(self, model: TrainedModel, quantizer: Quantizer, unigram: Tensor) -> None:
+        self._statistics, self._quantizer = model.statistics, quantizer
+        self._unigram = unigram * UNIGRAM_SHARE
+
+    def scored(self, output: EncoderOutput, came: Tensor) -> list[ScoredEvents]:
+        """Return what is said of each row; came (b, l) are the events that came."""
+        return [ScoredEvents(**row) for row in self._rows(self._scored(output, came))]
+
+    def explained(self, output: EncoderOutput, came: Tensor, first: list[int], block: int) -> list[ExplainedEvents]:
+        """Return what is said of each row, and why; `first` is the stream position of each row's first event."""
+        arrays = self._scored(output, came) | self._explained(output, torch.tensor(first, device=came.device), block)
+        return [ExplainedEvents(**row) for row in self._rows(arrays)]
+
+    def _scored(self, output: EncoderOutput, came: Tensor) -> dict[str, Tensor]:
+        logits = output.logits.float()
+        log_probability = logits.gather(-1, came[..., None])[..., 0] - logits.logsumexp(-1)
+        surprisal = -(log_probability.exp() * (1 - UNIGRAM_SHARE) + self._unigram[came]).log()
+        last = output.layers[-1]
+        assert last.codes is not None
+        assert last.weights is not None
+        length = came.shape[1]
+        keys, codes, weights = (x[:, :, :length] for x in (last.keys, last.codes, last.weights))
+        distance = (keys.float() - codewords(codes, self._quantizer.codebook)).square().sum(-1)
+        return {
+            "surprisal_nats": surprisal,
+            "codes": codes.transpose(1, 2),
+            "code_distance": distance.transpose(1, 2),
+            "cache_mass": weights[..., : self._quantizer.size].float().sum(-1).mean(1),
+        }
+
+    def _explained(self, output: EncoderOutput, first: Tensor, block: int) -> dict[str, Tensor]:
+        probabilities = torch.softmax(output.logits.float(), -1) * (1 - UNIGRAM_SHARE) + self._unigram
+        likely = probabilities.topk(min(EXPECTED, probabilities.shape[-1]), -1)
+        weights = output.layers[-1].weights
+        assert weights is not None
+        weights = weights[:, :, : probabilities.shape[1]].float()
+        far, near = weights[..., : self._quantizer.size], weights[..., self._quantizer.size :].mean(1)
+        recent = near.topk(RECENT, -1)
+        # Slot j of the window of block m holds step first + (m - 1) block + j, whose input is the event before that
+        # step. Slots without mass are not events yet, or before the first.
+        start = first[:, None] + torch.arange(probabilities.shape[1], device=first.device) // block * block
+        positions = (recent.indices + (start - block - 1)[..., None]).clamp(min=-1)
+        return {
+            "expected_tokens": likely.indices,
+            "expected_probabilities": likely.values,
+            "code_mass": far.transpose(1, 2),
+            "recent_positions": torch.where(recent.values > 0, positions, -1),
+            "recent_mass": recent.values,
+        }
+
+    def _rows(self, tensors: dict[str, Tensor]) -> list[dict[str, npt.NDArray]]:  # type: ignore[type-arg]
+        arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        shape = arrays["codes"].shape
+        flat = (array.reshape(-1, shape[-1]) for array in (arrays["codes"], arrays["code_distance"]))
+        arrays["code_percentile"] = self._statistics.percentile(*flat).reshape(shape)
+        return [{name: array[row] for name, array in arrays.items()} for row in range(shape[0])]
