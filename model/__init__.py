@@ -13,7 +13,7 @@ In the order the data flows:
 - `attention.py`   the global part: attention over codes and a window, linear in length
 - `quantizer.py`   codebooks: assignment, averages, splitting, merging
 - `mixers.py`      what the global part is compared with; `lstm.py` what the block is compared with
-- `training.py`    good streams to a trained model
+- `training.py`    good streams to a trained model; `fit.py` the run itself
 - `statistics.py`  how codes were used in training
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
@@ -34,12 +34,13 @@ from model.errors import (
     TokenOutOfRange,
 )
 from model.files import load_model, save_model
+from model.fit import TrainingProgress
 from model.scored import ExplainedEvents, ScoredEvents
 from model.scoring import NewEvents, Scorer
 from model.state import SourceState
 from model.statistics import CodeStatistics
 from model.trained import HeldOut, TrainedModel
-from model.training import TokenStream, TrainingOptions, TrainingProgress, train
+from model.training import TokenStream, TrainingOptions, train
 
 __all__ = [
     "BadConfig",

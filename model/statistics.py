@@ -42,6 +42,13 @@ class CodeStatistics:
         return np.asarray(below * (100.0 / QUANTILES), dtype=np.float32)
 
     @classmethod
+    def none(cls, heads: int, size: int) -> CodeStatistics:
+        """Return the statistics of a model without codebooks."""
+        shape = (heads, size)
+        quantiles, top = np.zeros((*shape, QUANTILES), np.float32), np.zeros((*shape, TOP_TOKENS), np.int64)
+        return cls(np.zeros(shape, np.float32), quantiles, top)
+
+    @classmethod
     def of(
         cls,
         codes: npt.NDArray[np.int64],

@@ -14,15 +14,23 @@ from model.statistics import CodeStatistics
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out surprisal at a step of the training.
+    """What an encoder made of held-out events at a step of its training, and how its codebooks stood.
 
     Attributes:
         step: steps done.
-        held_out_nats: mean surprisal of held-out events.
+        held_out_nats: mean surprisal of an event.
+        perplexity: of the codes, mean over layers and heads; as what follows, 0 without codebooks.
+        quantisation_error: mean squared distance of a key to its codeword, per dimension; keys have 1 per dimension.
+        dead_share: share of the codes that are not alive.
+        cache_mass: share of the last layer's attention that goes to the cache.
     """
 
     step: int
     held_out_nats: float
+    perplexity: float
+    quantisation_error: float
+    dead_share: float
+    cache_mass: float
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,327 @@
+"""One training run: steps over lanes of the streams, held-out evaluations, and a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.encoder import START, Encoder, EncoderOutput, EncoderState
+from model.errors import BadModelFile, NotFinite
+from model.trained import HeldOut
+
+_BETAS = (0.9, 0.98)
+_CLIP = 1.0
+_WEIGHT_DECAY = 0.01
+_WARM_UP_SHARE = 0.05
+_LEAST_RATE = 0.02
+# Keys have a shape worth clustering only after some training.
+_KMEANS_SHARE = 0.1
+_RESET_SHARE = 0.02
+_EVALUATIONS = 8
+_EVALUATION_LANES = 16
+_SAVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """How far a training is.
+
+    Attributes:
+        step: steps done, of `steps`.
+        steps: steps planned.
+        loss: nats per event, running mean.
+        tokens_per_second: training speed.
+        perplexity: of the codes, mean over layers and heads.
+        held_out_nats: at the last evaluation; None before the first.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    tokens_per_second: float
+    perplexity: float
+    held_out_nats: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run does.
+
+    Attributes:
+        seed: decides the lengths, the lanes that begin anew, and what codes split to.
+        steps: of the optimizer.
+        span: events a lane advances a step, on average.
+        learning_rate: peak.
+        patience: evaluations without improvement before stopping.
+        checkpoint: file to save to about every minute, and to go on from.
+    """
+
+    seed: int
+    steps: int
+    span: int
+    learning_rate: float
+    patience: int
+    checkpoint: Path | None
+
+
+@dataclass
+class _Standing:
+    """All of a run that is no tensor.
+
+    Attributes:
+        step: steps done.
+        at: events of every lane done in this pass.
+        seen: events trained on.
+        seconds: spent.
+        running: loss, running mean.
+        stale: evaluations without improvement.
+        history: evaluations.
+    """
+
+    step: int = 0
+    at: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    running: float = 0.0
+    stale: int = 0
+    history: tuple[HeldOut, ...] = ()
+
+
+class Fit:
+    """One training run.
+
+    Args:
+        encoder: what to train, on the device to train on.
+        tokens: (lanes, n) int64, filled up with START, which no loss and no codebook sees.
+        gaps: (lanes, n) float32, seconds.
+        held_out: streams (tokens (n,), gaps (n,)) to choose the weights by.
+        plan: what to do.
+    """
+
+    def __init__(
+        self, encoder: Encoder, tokens: Tensor, gaps: Tensor, held_out: Sequence[tuple[Tensor, Tensor]], plan: Plan
+    ) -> None:
+        self.encoder, self.plan, self.held_out = encoder, plan, held_out
+        self.tokens, self.gaps = tokens, gaps
+        self.device = encoder.head.weight.device
+        self.generator = torch.Generator().manual_seed(plan.seed)
+        self.optimizer = torch.optim.AdamW(list(_groups(encoder)), lr=plan.learning_rate, betas=_BETAS)
+        self.standing = _Standing()
+        self.state = encoder.initial_state(tokens.shape[0])
+        self.best = _copied(encoder)
+        if plan.checkpoint is not None and plan.checkpoint.exists():
+            self._restore()
+
+    def run(self, progress: Callable[[TrainingProgress], None] | None) -> tuple[HeldOut, ...]:
+        """Do the steps that are left, and load the best weights into the encoder; the last evaluation is theirs."""
+        plan, every, saved = self.plan, max(1, self.plan.steps // _EVALUATIONS), perf_counter()
+        while self.standing.step < plan.steps and self.standing.stale < plan.patience:
+            started = perf_counter()
+            self._step()
+            now = self.standing
+            now.seconds += perf_counter() - started
+            if now.step % every == 0 or now.step == plan.steps:
+                self._evaluate()
+            if progress is not None:
+                held = now.history[-1].held_out_nats if now.history else None
+                speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
+                progress(TrainingProgress(now.step, plan.steps, now.running, speed, perplexity, held))
+            if plan.checkpoint is not None and perf_counter() - saved > _SAVE_SECONDS:
+                self.save(plan.checkpoint)
+                saved = perf_counter()
+        self.encoder.load_state_dict(self.best)
+        best = min(self.standing.history, key=lambda point: point.held_out_nats)
+        return (*self.standing.history, replace(best, step=self.standing.step))
+
+    def _step(self) -> None:
+        encoder, plan, now = self.encoder.train(), self.plan, self.standing
+        tokens, gaps = self._span()
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.learning_rate * _rate(now.step, plan.steps)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output: EncoderOutput = encoder(tokens, gaps, self.state)
+        weight = (tokens != START).float()
+        nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens, ignore_index=START)
+        loss = nats + encoder.stack.commitment(output.layers, weight)
+        if not bool(torch.isfinite(loss)):
+            raise NotFinite(f"the loss at step {now.step + 1} is not a finite number")
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(encoder.parameters(), _CLIP)
+        self.optimizer.step()
+        place = now.step in {0, round(_KMEANS_SHARE * plan.steps)}
+        encoder.stack.update_codebooks(output.layers, weight, self.generator, place=place)
+        self._carry(output)
+        value = float(nats.detach())
+        now.running = value if now.step == 0 else 0.95 * now.running + 0.05 * value
+        now.step, now.seen = now.step + 1, now.seen + tokens.numel()
+
+    def _span(self) -> tuple[Tensor, Tensor]:
+        """Return the lanes' next events: a random number of blocks, from one to twice the usual less one.
+
+        With one length, the same events of every pass would meet the same few places of a block.
+        """
+        now, block = self.standing, self.encoder.config.block
+        if now.at >= self.tokens.shape[1]:
+            now.at, self.state = 0, self.encoder.initial_state(self.tokens.shape[0])
+        usual = self.plan.span // block
+        length = block * int(torch.randint(1, 2 * usual, (), generator=self.generator))
+        tokens, gaps = (x[:, now.at : now.at + length] for x in (self.tokens, self.gaps))
+        now.at += length
+        missing = -tokens.shape[1] % block
+        return tuple(functional.pad(x, (0, missing)).to(self.device) for x in (tokens, gaps))  # type: ignore[return-value]
+
+    def _carry(self, output: EncoderOutput) -> None:
+        """Carry the state on, but for a few lanes begun anew: a cold start is part of service, too."""
+        assert output.state is not None
+        keep = torch.rand(self.tokens.shape[0], generator=self.generator) >= _RESET_SHARE
+        keep = keep.to(self.device)
+        # Every tensor of a state is zero before the first event, so that a lane begins anew by a product.
+        self.state = output.state.map(
+            lambda tensor: tensor.detach() * keep.view(-1, *[1] * (tensor.dim() - 1)).to(tensor.dtype)
+        )
+
+    def _evaluate(self) -> None:
+        now = self.standing
+        point = evaluate(self.encoder, self.held_out, now.step)
+        is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
+        now.history, now.stale = (*now.history, point), 0 if is_best else now.stale + 1
+        if is_best:
+            self.best = _copied(self.encoder)
+
+    # --- checkpoint ----------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write all that the next step depends on."""
+        tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
+        for index, kept in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
+        tensors |= {"random.lanes": self.generator.get_state(), "random.dropout": torch.get_rng_state()}
+        told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
+        partial = path.with_name(path.name + ".partial")
+        # Copied: safetensors refuses tensors that share memory.
+        save_file(
+            {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
+            partial,
+            {"run": json.dumps(told)},
+        )
+        partial.replace(path)
+
+    def _restore(self) -> None:
+        path = self.plan.checkpoint
+        assert path is not None
+        try:
+            with safe_open(path, "pt") as file:
+                told = json.loads(file.metadata()["run"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+            raise BadModelFile(f"cannot read the checkpoint {path}: {error}; remove it to begin anew") from error
+        plan, config = told.pop("plan"), told.pop("config")
+        if plan != self._plan() or config != self.encoder.config.to_dict():
+            raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
+        self.encoder.load_state_dict(_under(tensors, "encoder."))
+        self.best = _under(tensors, "best.")
+        state = {name: tensor.to(self.device) for name, tensor in _under(tensors, "state.").items()}
+        self.state = EncoderState.from_tensors(state, self.encoder.config.layers)
+        kept: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in _under(tensors, "optimizer.").items():
+            index, _, part = name.partition(".")
+            kept.setdefault(int(index), {})[part] = tensor
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": kept})
+        self.generator.set_state(tensors["random.lanes"])
+        torch.set_rng_state(tensors["random.dropout"])
+        told["history"] = tuple(HeldOut(**point) for point in told["history"])
+        self.standing = _Standing(**told)
+
+    def _plan(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"} | {
+            "events": self.tokens.numel()
+        }
+
+
+@torch.no_grad()
+def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: int) -> HeldOut:
+    """Return what the encoder makes of held-out streams, and how its codebooks stand."""
+    encoder.eval()
+    total, events, cached = 0.0, 0, 0.0
+    for stream in streams:
+        tokens, gaps = cut_into_lanes(*stream, encoder.config.block)
+        tokens, gaps = tokens.to(encoder.head.weight.device), gaps.to(encoder.head.weight.device)
+        state: EncoderState | None = None
+        for part in _spans(tokens.shape[1], encoder.config.block):
+            output: EncoderOutput = encoder(tokens[:, part], gaps[:, part], state, keep_weights=True)
+            state, real = output.state, tokens[:, part] != START
+            nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens[:, part], reduction="none")
+            total, events = total + float(nats[real].sum()), events + int(real.sum())
+            weights = output.layers[-1].weights if output.layers else None
+            if weights is not None:
+                cached += float(weights[..., : encoder.config.codes].float().sum(-1).mean(1)[real].sum())
+    quantizers = encoder.stack.quantizers()
+    errors, dead = (
+        [float(value) for value in values]
+        for values in ((quantizer.error() for quantizer in quantizers), (quantizer.dead() for quantizer in quantizers))
+    )
+    share = max(1, len(quantizers))
+    return HeldOut(
+        step=step,
+        held_out_nats=total / events,
+        perplexity=encoder.stack.perplexity(),
+        quantisation_error=sum(errors) / share,
+        dead_share=sum(dead) / share,
+        cache_mass=cached / events,
+    )
+
+
+def cut_into_lanes(tokens: Tensor, gaps: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Cut a stream into up to 16 lanes of whole blocks, the last one filled up with START."""
+    lanes = max(1, min(_EVALUATION_LANES, len(tokens) // (4 * block)))
+    length = math.ceil(math.ceil(len(tokens) / lanes) / block) * block
+    missing = lanes * length - len(tokens)
+    return (
+        functional.pad(tokens, (0, missing)).view(lanes, length),
+        functional.pad(gaps.float(), (0, missing)).view(lanes, length),
+    )
+
+
+def _spans(length: int, block: int) -> Iterator[slice]:
+    for start in range(0, length, 8 * block):
+        yield slice(start, min(length, start + 8 * block))
+
+
+def _rate(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate: a linear rise, then half a cosine."""
+    warm = max(1, round(_WARM_UP_SHARE * steps))
+    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))
+    return max(_LEAST_RATE, min(1.0, (step + 1) / warm) * fall)
+
+
+def _groups(encoder: Encoder) -> Iterator[dict[str, object]]:
+    """Matrices decay; decays, temperatures, gains, biases and embeddings do not."""
+    decayed: list[Tensor] = []
+    free: list[Tensor] = []
+    for name, parameter in encoder.named_parameters():
+        is_matrix = parameter.dim() >= 2 and not name.startswith(("token", "gap")) and "distance_bias" not in name
+        (decayed if is_matrix else free).append(parameter)
+    yield {"params": decayed, "weight_decay": _WEIGHT_DECAY}
+    yield {"params": free, "weight_decay": 0.0}
+
+
+def _copied(encoder: Encoder) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
