@@ -270,17 +270,13 @@ def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: i
             if weights is not None:
                 cached += float(weights[..., : encoder.config.codes].float().sum(-1).mean(1)[real].sum())
     quantizers = encoder.stack.quantizers()
-    errors, dead = (
-        [float(value) for value in values]
-        for values in ((quantizer.error() for quantizer in quantizers), (quantizer.dead() for quantizer in quantizers))
-    )
-    share = max(1, len(quantizers))
+    layers = max(1, len(quantizers))
     return HeldOut(
         step=step,
         held_out_nats=total / events,
         perplexity=encoder.stack.perplexity(),
-        quantisation_error=sum(errors) / share,
-        dead_share=sum(dead) / share,
+        quantisation_error=sum(float(quantizer.error()) for quantizer in quantizers) / layers,
+        dead_share=sum(float(quantizer.dead()) for quantizer in quantizers) / layers,
         cache_mass=cached / events,
     )
 

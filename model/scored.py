@@ -43,6 +43,12 @@ class ScoredEvents:
     cache_mass: Floats
 
     @classmethod
+    def none(cls, heads: int) -> ScoredEvents:
+        """Return what is said of no events."""
+        distance = np.zeros((0, heads), np.float32)
+        return ScoredEvents(distance[:, 0], distance.astype(np.int64), distance, distance, distance[:, 0])
+
+    @classmethod
     def joined(cls, parts: list[Self]) -> Self:
         """Lay parts end to end."""
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})

@@ -48,16 +48,17 @@ class NewEvents:
 class _Work:
     """One stream's events in a call, and how far they are."""
 
-    def __init__(self, new: NewEvents) -> None:
+    def __init__(self, new: NewEvents, *, wait: bool) -> None:
         self.state, self.boundary = new.state, new.state.boundary
         self.tokens, self.gaps = [*new.state.tokens, *new.tokens], [*new.state.gaps, *new.gaps]
-        self.skip = len(new.state.tokens)
+        self.skip = new.state.scored
         self.at = 0
+        self.end = len(self.tokens) - (len(self.tokens) % new.state.block if wait else 0)
         self.parts: list[ScoredEvents] = []
 
     @property
     def left(self) -> int:
-        return len(self.tokens) - self.at
+        return self.end - self.at
 
 
 class Scorer:
@@ -92,11 +93,16 @@ class Scorer:
         """Return the state of a stream that has not begun."""
         return SourceState(self._encoder.initial_state(1), 0, [], [], self.model.fingerprint, self._block)
 
-    def score(self, batch: Sequence[NewEvents]) -> list[ScoredEvents]:
+    def score(self, batch: Sequence[NewEvents], *, wait: bool = False) -> list[ScoredEvents]:
         """Score the next events of streams, and advance their states.
 
         Args:
             batch: new events of streams that are all different.
+            wait: leave the events of a block that is not full for a later call. A block that is evaluated before it is
+                full is evaluated again when it is.
+
+        Returns:
+            Of each stream the events scored, from its state's position on.
 
         Raises:
             EmptyBatch: a stream has no events.
@@ -105,30 +111,35 @@ class Scorer:
             NotFinite: a score is not a finite number.
             In all of these no state has moved.
         """
-        return self._scored(batch, explain=False)
+        return self._scored(batch, explain=False, wait=wait)
 
     def explain(self, state: SourceState, tokens: Sequence[int], gaps: Sequence[float]) -> ExplainedEvents:
         """Score the next events of one stream and say why; see `score`."""
-        found = self._scored([NewEvents(state, tokens, gaps)], explain=True)[0]
+        found = self._scored([NewEvents(state, tokens, gaps)], explain=True, wait=False)[0]
         assert isinstance(found, ExplainedEvents)
         return found
 
     @torch.inference_mode()
-    def _scored(self, batch: Sequence[NewEvents], *, explain: bool) -> list[ScoredEvents]:
+    def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
             self._check(new)
-        works = [_Work(new) for new in batch]
-        while waiting := [work for work in works if work.left]:
+        works = [_Work(new, wait=wait) for new in batch]
+        while waiting := [work for work in works if work.left > 0]:
             lanes = max(1, self._at_once // self._block)
             for start in range(0, len(waiting), lanes):
                 self._advance(waiting[start : start + lanes], explain=explain)
-        found = [work.parts[0].joined(work.parts) for work in works]
+        none = ScoredEvents.none(self.model.encoder.config.heads)
+        found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
         if not all(np.isfinite(scored.surprisal_nats).all() for scored in found):
             raise NotFinite("the model gave a score that is not a number; its weights are damaged")
         for work in works:
-            state, over = work.state, len(work.tokens) % self._block
-            state.boundary, state.blocks = work.boundary, state.blocks + len(work.tokens) // self._block
-            state.tokens, state.gaps = work.tokens[len(work.tokens) - over :], work.gaps[len(work.gaps) - over :]
+            state, done = work.state, len(work.tokens) // self._block
+            state.boundary, state.blocks = work.boundary, state.blocks + done
+            state.tokens, state.gaps = work.tokens[done * self._block :], work.gaps[done * self._block :]
+            if not wait:
+                state.scored = len(state.tokens)
+            elif done:
+                state.scored = 0
         return found
 
     def _check(self, new: NewEvents) -> None:

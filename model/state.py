@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -22,6 +22,7 @@ class SourceState:
         blocks: blocks before the boundary.
         tokens: events since the boundary, fewer than a block.
         gaps: their gaps, seconds.
+        scored: how many of these have been scored; the others wait for their block to fill.
         fingerprint: of the model the state belongs to.
         block: events in a block.
     """
@@ -32,19 +33,21 @@ class SourceState:
     gaps: list[float]
     fingerprint: str
     block: int
+    scored: int = 0
 
     @property
     def position(self) -> int:
         """Events scored so far."""
-        return self.blocks * self.block + len(self.tokens)
+        return self.blocks * self.block + self.scored
 
     def copy(self) -> SourceState:
         """Return a state that advances on its own; tensors are never changed in place, so they are shared."""
-        return SourceState(self.boundary, self.blocks, list(self.tokens), list(self.gaps), self.fingerprint, self.block)
+        return replace(self, tokens=list(self.tokens), gaps=list(self.gaps))
 
     def to_bytes(self) -> bytes:
         """Return the exact state as safetensors bytes."""
-        rest = {"blocks": self.blocks, "tokens": self.tokens, "gaps": self.gaps, "fingerprint": self.fingerprint}
+        names = ("blocks", "tokens", "gaps", "scored", "fingerprint")
+        rest = {name: getattr(self, name) for name in names}
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.boundary.tensors().items()}
         return save(tensors, {"state": json.dumps(rest)})
 
@@ -65,6 +68,6 @@ class SourceState:
             # Copied: tensors that point into the bytes are not aligned as torch's own are, which can change a last bit.
             tensors = {name: tensor.clone().to(device) for name, tensor in load(data).items()}
             boundary = EncoderState.from_tensors(tensors, config.layers)
-            return cls(boundary, rest["blocks"], rest["tokens"], rest["gaps"], fingerprint, config.block)
+            return cls(boundary, block=config.block, **rest)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StateMismatch(f"cannot read the model state: {error}") from error
