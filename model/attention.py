@@ -2,11 +2,13 @@
 
 A query sees the events of its own block up to itself, the block before in full, and everything older through the
 cache: per code how many keys it was assigned (n, fading over `horizon` events), their mean (`centroid`) or the codeword
-(`static`), and the mean of their values. The score of a cached code is q.key + ln n, because n equal keys
-weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7).
+(`static`), and the mean of their values. In `static` the score of a cached code is q.key + ln n, because n equal keys
+weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7). In `centroid` it is
+q.key + c ln n where n > 1, with c learned per head from 0: a head chooses between events and distinct situations.
 
-The cache of means (`centroid`) follows a measurement: on multi-query recall it finds what codewords cannot, and its
-gradients are exact, because no straight-through estimator is needed.
+The cache of means follows a measurement: on multi-query recall it finds what codewords cannot, and its gradients are
+exact, because no straight-through estimator is needed. From c = 1, and a window as loud as a full cache, recall is not
+learned at all (decision 0003).
 
 A stream's state at a block boundary, by name; all zeros before its first event:
 
@@ -57,22 +59,20 @@ class Mixed:
 class Window(nn.Module):
     """What attention adds to the scores of the block before and of this block: a bias per head and distance.
 
-    A compressed cache cannot tell near from far. The weights begin as 1 / (1 + distance), and sum to `mass`.
+    A compressed cache cannot tell near from far. The weights begin as 1 / (1 + distance).
 
     Args:
         heads: h.
         block: events in a block.
-        mass: of all weights at the beginning.
     """
 
     future: Tensor
     distance: Tensor
 
-    def __init__(self, heads: int, block: int, mass: float) -> None:
+    def __init__(self, heads: int, block: int) -> None:
         super().__init__()
         self.block = block
-        weights = 1 / torch.arange(1.0, 2 * block + 1)
-        self.distance_bias = nn.Parameter((weights * (mass / weights.sum())).log().repeat(heads, 1))
+        self.distance_bias = nn.Parameter(-torch.arange(1.0, 2 * block + 1).log().repeat(heads, 1))
         rows, columns = torch.arange(block)[:, None], torch.arange(2 * block)[None]
         distance = rows + block - columns
         self.register_buffer("distance", distance.clamp(min=0), persistent=False)
@@ -108,9 +108,9 @@ class VQAttention(nn.Module):
         self.static = config.mixer == "static"
         self.quantizer = Quantizer(config.heads, config.codes, config.head_width)
         self.keep = math.exp(-config.block / config.horizon)
-        # From zero, the window's few dozen keys stay at 1 % of the mass beside the thousands that a full cache counts,
-        # and training does not leave that corner.
-        self.window = Window(config.heads, config.block, config.horizon)
+        self.window = Window(config.heads, config.block)
+        # How much a code's count counts, beyond one.
+        self.count_share = None if self.static else nn.Parameter(torch.zeros(config.heads))
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first event."""
@@ -149,13 +149,12 @@ class VQAttention(nn.Module):
         far_keys, far_values = far[..., :width], far[..., width:]
         if self.static:
             far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
-        count = _stacked(counts[:-1])
-        log_count = torch.where(count > FORGOTTEN, count.clamp(min=FORGOTTEN).log(), NEGATIVE).to(query.dtype)
+        level = self._level(_stacked(counts[:-1])).to(query.dtype)
         near = self.window.pairs(state["last"], pair).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)
         # Products beside each other, not of joined keys: joining would copy the cache once a block.
-        far_scores = torch.baddbmm(log_count.view(-1, 1, size), queries, far_keys.flatten(0, 2).transpose(1, 2))
+        far_scores = torch.baddbmm(level.view(-1, 1, size), queries, far_keys.flatten(0, 2).transpose(1, 2))
         near_scores = torch.baddbmm(bias, queries, near[..., :width].transpose(1, 2))
         weights = torch.softmax(torch.cat([far_scores, near_scores], -1), -1)
         out = torch.bmm(weights[..., :size], far_values.flatten(0, 2))
@@ -169,6 +168,14 @@ class VQAttention(nn.Module):
         }
         shape = (batch, heads, length, -1)
         return Mixed(out.view(shape), after, codes, weights.view(shape) if keep_weights else None)
+
+    def _level(self, count: Tensor) -> Tensor:
+        """Return what a code's count (b, h, m, s) adds to its score."""
+        level = torch.where(count > FORGOTTEN, count.clamp(min=FORGOTTEN).log(), NEGATIVE)
+        if self.count_share is None:
+            return level
+        # A fading code falls silent smoothly, whatever its count counts.
+        return level.clamp(max=0) + level.clamp(min=0) * self.count_share[:, None, None].to(level.dtype)
 
     def _fold(self, pair: Tensor, codes: Tensor, state: State, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return counts (b, h, s) and means (b, h, s, 2k) before each block, and after all.

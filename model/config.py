@@ -15,7 +15,7 @@ CODED: tuple[Mixer, ...] = ("centroid", "static")
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """The shape of an encoder. The defaults are the small preset: two layers that train in a minute on two CPU cores.
+    """The shape of an encoder. The defaults are the preset for a CPU.
 
     Attributes:
         vocab_size: token ids; 0 is the start of a stream and never predicted.
@@ -38,12 +38,12 @@ class EncoderConfig:
     """
 
     vocab_size: int
-    width: int = 64
+    width: int = 128
     layers: int = 2
     heads: int = 2
     head_width: int = 32
     codes: int = 64
-    block: int = 64
+    block: int = 32
     horizon: int = 8192
     ssm_heads: int = 4
     ssm_state: int = 16

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from model.attention import State
 from model.block import LayerOutput
 from model.config import EncoderConfig
 from model.errors import BadConfig, EmptyBatch, TokenOutOfRange
@@ -43,13 +44,15 @@ class EncoderState:
         return found
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], layers: int) -> EncoderState:
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> EncoderState:
         """Undo `tensors`."""
-        states = [
-            {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"{index}.")}
-            for index in range(layers)
-        ]
-        return cls(StackState(states, tensors["position"]), tensors["last"])
+        layers: dict[int, State] = {}
+        for name, tensor in tensors.items():
+            index, dot, part = name.partition(".")
+            if dot:
+                layers.setdefault(int(index), {})[part] = tensor
+        stack = StackState([layers[index] for index in sorted(layers)], tensors["position"])
+        return cls(stack, tensors["last"])
 
     @classmethod
     def joined(cls, states: Sequence[EncoderState]) -> EncoderState:

@@ -235,7 +235,7 @@ class Fit:
         self.encoder.load_state_dict(_under(tensors, "encoder."))
         self.best = _under(tensors, "best.")
         state = {name: tensor.to(self.device) for name, tensor in _under(tensors, "state.").items()}
-        self.state = EncoderState.from_tensors(state, self.encoder.config.layers)
+        self.state = EncoderState.from_tensors(state)
         kept: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimizer.").items():
             index, _, part = name.partition(".")

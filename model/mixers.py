@@ -97,8 +97,7 @@ class WindowAttention(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.heads, self.width, self.block = config.heads, config.head_width, config.block
-        # Without a cache beside them the weights need no level, only their order.
-        self.window = Window(config.heads, config.block, 1.0)
+        self.window = Window(config.heads, config.block)
 
     def initial_state(self, batch: int) -> State:
         """Return the state before the first event."""

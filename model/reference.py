@@ -21,7 +21,7 @@ def attention(
     *,
     block: int,
     keep: float,
-    static: bool,
+    count_share: Tensor | None,
 ) -> Tensor:
     """Attend query by query, rebuilding the memory from all keys before its window each time.
 
@@ -33,7 +33,8 @@ def attention(
         bias: (h, 2 block) score added at each distance inside the window.
         block: events in a block; `l` need not be a multiple.
         keep: share of its weight that a key outside the window keeps from one block to the next.
-        static: keys are their codewords; otherwise a code's key outside the window is the mean of its keys.
+        count_share: (h,) how much a code's count counts, beyond one, and a code's key outside the window is the mean of
+            its keys; None where keys are their codewords, and counts count in full.
 
     Returns:
         (b, h, l, k) float64.
@@ -44,7 +45,7 @@ def attention(
     out = torch.zeros_like(query)
     for b in range(batch):
         for h in range(heads):
-            keys = codebook[h, codes[b, h]] if static else key[b, h]
+            keys = codebook[h, codes[b, h]] if count_share is None else key[b, h]
             for t in range(length):
                 first = max(0, (t // block - 1) * block)
                 window = torch.arange(first, t + 1)
@@ -57,8 +58,9 @@ def attention(
                     count = of_code.sum()
                     if count <= FORGOTTEN:
                         continue
-                    mean_key = codebook[h, code] if static else of_code @ key[b, h, :first] / count
-                    scores.append((mean_key @ query[b, h, t] + count.log())[None])
+                    mean_key = codebook[h, code] if count_share is None else of_code @ key[b, h, :first] / count
+                    share = 1.0 if count_share is None or count < 1 else count_share[h].double()
+                    scores.append((mean_key @ query[b, h, t] + share * count.log())[None])
                     values.append((of_code @ value[b, h, :first] / count)[None])
                 out[b, h, t] = torch.softmax(torch.cat(scores), 0) @ torch.cat(values)
     return out

@@ -67,7 +67,7 @@ class SourceState:
                 raise StateMismatch(f"the state belongs to model {fingerprint}, and this is {model.fingerprint}")
             # Copied: tensors that point into the bytes are not aligned as torch's own are, which can change a last bit.
             tensors = {name: tensor.clone().to(device) for name, tensor in load(data).items()}
-            boundary = EncoderState.from_tensors(tensors, config.layers)
+            boundary = EncoderState.from_tensors(tensors)
             return cls(boundary, block=config.block, **rest)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise StateMismatch(f"cannot read the model state: {error}") from error

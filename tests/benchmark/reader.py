@@ -40,13 +40,13 @@ class Settings:
 
     width: int = 64
     layers: int = 2
-    heads: int = 1
-    head_width: int = 64
+    heads: int = 2
+    head_width: int = 32
     codes: int = 64
     block: int = 16
     horizon: int = 8192
     dropout: float = 0.0
-    steps: int = 1200
+    steps: int = 800
     batch: int = 64
     learning_rate: float = 3e-3
 

@@ -96,16 +96,16 @@ BENCHMARKS = {
         Settings(), lambda _, **size: tasks.induction(**size), {"length": 256, "stretch": 8, "train": 20_000}
     ),
     "listops": Benchmark(
-        Settings(heads=2, head_width=32, block=32, batch=32, steps=3000, learning_rate=2e-3),
+        Settings(block=32, batch=32, steps=3000, learning_rate=2e-3),
         tasks.listops,
         {"shortest": 50, "longest": 300, "train": 20_000, "test": 2000},
     ),
     "pixels": Benchmark(
-        Settings(heads=2, head_width=32, block=56, batch=32, steps=1500, learning_rate=2e-3, dropout=0.1),
+        Settings(block=56, batch=32, steps=1500, learning_rate=2e-3, dropout=0.1),
         lambda _: tasks.pixels(data_directory()),
     ),
     "speech": Benchmark(
-        Settings(heads=2, head_width=32, block=32, batch=32, steps=1200, learning_rate=2e-3, dropout=0.1),
+        Settings(block=32, batch=32, steps=1200, learning_rate=2e-3, dropout=0.1),
         lambda _, **size: tasks.speech(data_directory(), **size),
         {"samples": 16, "tokens": 500},
     ),

@@ -1,12 +1,13 @@
-"""One thread, and one model trained once."""
+"""One thread, and two models trained once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from model import TrainedModel, TrainingOptions, train
-from tests.unit.model.examples import SMALL, grammar
+from tests.unit.model.examples import EVEN, SMALL, grammar
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -25,3 +26,8 @@ def options() -> TrainingOptions:
 @pytest.fixture(scope="session")
 def trained(one_thread: None, options: TrainingOptions) -> TrainedModel:
     return train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], options)
+
+
+@pytest.fixture(scope="session")
+def even(one_thread: None, options: TrainingOptions) -> TrainedModel:
+    return train(EVEN, [grammar(800, 1)], [grammar(200, 2)], replace(options, max_steps=20, min_steps=20))
