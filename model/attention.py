@@ -188,18 +188,26 @@ class VQAttention(nn.Module):
         codes = torch.cat([state["codes"], codes[:, :, :ending]], 2)
         rows = (torch.arange(batch * heads, device=codes.device) * size).view(batch, heads, 1)
         flat = (codes + rows).view(batch, heads, -1, block)
-        counts, means = [state["count"]], [state["cache"]]
-        for index, new in enumerate(leaving.view(batch, heads, -1, block, width).unbind(2)):
-            where, weight = flat[:, :, index].flatten(), torch.ones_like(present) if index else present
-            weight = weight.view(batch, 1, 1).expand(batch, heads, block).flatten()
-            old = counts[-1] * self.keep
-            count = old.flatten().index_add(0, where, weight)
-            # Means are merged, never sums: sums of an endless stream lose digits.
-            share = count.clamp(min=_NOTHING).reciprocal()
-            mean = means[-1] * (old * share.view_as(old))[..., None]
-            portion = (weight * share[where])[:, None]
-            means.append(mean.flatten(0, 2).index_add_(0, where, new.reshape(-1, width) * portion).view_as(mean))
-            counts.append(count.view_as(old))
+        weight = torch.ones(flat.shape, dtype=present.dtype, device=present.device)
+        weight[:, :, 0] *= present[:, None, None]
+        of_block = torch.arange(flat.shape[2], device=codes.device)[:, None] * (batch * heads * size)
+        added = present.new_zeros(flat.shape[2] * batch * heads * size)
+        added.index_add_(0, (flat + of_block).flatten(), weight.flatten())
+        counts = [state["count"]]
+        for new in added.view(-1, batch, heads, size).unbind(0):
+            counts.append(torch.add(new, counts[-1], alpha=self.keep))
+        # Means are merged, never sums: sums of an endless stream lose digits.
+        count = torch.stack(counts)
+        share = count[1:].clamp(min=_NOTHING).reciprocal()
+        kept = (count[:-1] * self.keep * share)[..., None]
+        portion = weight * share.flatten()[flat + of_block]
+        rows = (leaving.view(batch, heads, -1, block, width) * portion[..., None]).transpose(0, 2).transpose(1, 2)
+        where, rows = flat.permute(2, 0, 1, 3).flatten(1), rows.reshape(flat.shape[2], -1, width)
+        means = [state["cache"]]
+        for ratio, place, new in zip(kept.unbind(0), where.unbind(0), rows.unbind(0), strict=True):
+            mean = means[-1] * ratio
+            mean.view(-1, width).index_add_(0, place, new)
+            means.append(mean)
         return counts, means
 
 

@@ -15,12 +15,17 @@ from model.stack import Stack
 
 
 class TransformerLayer(nn.Module):
-    """One causal layer, (b, l, d) to (b, l, d), of the width, heads and feed-forward factor of `config`."""
+    """One causal layer, (b, l, d) to (b, l, d), of the width and feed-forward factor of `config`.
 
-    def __init__(self, config: EncoderConfig) -> None:
+    Args:
+        config: shape of the encoder it stands beside.
+        heads: of its attention; as in any Transformer they share the width, whatever LongVQ's heads are.
+    """
+
+    def __init__(self, config: EncoderConfig, heads: int) -> None:
         super().__init__()
-        inner, hidden = config.heads * config.head_width, config.ffn_factor * config.width
-        self.heads = (config.heads, config.head_width)
+        inner, hidden = config.width, config.ffn_factor * config.width
+        self.heads = (heads, inner // heads)
         self.norm = nn.RMSNorm(config.width)
         self.qkv = nn.Linear(config.width, 3 * inner, bias=False)
         self.out = nn.Linear(inner, config.width, bias=False)
@@ -34,15 +39,15 @@ class TransformerLayer(nn.Module):
         return x + self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(x))))
 
     def _attend(self, x: Tensor) -> Tensor:
-        query, key, value = (part.unflatten(-1, self.heads).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        query, key, value = (part.view(*x.shape[:2], *self.heads).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
         return functional.scaled_dot_product_attention(query, key, value, is_causal=True).transpose(1, 2).flatten(2)
 
 
 class Transformer(nn.Sequential):
-    """As many layers as `config` has."""
+    """As many layers as `config` has, with heads of 64."""
 
     def __init__(self, config: EncoderConfig) -> None:
-        super().__init__(*(TransformerLayer(config) for _ in range(config.layers)))
+        super().__init__(*(TransformerLayer(config, config.width // 64) for _ in range(config.layers)))
 
 
 class Swept(nn.Module):

@@ -21,7 +21,8 @@ def attention(mixer: Mixer, dtype: torch.dtype = torch.float64, horizon: int = 2
     torch.manual_seed(5)
     config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=S, block=BLOCK, horizon=horizon, mixer=mixer)
     module = VQAttention(config).to(dtype)
-    torch.nn.init.normal_(module.window.distance_bias)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter)
     module.quantizer.alive[1, 6] = False
     return module
 
@@ -48,7 +49,7 @@ def oracle(module: VQAttention, query: Tensor, key: Tensor, value: Tensor) -> Te
         module.window.distance_bias,
         block=BLOCK,
         keep=module.keep,
-        static=module.static,
+        count_share=module.count_share,
     )
 
 
@@ -70,10 +71,12 @@ def test_block_form_equals_the_quadratic_oracle_in_values_and_gradients(
     found, expected = attend(module, query, key, value).out[:, :, :length], oracle(module, query, key, value)
     assert_near(found, expected, TOLERANCE[dtype])
     weight = inputs(length, torch.float64, seed=1)[0]
-    leaves = [query, value, module.window.distance_bias] + ([key] if mixer == "centroid" else [])
-    ours = torch.autograd.grad((found * weight).sum(), leaves)
-    theirs = torch.autograd.grad((expected * weight).sum(), leaves)
-    for one, other in zip(ours, theirs, strict=True):
+    leaves = [query, value, *module.parameters()] + ([key] if mixer == "centroid" else [])
+    ours = torch.autograd.grad((found * weight).sum(), leaves, allow_unused=True)
+    theirs = torch.autograd.grad((expected * weight).sum(), leaves, allow_unused=True)
+    for leaf, *pair in zip(leaves, ours, theirs, strict=True):
+        # While nothing is cached yet, the oracle asks for no count.
+        one, other = (torch.zeros_like(leaf) if gradient is None else gradient for gradient in pair)
         assert_near(one, other, TOLERANCE[dtype])
 
 
@@ -237,17 +240,29 @@ def test_weights_are_kept_only_when_asked_for() -> None:
     assert attend(attention("centroid"), *inputs(BLOCK)).weights is None
 
 
-def test_windows_begin_with_the_declared_mass_and_near_before_far() -> None:
-    weights = Window(H, BLOCK, 77.0).distance_bias.detach().exp()
-    torch.testing.assert_close(weights.sum(-1), torch.full((H,), 77.0))
-    torch.testing.assert_close(weights[:, 1], weights[:, 0] / 2)
-    torch.testing.assert_close(weights[:, 2 * BLOCK - 1], weights[:, 0] / (2 * BLOCK))
+def test_windows_begin_with_weights_that_fall_with_the_distance() -> None:
+    weights = Window(H, BLOCK).distance_bias.detach().exp()
+    torch.testing.assert_close(weights, (1 / torch.arange(1.0, 2 * BLOCK + 1)).expand(H, -1))
 
 
-def test_the_window_holds_its_own_beside_a_full_cache() -> None:
-    config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=S, block=BLOCK, horizon=777)
-    window = VQAttention(config).window.distance_bias.detach().exp()
-    torch.testing.assert_close(window.sum(-1), torch.full((H,), 777.0))
+def test_a_head_begins_with_distinct_situations_and_can_learn_to_count_events() -> None:
+    config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=S, block=BLOCK, horizon=23)
+    torch.manual_seed(5)
+    module, (query, key, value) = VQAttention(config).double(), inputs(6 * BLOCK)
+    assert module.count_share is not None
+    # All keys are one codeword: its mass beside the window's is then exp(share ln n).
+    key = module.quantizer.codebook[:, 4][None, :, None].expand_as(key).contiguous()
+    level = []
+    for share in (0.0, 1.0):
+        torch.nn.init.constant_(module.count_share, share)
+        with torch.no_grad():
+            weights = attend(module, query, key, value, keep_weights=True).weights
+        assert weights is not None
+        # The window's own weight of the event itself is 1.
+        level.append(weights[:, :, -1, 4] / weights[:, :, -1, -1])
+    torch.testing.assert_close(level[0], torch.ones_like(level[0]))
+    count = sum(BLOCK * module.keep**age for age in range(4))
+    torch.testing.assert_close(level[1], torch.full_like(level[1], count))
 
 
 @CODED

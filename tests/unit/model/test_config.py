@@ -8,7 +8,7 @@ from model import BadConfig, EncoderConfig
 
 
 def test_configuration_round_trips() -> None:
-    config = EncoderConfig(vocab_size=17, memory="static", dropout=0)
+    config = EncoderConfig(vocab_size=17, mixer="static", dropout=0)
     assert EncoderConfig.from_dict(config.to_dict()) == config
 
 
@@ -31,8 +31,8 @@ def test_a_missing_vocabulary_is_named() -> None:
         {"codes": 6.5},
         {"block": "64"},
         {"layers": True},
-        {"horizon": 63},
-        {"memory": "dense"},
+        {"block": 64, "horizon": 63},
+        {"mixer": "dense"},
         {"dropout": 1.0},
         {"dropout": "0"},
     ],

@@ -1,0 +1,170 @@
+"""Time and memory of one whole layer as the sequence grows, beside a causal Transformer layer of the same width.
+
+    python -m tests.benchmark.scaling [--lengths 1024,2048,…] [--set NAME=VALUE]…
+
+Both are d wide, float32, one sequence, one thread. LongVQ is the default encoder's layer with convolution, state-space
+layer, gates and feed-forward layer, run by `Stack.sweep`; the Transformer layer is the usual pre-norm one around torch's
+fused `scaled_dot_product_attention`, with heads of 64 that share the width. `half` is the same with heads of 32 and
+half the attention, as wide inside as LongVQ's. Seconds are CPU seconds of the process, the best of some rounds in which
+all take turns, so that the machine's noise meets all alike.
+
+Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
+process, after a warm-up call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from model import EncoderConfig
+from tests.benchmark.report import keep
+from tests.benchmark.transformer import Swept, Transformer, TransformerLayer
+
+LENGTHS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
+CROSSING = (256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+BACKWARD = (4096, 16_384)
+PEERS = ("Transformer", "half")
+MIXERS = ("centroid", "static", "window", "linear", "ssm", "lstm")
+
+
+def layer(name: str, config: EncoderConfig) -> nn.Module:
+    """Return a layer by name."""
+    torch.manual_seed(0)
+    if name == "Transformer":
+        return Transformer(config).eval()
+    if name == "half":
+        half = replace(config, width=config.width // 2)
+        return nn.Sequential(nn.Linear(config.width, half.width), TransformerLayer(half, 2)).eval()
+    return Swept(replace(config, mixer=name)).eval()
+
+
+def seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return each call's best CPU seconds over rounds in which all take turns."""
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for name, call in calls.items():
+            gc.collect()
+            started = time.process_time()
+            call()
+            best[name] = min(best[name], time.process_time() - started)
+    return best
+
+
+def forward(names: tuple[str, ...], config: EncoderConfig, length: int) -> dict[str, float]:
+    """Time forward calls."""
+    x = torch.randn(1, length, config.width)
+    layers = {name: layer(name, config) for name in names}
+
+    def call(module: nn.Module) -> Tensor:
+        with torch.inference_mode():
+            out: Tensor = module(x)
+        return out
+
+    call(layers[names[0]])
+    rounds = max(2, min(9, 60_000 // length))
+    return seconds({name: (lambda module=module: call(module)) for name, module in layers.items()}, rounds)
+
+
+def backward(names: tuple[str, ...], config: EncoderConfig, length: int) -> dict[str, float]:
+    """Time forward and backward calls."""
+    x = torch.randn(1, length, config.width, requires_grad=True)
+    layers = {name: layer(name, config).train() for name in names}
+    return seconds(
+        {name: (lambda module=module: module(x).square().mean().backward()) for name, module in layers.items()}, 3
+    )
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def probe(name: str, config: EncoderConfig, length: int) -> int:
+    """Return the bytes that a forward call adds at most, its result not counted; for a fresh process."""
+    module = layer(name, config)
+    x = torch.randn(1, length, config.width)
+    with torch.inference_mode():
+        module(x[:, :512])
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _status("VmRSS")
+        out = module(x)
+    return _status("VmHWM") - before - out.numel() * out.element_size()
+
+
+def extra_memory(name: str, length: int, changes: list[str]) -> float:
+    """Return the same in MiB, from a fresh process."""
+    command = [sys.executable, "-m", "tests.benchmark.scaling", "--probe", name, "--lengths", str(length)]
+    command += [word for change in changes for word in ("--set", change)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout)) / 2**20
+
+
+def main() -> None:
+    """Measure and keep."""
+    parser = argparse.ArgumentParser(description="Time and memory of one layer as the sequence grows.")
+    parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)))
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the encoder's shape")
+    parser.add_argument("--name", default="scaling", help="of the results")
+    parser.add_argument("--probe", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lengths = [int(length) for length in options.lengths.split(",")]
+    changes = {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
+    config = replace(EncoderConfig(vocab_size=2, layers=1, dropout=0.0), **changes)
+    if options.probe:
+        print(json.dumps(probe(options.probe, config, lengths[0])))
+        return
+    names = (*MIXERS, *PEERS)
+    crossing = next((n for n in CROSSING if _wins(forward(("centroid", "Transformer"), config, n))), None)
+    rows, figures, before = [], {}, 0.0
+    for length in lengths:
+        times = forward(names, config, length)
+        memory = {name: extra_memory(name, length, options.set) for name in ("centroid", "Transformer")}
+        ours = times["centroid"]
+        growth = ours / before if before else None
+        before = ours
+        figures[length] = {"seconds": times, "extra_mib": memory, "growth": growth}
+        cells = [f"{1000 * times[name]:,.1f}" for name in names]
+        ratios = [f"{times[name] / ours:.1f}" for name in PEERS]
+        grown = f"{growth:.2f}" if growth else ""
+        rows.append([f"{length:,}", *cells, *ratios, grown, *(f"{memory[name]:,.0f}" for name in memory)])
+        print(rows[-1], file=sys.stderr, flush=True)
+    trained = {length: backward(("centroid", "Transformer"), config, length) for length in BACKWARD}
+    columns = [
+        "events",
+        *(f"{name}, ms" for name in names),
+        *(f"{name} / centroid" for name in PEERS),
+        "time(2T) / time(T)",
+        "extra MiB",
+        "Transformer's extra MiB",
+    ]
+    both = {length: times["Transformer"] / times["centroid"] for length, times in trained.items()}
+    figures = {
+        "config": config.to_dict(),
+        "forward": figures,
+        "forward_backward_seconds": trained,
+        "crossing": crossing,
+    }
+    keep(options.name, figures, columns, rows)
+    print(f"quicker than the Transformer layer from {crossing} events on")
+    print("forward and backward, Transformer / centroid: " + ", ".join(f"{k:,}: {v:.1f}" for k, v in both.items()))
+
+
+def _wins(times: dict[str, float]) -> bool:
+    return times["centroid"] < times["Transformer"]
+
+
+if __name__ == "__main__":
+    main()
