@@ -21,7 +21,7 @@ class LSTM(nn.Module):
     def __init__(self, config: EncoderConfig, parameters: int) -> None:
         super().__init__()
         self.layers = config.layers
-        self.hidden = max(m for m in range(1, 64 * config.width) if _weights(config, m) <= parameters)
+        self.hidden = min(range(1, 64 * config.width), key=lambda m: abs(_weights(config, m) - parameters))
         dropout = config.dropout if config.layers > 1 else 0.0
         self.lstm = nn.LSTM(config.width, self.hidden, config.layers, batch_first=True, dropout=dropout)
         self.out = nn.Linear(self.hidden, config.width)

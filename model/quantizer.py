@@ -20,10 +20,10 @@ EMA_DECAY = 0.99
 DEAD_SHARE = 0.1
 # Codewords closer in angle than this are one.
 MERGE_COSINE = 0.98
-# The code with the most error is split while it has this many times the mean error of a code.
+# The code with the most error is split while it has this many times its even share, were all codes alive.
 SPLIT_ERROR = 2.0
-# Squared distance per dimension under which a code stands for one point, and needs no split. Keys have 1 per dimension.
-POINT_ERROR = 1e-3
+# Squared distance per dimension under which a code needs no split: its halves would be merged again. Keys have 1.
+POINT_ERROR = 1 - MERGE_COSINE
 # Updates between two rounds of merging, dying and splitting, and splits a head has in one.
 TEND_EVERY = 10
 SPLITS = 4
@@ -45,7 +45,8 @@ def nearest_code(keys: Tensor, codebook: Tensor) -> Tensor:
     keys, codebook = keys.detach().transpose(0, 1), codebook.detach()
     # argmin |key - c|^2 = argmax key.c - |c|^2 / 2, in the codebook's precision: a code must not flip for speed's sake.
     level = -0.5 * codebook.square().sum(-1)[:, None]
-    likeness = torch.baddbmm(level, keys.flatten(1, 2).to(codebook.dtype), codebook.transpose(1, 2))
+    with torch.autocast(keys.device.type, enabled=False):
+        likeness = torch.baddbmm(level, keys.flatten(1, 2).to(codebook.dtype), codebook.transpose(1, 2))
     # The first of the largest; a third of the time that `argmax` takes on a CPU.
     size = codebook.shape[1]
     index = torch.arange(size, dtype=likeness.dtype, device=likeness.device)
@@ -170,7 +171,7 @@ class Quantizer(nn.Module):
         count, error = self.ema_count[head], self.ema_error[head]
         for code in (~self.alive[head]).nonzero()[:SPLITS, 0].tolist():
             worst = int(error.argmax())
-            enough = SPLIT_ERROR * float(error.sum()) / int(self.alive[head].sum())
+            enough = SPLIT_ERROR * float(error.sum()) / self.size
             point = POINT_ERROR * keys.shape[-1] * float(count[worst])
             own = ((codes == worst) & (weight > 0)).nonzero()
             if float(error[worst]) <= max(enough, point) or not len(own):

@@ -125,9 +125,10 @@ class Scorer:
             self._check(new)
         works = [_Work(new, wait=wait) for new in batch]
         while waiting := [work for work in works if work.left > 0]:
-            lanes = max(1, self._at_once // self._block)
-            for start in range(0, len(waiting), lanes):
-                self._advance(waiting[start : start + lanes], explain=explain)
+            while waiting:
+                lanes = max(1, self._at_once // self._block)
+                if self._advance(waiting[:lanes], explain=explain):
+                    waiting = waiting[lanes:]
         none = ScoredEvents.none(self.model.encoder.config.heads)
         found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
         if not all(np.isfinite(scored.surprisal_nats).all() for scored in found):
@@ -151,8 +152,8 @@ class Scorer:
             raise ValueError(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
         self._encoder.check(torch.as_tensor(new.tokens))
 
-    def _advance(self, works: Sequence[_Work], *, explain: bool) -> None:
-        """Take one or more blocks of each stream; as many whole ones as all have, where they have any."""
+    def _advance(self, works: Sequence[_Work], *, explain: bool) -> bool:
+        """Take one or more blocks of each stream, as many whole ones as all have; false where memory was too small."""
         block = self._block
         whole = min(work.left // block for work in works)
         taken = max(1, min(whole, self._at_once // (block * len(works)))) * block
@@ -165,7 +166,7 @@ class Scorer:
             output = self._run(tokens, spans, works)
         except torch.OutOfMemoryError:
             self._shrink(len(works))
-            return
+            return False
         came = tokens.to(self._device)
         if explain:
             firsts = [work.state.blocks * block + work.at for work in works]
@@ -178,6 +179,7 @@ class Scorer:
             work.at, work.skip = work.at + len(row), 0
             if len(row) == taken:
                 work.boundary = boundary
+        return True
 
     def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
         device = self._device

@@ -23,7 +23,7 @@ COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
 
 
 # Events that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's cache.
-SEGMENT = 1024
+SEGMENT = 2048
 
 
 @dataclass

@@ -46,6 +46,7 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_heartbeat_timestamp_seconds": Metric("gauge", ("stage",), "When a stage last finished its round."),
     "logvq_source_score": Metric("gauge", ("source",), "Score of the source's latest final window."),
     "logvq_source_threshold": Metric("gauge", ("source",), "Score from which on a window is an alarm."),
+    "logvq_device_fallback": Metric("gauge", (), "1 where the GPU had no memory for one block and the CPU scores."),
     "logvq_inbox_lines": Metric("gauge", (), "Pushed lines that wait."),
     "logvq_scoring_duration_seconds": Metric("histogram", ("stage",), "Time of a batch in a stage.", _FAST),
     "logvq_end_to_end_seconds": Metric("histogram", (), "From a line's arrival to its stored score.", _SLOW),

@@ -212,6 +212,7 @@ class Worker:
         metrics.add("logvq_incidents_opened_total", opened, source=label)
         metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)
         metrics.set("logvq_source_threshold", self._threshold, source=label)
+        metrics.set("logvq_device_fallback", float(self._scorer.device_fallback))
         for window in made.windows[-1:]:
             metrics.set("logvq_source_score", window["score"], source=label)
         if pipeline.watermark is not None:

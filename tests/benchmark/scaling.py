@@ -3,10 +3,10 @@
     python -m tests.benchmark.scaling [--lengths 1024,2048,…] [--set NAME=VALUE]…
 
 Both are d wide, float32, one sequence, one thread. LongVQ is the default encoder's layer with convolution, state-space
-layer, gates and feed-forward layer, run by `Stack.sweep`; the Transformer layer is the usual pre-norm one around torch's
-fused `scaled_dot_product_attention`, with heads of 64 that share the width. `half` is the same with heads of 32 and
-half the attention, as wide inside as LongVQ's. Seconds are CPU seconds of the process, the best of some rounds in which
-all take turns, so that the machine's noise meets all alike.
+layer, gates and feed-forward layer, run by `Stack.sweep`; the Transformer layer is the usual pre-norm one around
+torch's fused `scaled_dot_product_attention`, with heads of 64 that share the width. `half` is the same with half the
+width inside, as LongVQ has. Seconds are CPU seconds of the process, the best of some rounds in which all take turns, so
+that the machine's noise meets all alike.
 
 Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
 process, after a warm-up call.
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from model import EncoderConfig
 from tests.benchmark.report import keep
-from tests.benchmark.transformer import Swept, Transformer, TransformerLayer
+from tests.benchmark.transformer import Swept, Transformer
 
 LENGTHS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 CROSSING = (256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
@@ -41,11 +41,8 @@ MIXERS = ("centroid", "static", "window", "linear", "ssm", "lstm")
 def layer(name: str, config: EncoderConfig) -> nn.Module:
     """Return a layer by name."""
     torch.manual_seed(0)
-    if name == "Transformer":
-        return Transformer(config).eval()
-    if name == "half":
-        half = replace(config, width=config.width // 2)
-        return nn.Sequential(nn.Linear(config.width, half.width), TransformerLayer(half, 2)).eval()
+    if name in PEERS:
+        return Transformer(config, config.width // 2 if name == "half" else None).eval()
     return Swept(replace(config, mixer=name)).eval()
 
 

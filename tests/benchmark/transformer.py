@@ -19,12 +19,13 @@ class TransformerLayer(nn.Module):
 
     Args:
         config: shape of the encoder it stands beside.
-        heads: of its attention; as in any Transformer they share the width, whatever LongVQ's heads are.
+        heads: of its attention.
+        inner: width of its queries, keys and values, of all heads together; the usual one is the layer's own.
     """
 
-    def __init__(self, config: EncoderConfig, heads: int) -> None:
+    def __init__(self, config: EncoderConfig, heads: int, inner: int) -> None:
         super().__init__()
-        inner, hidden = config.width, config.ffn_factor * config.width
+        hidden = config.ffn_factor * config.width
         self.heads = (heads, inner // heads)
         self.norm = nn.RMSNorm(config.width)
         self.qkv = nn.Linear(config.width, 3 * inner, bias=False)
@@ -44,10 +45,11 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Sequential):
-    """As many layers as `config` has, with heads of 64."""
+    """As many layers as `config` has, as a rule with heads of 64 that share the width."""
 
-    def __init__(self, config: EncoderConfig) -> None:
-        super().__init__(*(TransformerLayer(config, config.width // 64) for _ in range(config.layers)))
+    def __init__(self, config: EncoderConfig, inner: int | None = None) -> None:
+        inner = inner or config.width
+        super().__init__(*(TransformerLayer(config, max(1, config.width // 64), inner) for _ in range(config.layers)))
 
 
 class Swept(nn.Module):

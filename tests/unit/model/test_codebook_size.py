@@ -8,7 +8,7 @@ from model.quantizer import EMA_DECAY, MERGE_COSINE, TEND_EVERY, Quantizer, code
 
 H, K, S = 3, 7, 11
 HEAD = 1
-CLUSTERS = 9
+CLUSTERS, NOISE = 9, 0.03
 
 
 def random(seed: int = 9) -> torch.Generator:
@@ -178,20 +178,20 @@ def test_a_code_that_stands_for_one_point_does_not_split() -> None:
     assert not module.alive[HEAD, 8]
 
 
-def clusters(generator: torch.Generator, centres: Tensor) -> Tensor:
+def clusters(generator: torch.Generator, centres: Tensor, noise: float) -> Tensor:
     """Return keys (2, h, 64, k) around centres (n, k), of mean square 1."""
     which = torch.randint(len(centres), (2, H, 64), generator=generator)
-    keys = centres[which] + 0.03 * torch.randn(2, H, 64, K, generator=generator)
+    keys = centres[which] + noise * torch.randn(2, H, 64, K, generator=generator)
     return keys * torch.rsqrt(keys.square().mean(-1, keepdim=True))
 
 
-def follow(module: Quantizer, centres: Tensor, rounds: int) -> float:
+def follow(module: Quantizer, centres: Tensor, rounds: int, noise: float = NOISE) -> float:
     """Update with keys of the clusters, and return the mean squared distance of others to their codewords."""
     generator = random()
     for _ in range(rounds):
-        keys = clusters(generator, centres)
+        keys = clusters(generator, centres, noise)
         module.update(keys, nearest_code(keys, module.search), torch.ones(2, 64), generator)
-    keys = clusters(generator, centres)
+    keys = clusters(generator, centres, noise)
     codes = nearest_code(keys, module.search)
     assert module.alive[torch.arange(H)[:, None], codes].all()
     return float((keys - codewords(codes, module.codebook)).square().mean())
@@ -202,22 +202,28 @@ def centres() -> Tensor:
     return found * torch.rsqrt(found.square().mean(-1, keepdim=True))
 
 
-def placed(count: int) -> Quantizer:
+def placed(count: int, noise: float = NOISE) -> Quantizer:
     module = Quantizer(H, S, K)
-    module.init_from(clusters(random(), centres()[:count]), torch.ones(2, 64), random())
+    module.init_from(clusters(random(), centres()[:count], noise), torch.ones(2, 64), random())
     return module
 
 
-def test_keys_of_few_clusters_leave_few_codes_alive_and_lose_no_error() -> None:
-    module = placed(3)
+@pytest.mark.parametrize(
+    "noise",
+    [
+        NOISE,
+        pytest.param(0.1, marks=pytest.mark.xfail(reason="codes split what merging then finds to be one")),
+    ],
+)
+def test_keys_of_few_clusters_leave_few_codes_alive_and_lose_no_error(noise: float) -> None:
+    module = placed(3, noise)
     assert module.alive.all()
-    error = follow(module, centres()[:3], 150)
+    error = follow(module, centres()[:3], 200, noise)
     assert module.alive.sum(-1).tolist() == [3] * H
-    assert error < 1.1 * 0.03**2
+    assert error < 1.1 * noise**2
     assert float(module.error()) == pytest.approx(error, rel=0.2)
 
 
-@pytest.mark.xfail(reason="of few codes that err alike, none stands out, and of two none ever can")
 @pytest.mark.parametrize("few", [2, 3])
 def test_keys_of_many_clusters_make_codes_alive_again(few: int) -> None:
     module = placed(few)
@@ -225,7 +231,7 @@ def test_keys_of_many_clusters_make_codes_alive_again(few: int) -> None:
     assert module.alive.sum(-1).tolist() == [few] * H
     error = follow(module, centres(), 400)
     assert module.alive.sum(-1).ge(CLUSTERS).all()
-    assert error < 1.5 * 0.03**2
+    assert error < 1.5 * NOISE**2
 
 
 def test_one_cluster_more_makes_a_code_alive_again() -> None:
@@ -234,4 +240,4 @@ def test_one_cluster_more_makes_a_code_alive_again() -> None:
     assert module.alive.sum(-1).tolist() == [CLUSTERS - 3] * H
     error = follow(module, centres()[: CLUSTERS - 2], 400)
     assert module.alive.sum(-1).tolist() == [CLUSTERS - 2] * H
-    assert error < 1.5 * 0.03**2
+    assert error < 1.5 * NOISE**2

@@ -9,7 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model import BadModelFile, ModelError, NotFinite, Scorer, SourceState, TrainedModel, load_model, save_model
+from model import (
+    BadModelFile,
+    ModelError,
+    NewEvents,
+    NotFinite,
+    Scorer,
+    SourceState,
+    TrainedModel,
+    load_model,
+    save_model,
+)
 from tests.unit.model.examples import grammar
 
 
@@ -40,9 +50,9 @@ def test_a_loaded_model_continues_a_stream_with_the_same_scores(trained: Trained
     tokens, gaps = part.tokens.tolist(), part.gaps.tolist()
     first, second = Scorer(trained), Scorer(load_model(saved))
     state = first.initial_state()
-    first.score(state, tokens[:37], gaps[:37])
+    first.score([NewEvents(state, tokens[:37], gaps[:37])])
     other = SourceState.from_bytes(state.to_bytes(), second.model)
-    expected, found = first.score(state, tokens[37:], gaps[37:]), second.score(other, tokens[37:], gaps[37:])
+    expected, found = first.explain(state, tokens[37:], gaps[37:]), second.explain(other, tokens[37:], gaps[37:])
     assert np.array_equal(found.surprisal_nats, expected.surprisal_nats)
     assert np.array_equal(found.code_mass, expected.code_mass)
 

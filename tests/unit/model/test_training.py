@@ -10,6 +10,7 @@ import torch
 from model import (
     BadConfig,
     EmptyBatch,
+    NewEvents,
     NotFinite,
     Scorer,
     TokenOutOfRange,
@@ -19,7 +20,8 @@ from model import (
     TrainingProgress,
     train,
 )
-from tests.unit.model.examples import GRAMMAR_NATS, SMALL, grammar
+from model.config import Mixer
+from tests.unit.model.examples import GRAMMAR_NATS, MIXERS, SMALL, grammar, with_mixer
 
 NOTHING = TokenStream(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -28,7 +30,7 @@ def test_training_learns_the_grammar_to_its_entropy(trained: TrainedModel) -> No
     start = math.log(SMALL.vocab_size - 1)
     assert trained.history[-1].held_out_nats < GRAMMAR_NATS + 0.1 < start / 5
     scorer, part = Scorer(trained), grammar(200, 5)
-    found = scorer.score(scorer.initial_state(), part.tokens.tolist(), part.gaps.tolist())
+    found = scorer.score([NewEvents(scorer.initial_state(), part.tokens.tolist(), part.gaps.tolist())])[0]
     assert found.surprisal_nats[20:].mean() < GRAMMAR_NATS + 0.1
 
 
@@ -83,23 +85,32 @@ def test_state_is_carried_from_span_to_span(options: TrainingOptions) -> None:
 
 def test_codewords_begin_at_the_keys_of_events_and_never_at_padding(options: TrainingOptions) -> None:
     model = train(SMALL, [grammar(5, 1)], [grammar(5, 2)], replace(options, max_steps=1, min_steps=1))
-    for block in model.encoder.layer_blocks():
+    assert len(model.encoder.stack.quantizers()) == SMALL.layers
+    for quantizer in model.encoder.stack.quantizers():
         # Five events in a span of 32; a code without any counts for 1e-3.
-        torch.testing.assert_close(
-            block.attention.quantizer.ema_count.sum(-1), torch.full((SMALL.heads,), 5.0), atol=0.02, rtol=0
-        )
+        torch.testing.assert_close(quantizer.ema_count.sum(-1), torch.full((SMALL.heads,), 5.0), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("memory", ["centroid", "static"])
-def test_progress_is_told_after_every_step(options: TrainingOptions, memory: str) -> None:
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_progress_is_told_after_every_step(options: TrainingOptions, mixer: Mixer) -> None:
     seen: list[TrainingProgress] = []
-    config = type(SMALL).from_dict({**SMALL.to_dict(), "memory": memory})
-    train(config, [grammar(500, 1)], [grammar(100, 2)], replace(options, max_steps=16, min_steps=16), seen.append)
+    config = with_mixer(mixer)
+    model = train(
+        config, [grammar(500, 1)], [grammar(100, 2)], replace(options, max_steps=16, min_steps=16), seen.append
+    )
     assert [progress.step for progress in seen] == list(range(1, 17))
     assert seen[-1].loss < seen[0].loss
     assert seen[0].held_out_nats is None
     assert seen[-1].held_out_nats is not None
-    assert 1 <= seen[-1].perplexity <= SMALL.codes
+    end = model.history[-1]
+    assert 0 <= end.cache_mass <= 1
+    if config.coded:
+        assert 1 <= seen[-1].perplexity <= SMALL.codes
+        assert end.quantisation_error > 0
+        assert end.cache_mass > 0
+    else:
+        assert (seen[-1].perplexity, end.perplexity, end.quantisation_error, end.dead_share) == (0, 0, 0, 0)
+        assert (end.cache_mass, model.statistics.usage.sum()) == (0, 0)
 
 
 def test_a_stream_shorter_than_a_block_trains(options: TrainingOptions) -> None:

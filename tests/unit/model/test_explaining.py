@@ -1,0 +1,100 @@
+"""What explains a score adds up, and names events and tokens that are there."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from model import ExplainedEvents, Scorer, TrainedModel
+from model.scored import UNIGRAM_SHARE
+from tests.unit.model.examples import SMALL, broken_grammar
+
+BLOCK = SMALL.block
+EVENTS = 9 * BLOCK + 3
+STREAM = broken_grammar(EVENTS, 7)
+
+
+@pytest.fixture(scope="module")
+def scorer(trained: TrainedModel) -> Scorer:
+    return Scorer(trained)
+
+
+@pytest.fixture(scope="module")
+def whole(scorer: Scorer) -> ExplainedEvents:
+    return scorer.explain(scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist())
+
+
+def test_surprisal_is_that_of_the_mixture_and_bounded(trained: TrainedModel, scorer: Scorer) -> None:
+    tokens = list(range(1, SMALL.vocab_size))
+    found = scorer.explain(scorer.initial_state(), tokens, [0.0] * len(tokens))
+    rarest = float(trained.unigram[1:].min())
+    assert found.surprisal_nats.max() <= -np.log(UNIGRAM_SHARE * rarest) + 1e-4
+    assert (found.surprisal_nats >= 0).all()
+
+
+def test_expected_tokens_are_the_most_probable_in_order(whole: ExplainedEvents) -> None:
+    assert whole.expected_tokens.shape == whole.expected_probabilities.shape == (EVENTS, 5)
+    assert (np.diff(whole.expected_probabilities, axis=1) <= 0).all()
+    assert (whole.expected_tokens != 0).all()
+    for rank in range(5):
+        came = STREAM.tokens == whole.expected_tokens[:, rank]
+        assert rank > 1 or came.any()
+        probability = np.exp(-whole.surprisal_nats[came])
+        np.testing.assert_allclose(probability, whole.expected_probabilities[came, rank], rtol=1e-5)
+    # What none of the five is, was less probable than all of them.
+    missed = (STREAM.tokens[:, None] != whole.expected_tokens).all(-1)
+    assert missed.any()
+    assert (np.exp(-whole.surprisal_nats[missed]) <= whole.expected_probabilities[missed, -1] + 1e-6).all()
+
+
+def test_attention_mass_is_shared_among_codes_and_recent_events(whole: ExplainedEvents) -> None:
+    assert whole.code_mass.shape == (EVENTS, SMALL.heads, SMALL.codes)
+    np.testing.assert_allclose(whole.code_mass.sum(-1).mean(-1), whole.cache_mass, atol=1e-6)
+    assert (whole.recent_mass.sum(-1) + whole.cache_mass <= 1 + 1e-5).all()
+    assert (whole.recent_mass.sum(-1)[: 2 * BLOCK] > 3 / (2 * BLOCK)).all(), "the most attended to, of few"
+    assert (whole.code_mass[: 2 * BLOCK] == 0).all(), "nothing is cached before it leaves the window"
+    assert (whole.cache_mass[2 * BLOCK :] > 0).all()
+
+
+def test_recent_events_are_the_most_attended_to_first(whole: ExplainedEvents) -> None:
+    assert whole.recent_positions.shape == whole.recent_mass.shape == (EVENTS, 3)
+    assert (np.diff(whole.recent_mass, axis=1) <= 0).all()
+
+
+def test_recent_positions_name_events_inside_the_window(whole: ExplainedEvents) -> None:
+    for step in range(EVENTS):
+        first = max(-1, (step // BLOCK - 1) * BLOCK - 1)
+        assert whole.recent_positions[step].max() < step
+        assert whole.recent_positions[step].min() >= (first if step >= 3 else -1)
+    assert whole.recent_positions[0].tolist() == [-1, -1, -1]
+    np.testing.assert_allclose(whole.recent_mass[0], [1, 0, 0], atol=1e-6)
+    assert sorted(whole.recent_positions[2].tolist()) == [-1, 0, 1]
+
+
+def test_recent_positions_go_on_from_call_to_call(scorer: Scorer, whole: ExplainedEvents) -> None:
+    state, tokens, gaps = scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist()
+    stops = [0, 5, 2 * BLOCK, 3 * BLOCK + 1, EVENTS]
+    parts = [scorer.explain(state, tokens[a:b], gaps[a:b]) for a, b in pairwise(stops)]
+    joined = ExplainedEvents.joined(parts)
+    # Where two events have the same mass but for rounding, their order may change.
+    clear = (np.diff(whole.recent_mass, axis=1) < -1e-4).all(-1)
+    assert clear.mean() > 0.3
+    assert np.array_equal(joined.recent_positions[clear, :2], whole.recent_positions[clear, :2])
+    np.testing.assert_allclose(joined.recent_mass, whole.recent_mass, atol=1e-5)
+    np.testing.assert_allclose(joined.code_mass, whole.code_mass, atol=1e-5)
+
+
+def test_noise_surprises_more_than_grammar(whole: ExplainedEvents) -> None:
+    noise = whole.surprisal_nats[EVENTS // 3 : EVENTS // 2].mean()
+    assert noise > 3 * whole.surprisal_nats[BLOCK : EVENTS // 3].mean()
+
+
+def test_codes_and_percentiles_are_in_range(trained: TrainedModel, whole: ExplainedEvents) -> None:
+    assert whole.codes.shape == whole.code_distance.shape == whole.code_percentile.shape == (EVENTS, SMALL.heads)
+    alive = trained.encoder.stack.quantizers()[-1].alive.numpy()
+    assert alive[np.arange(SMALL.heads), whole.codes].all()
+    assert (whole.code_distance >= 0).all()
+    assert whole.code_percentile.min() >= 0
+    assert whole.code_percentile.max() <= 100
+    expected = trained.statistics.percentile(whole.codes, whole.code_distance)
+    assert np.array_equal(whole.code_percentile, expected)
