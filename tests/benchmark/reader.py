@@ -83,6 +83,11 @@ class Reader(nn.Module):
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, task.classes)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.head.weight.device
+
     def forward(self, examples: Examples) -> tuple[Tensor, StackOutput]:
         """Answer what is asked, at its position or of the mean over a sequence; logits are (answers, classes)."""
         output: StackOutput = self.stack(self.embed(examples.inputs))
@@ -148,7 +153,8 @@ class Training:
         """Do a step."""
         started, before = perf_counter(), self.progress
         step, steps = before.step, self.settings.steps
-        batch = self.examples.rows(torch.randint(len(self.examples), (self.settings.batch,), generator=self.generator))
+        rows = torch.randint(len(self.examples), (self.settings.batch,), generator=self.generator)
+        batch = self.examples.rows(rows).to(self.reader.device)
         weight = batch.weight()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * _rate(step, steps)
@@ -194,7 +200,7 @@ def accuracy(reader: Reader, examples: Examples, batch: int) -> float:
     reader.eval()
     right = 0
     for rows in torch.split(torch.arange(len(examples)), batch):
-        part = examples.rows(rows)
+        part = examples.rows(rows).to(reader.device)
         logits, _ = reader(part)
         right += int((logits.argmax(-1) == part.labels[part.labels != IGNORED]).sum())
     return right / int((examples.labels != IGNORED).sum())

@@ -112,11 +112,11 @@ BENCHMARKS = {
 }
 
 
-def run(benchmark: Benchmark, task: Task, mixer: Mixer, seed: int, checkpoint: Path) -> dict[str, Any]:
+def run(benchmark: Benchmark, task: Task, mixer: Mixer, seed: int, checkpoint: Path, device: str) -> dict[str, Any]:
     """Train one encoder and return what came of it."""
     settings = benchmark.settings
     torch.manual_seed(seed)
-    reader = Reader(settings.config(mixer), task)
+    reader = Reader(settings.config(mixer), task).to(device)
 
     def tell(now: Progress) -> None:
         speed = f"{now.tokens / now.seconds:,.0f} tokens/s"
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "sequences", help="directory of the results")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir(), "logvq-sequences"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     mixers, seeds = options.mixers.split(","), options.seeds.split(",")
     if unknown := set(mixers) - set(MIXERS):
@@ -207,7 +208,7 @@ def main() -> None:
     missing = {which: path for which, path in runs.items() if not path.exists()}
     for (mixer, seed), path in missing.items():
         checkpoint = options.scratch / f"{options.task}-{path.stem}.pt"
-        figures = run(benchmark, task, mixer, seed, checkpoint)
+        figures = run(benchmark, task, mixer, seed, checkpoint, options.device)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(figures, indent=1))
         partial.rename(path)

@@ -47,7 +47,12 @@ class Examples:
 
     def weight(self) -> Tensor:
         """Return (n, l) float32: 1, and 0 for padding."""
-        return (torch.arange(self.inputs.shape[1]) < self.lengths[:, None]).float()
+        places = torch.arange(self.inputs.shape[1], device=self.lengths.device)
+        return (places < self.lengths[:, None]).float()
+
+    def to(self, device: torch.device) -> Examples:
+        """Return the same on a device."""
+        return Examples(self.inputs.to(device), self.labels.to(device), self.lengths.to(device))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,141 @@
+"""Speed and memory of the large encoder on a GPU, beside FlashAttention.
+
+    python -m tests.benchmark.gpu
+
+On a CUDA device: blocks of d = 512, 6 layers, 8 heads of 64, s = 512, blocks of 256 events, bfloat16 products, float32
+state and statistics. Forward under `inference_mode` through `Stack.sweep`, and training steps (forward, backward,
+AdamW), beside as many pre-norm Transformer layers of the same width through torch's FlashAttention, for T from 4k to
+256k, with as many sequences side by side as make 256k events. ListOps on a GPU is
+`python -m tests.benchmark.sequences listops --device cuda`.
+
+Without a CUDA device the command checks itself: the same code runs small on the CPU in bfloat16 and in float32, and
+must give nearly the same outputs and codes. It then keeps no figures.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from model import EncoderConfig
+from model.stack import Stack
+from tests.benchmark.report import keep
+from tests.benchmark.transformer import Swept, Transformer
+
+LARGE = EncoderConfig(
+    vocab_size=2, width=512, layers=6, heads=8, head_width=64, codes=512, block=256, ssm_heads=8, dropout=0.0
+)
+EVENTS = 262_144
+LENGTHS = (4096, 16_384, 65_536, 262_144)
+TRAINED_EVENTS = 65_536
+REPEATS = 5
+# The self-check: bfloat16 has three digits, and a key between two codewords may go to either.
+MOST_DIFFERENCE = 0.02
+LEAST_AGREEMENT = 0.98
+
+
+def timed(call: Callable[[], object], events: int) -> tuple[float, float]:
+    """Return events a second, the best of some calls, and the GPU's peak memory in MiB beyond what was held before."""
+    call()
+    torch.cuda.synchronize()
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    best = float("inf")
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return events / best, (torch.cuda.max_memory_allocated() - held) / 2**20
+
+
+def forward(module: nn.Module, x: Tensor, fused: AbstractContextManager[object]) -> Callable[[], object]:
+    """Return a forward call in bfloat16."""
+
+    def call() -> object:
+        with torch.inference_mode(), torch.autocast(x.device.type, torch.bfloat16), fused:
+            return module(x)
+
+    return call
+
+
+def training(module: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Return a training step in bfloat16."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
+
+    def call() -> object:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            loss = module(x).float().square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        return loss
+
+    return call
+
+
+def measure() -> None:
+    """Measure on the CUDA device, and keep."""
+    device = torch.device("cuda")
+    ours, theirs = Swept(LARGE).to(device).eval(), Transformer(LARGE).to(device).eval()
+    rows, figures = [], {}
+    for length in LENGTHS:
+        x = torch.randn(EVENTS // length, length, LARGE.width, device=device)
+        speed, memory = timed(forward(ours, x, nullcontext()), EVENTS)
+        flash, flash_memory = timed(forward(theirs, x, sdpa_kernel(SDPBackend.FLASH_ATTENTION)), EVENTS)
+        trained = training(ours.train(), x[:, : min(length, TRAINED_EVENTS)][: max(1, TRAINED_EVENTS // length)])
+        steps, _ = timed(trained, TRAINED_EVENTS)
+        ours.eval()
+        figures[length] = {
+            "forward": speed,
+            "flash": flash,
+            "training": steps,
+            "mib": memory,
+            "flash_mib": flash_memory,
+        }
+        told = (
+            f"{length:,} {speed:,.0f} {flash:,.0f} {speed / flash:.2f} {steps:,.0f} {memory:,.0f} {flash_memory:,.0f}"
+        )
+        rows.append(told.split())
+    columns = ["events", "forward, events/s", "FlashAttention, events/s", "ratio", "training, events/s"]
+    columns += ["extra MiB", "FlashAttention's extra MiB"]
+    name = torch.cuda.get_device_name()
+    keep("gpu", {"device": name, "config": LARGE.to_dict(), "lengths": figures}, columns, rows)
+    print(name)
+
+
+def check_on_cpu() -> bool:
+    """Run the same code small, in bfloat16 and in float32, and say how far they are apart."""
+    torch.manual_seed(0)
+    config = replace(LARGE, width=128, layers=2, heads=2, codes=64, block=64)
+    stack, x = Stack(config).eval(), torch.randn(2, 2048, config.width)
+    with torch.inference_mode():
+        exact = stack(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = stack(x)
+    difference = float((exact.y - rough.y.float()).square().mean().sqrt() / exact.y.square().mean().sqrt())
+    agreement = [float((a.codes == b.codes).float().mean()) for a, b in zip(exact.layers, rough.layers, strict=True)]
+    is_loss = training(Swept(config).train(), x)()
+    print(f"bfloat16 against float32 on the CPU: outputs differ by {difference:.3f} of their size;")
+    print(f"codes agree by layer: {', '.join(f'{share:.1%}' for share in agreement)}; a training step ran: {is_loss}")
+    return difference < MOST_DIFFERENCE and min(agreement) > LEAST_AGREEMENT
+
+
+def main() -> None:
+    """Measure where there is a GPU, and check the code where there is none."""
+    if torch.cuda.is_available():
+        measure()
+        return
+    print("no CUDA device is at hand: no figures are measured, and the same code is checked on the CPU")
+    sys.exit(0 if check_on_cpu() else 1)
+
+
+if __name__ == "__main__":
+    main()
