@@ -1,12 +1,14 @@
-"""What all tests share: the sample's lines, and one small bundle trained on its beginning."""
+"""What all tests share: one thread, the sample's lines, and one small bundle trained on its beginning."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from model import TrainingOptions
 from service.bundle import Bundle, load_bundle, save_bundle
@@ -14,6 +16,15 @@ from service.sample import good_sample, later_lines
 from service.training import train_bundle
 
 GOOD_LINES = 8000
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """One torch thread, as every worker has: two on shared cores stall each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

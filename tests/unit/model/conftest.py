@@ -1,21 +1,11 @@
-"""One thread, and two models trained once."""
+"""Two models, trained once."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-import torch
 
 from model import TrainedModel, TrainingOptions, train
 from tests.unit.model.examples import EVEN, SMALL, grammar
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -250,11 +250,12 @@ def test_a_head_begins_with_distinct_situations_and_can_learn_to_count_events() 
     torch.manual_seed(5)
     module, (query, key, value) = VQAttention(config).double(), inputs(6 * BLOCK)
     assert module.count_share is not None
-    # All keys are one codeword: its mass beside the window's is then exp(share ln n).
+    # All keys are one codeword: its mass beside the window's is then n to the power of the share.
     key = module.quantizer.codebook[:, 4][None, :, None].expand_as(key).contiguous()
     level = []
-    for share in (0.0, 1.0):
-        torch.nn.init.constant_(module.count_share, share)
+    for learned in (False, True):
+        if learned:
+            torch.nn.init.ones_(module.count_share)
         with torch.no_grad():
             weights = attend(module, query, key, value, keep_weights=True).weights
         assert weights is not None

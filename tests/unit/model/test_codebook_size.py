@@ -208,13 +208,7 @@ def placed(count: int, noise: float = NOISE) -> Quantizer:
     return module
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [
-        NOISE,
-        pytest.param(0.1, marks=pytest.mark.xfail(reason="codes split what merging then finds to be one")),
-    ],
-)
+@pytest.mark.parametrize("noise", [NOISE, 0.1])
 def test_keys_of_few_clusters_leave_few_codes_alive_and_lose_no_error(noise: float) -> None:
     module = placed(3, noise)
     assert module.alive.all()

@@ -183,7 +183,6 @@ def test_what_does_not_fit_is_halved_and_scored_the_same(
     assert not scorer.device_fallback
 
 
-@pytest.mark.xfail(reason="groups cut before a halving are not cut anew after it")
 @pytest.mark.parametrize("lanes", [2, 4])
 def test_streams_that_wait_their_turn_are_grouped_anew_after_a_halving(
     even: TrainedModel, monkeypatch: pytest.MonkeyPatch, lanes: int

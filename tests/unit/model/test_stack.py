@@ -204,7 +204,7 @@ def test_rows_are_copies() -> None:
 
 
 SIZES = [
-    pytest.param({}, marks=pytest.mark.xfail(reason="the LSTM takes the largest size below, not the nearest")),
+    {},
     {"width": 64, "heads": 2},
     {"layers": 1},
     {"width": 128, "layers": 4, "heads": 4},
