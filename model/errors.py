@@ -41,6 +41,12 @@ class NotFinite(ModelError):
     code = "not-finite"
 
 
+class NoSuchDevice(ModelError):
+    """The device to train or to score on is not there."""
+
+    code = "no-such-device"
+
+
 class BadModelFile(ModelError):
     """A model file is missing, damaged or of another version."""
 

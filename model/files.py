@@ -13,7 +13,7 @@ from model.config import EncoderConfig
 from model.encoder import Encoder
 from model.errors import BadModelFile, ModelError, NotFinite
 from model.statistics import CodeStatistics
-from model.trained import TrainedModel, fingerprint
+from model.trained import TrainedModel, find_device, fingerprint
 
 FORMAT_VERSION = 1
 _WEIGHTS, _SHAPE = "model.safetensors", "model.json"
@@ -35,8 +35,10 @@ def load_model(directory: Path, device: str = "cpu") -> TrainedModel:
 
     Raises:
         BadModelFile: a file is missing, damaged, of another version, or not the one that was saved.
+        NoSuchDevice: there is no such device here.
         NotFinite: a weight is not a finite number.
     """
+    place = find_device(device)
     try:
         shape = json.loads((directory / _SHAPE).read_text("utf-8"))
         if shape["version"] != FORMAT_VERSION:
@@ -62,5 +64,5 @@ def load_model(directory: Path, device: str = "cpu") -> TrainedModel:
         raise BadModelFile(
             f"the model in {directory} is not the one that was saved: {found}, not {shape['fingerprint']}"
         )
-    encoder.eval().to(device)
-    return TrainedModel(encoder, statistics, unigram.to(device), (), found)
+    encoder.eval().to(place)
+    return TrainedModel(encoder, statistics, unigram.to(place), (), found)

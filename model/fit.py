@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -248,7 +249,7 @@ class Fit:
 
     def _plan(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"} | {
-            "events": self.tokens.numel()
+            "events": hashlib.sha256(self.tokens.numpy().tobytes() + self.gaps.numpy().tobytes()).hexdigest()
         }
 
 

@@ -6,10 +6,23 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from model.encoder import Encoder
+from model.errors import NoSuchDevice
 from model.statistics import CodeStatistics
+
+
+def find_device(name: str) -> torch.device:
+    """Return a device by name, `cpu` or `cuda`.
+
+    Raises:
+        NoSuchDevice: this machine, or this build of torch, has none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise NoSuchDevice("no CUDA device is at hand; leave --device out to use the CPU")
+    return torch.device(name)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from model.errors import BadConfig, EmptyBatch
 from model.fit import Fit, Plan, TrainingProgress, cut_into_lanes
 from model.quantizer import codewords
 from model.statistics import CodeStatistics
-from model.trained import TrainedModel, fingerprint
+from model.trained import TrainedModel, find_device, fingerprint
 
 _UNIGRAM_PRIOR = 0.5
 # Events of the training streams that code statistics are collected from.
@@ -91,11 +91,13 @@ def train(
     Raises:
         BadModelFile: the checkpoint is damaged, or of another training.
         EmptyBatch: a side has no events.
+        NoSuchDevice: there is no such device here.
         TokenOutOfRange: a token is not in the vocabulary.
         NotFinite: the loss is no longer a finite number.
     """
     if options.span % config.block:
         raise BadConfig(f"span {options.span} is not a multiple of the block {config.block}")
+    place = find_device(device)
     tokens, gaps = _joined(streams)
     kept = [stream for stream in held_out if len(stream.tokens)]
     if not len(tokens) or not kept:
@@ -115,7 +117,7 @@ def train(
     # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        encoder = Encoder(config).to(device)
+        encoder = Encoder(config).to(place)
         encoder.check(tokens)
         for stream in kept:
             encoder.check(torch.from_numpy(stream.tokens))
@@ -125,7 +127,7 @@ def train(
     statistics = _statistics(encoder, tokens, gaps)
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
     counts[START] = 0
-    unigram = (counts / counts.sum()).to(device)
+    unigram = (counts / counts.sum()).to(place)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return TrainedModel(encoder, statistics, unigram, history, fingerprint(encoder, statistics, unigram))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingestion import IngestionError, SourceFormat, Vocabulary, WindowSpec
-from model import ModelError, Scorer, SourceState, TrainedModel, load_model, save_model
+from model import ModelError, NoSuchDevice, Scorer, SourceState, TrainedModel, load_model, save_model
 from service import __version__
 from service.calibration import Calibration
 from service.errors import BadBundle, CannotWrite
@@ -119,10 +119,11 @@ def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
     return load_bundle(directory)
 
 
-def load_bundle(directory: Path) -> Bundle:
-    """Read a bundle and check it against its manifest.
+def load_bundle(directory: Path, device: str = "cpu") -> Bundle:
+    """Read a bundle and check it against its manifest; its model runs on `device`, `cpu` or `cuda`.
 
     Raises:
+        NoSuchDevice: there is no such device here.
         BadBundle: something is missing, changed since it was written, or of another version.
     """
     path = directory / "manifest.json"
@@ -137,7 +138,7 @@ def load_bundle(directory: Path) -> Bundle:
     try:
         if _hashes(directory) != manifest["files"]:
             raise BadBundle(f"{directory} was changed after it was written; train it again or restore it from a copy")
-        model = load_model(directory)
+        model = load_model(directory, device)
         calibration = json.loads((directory / "calibration.json").read_text("utf-8"))
         most = {int(token): count for token, count in calibration["most"].items()}
         return Bundle(
@@ -151,6 +152,8 @@ def load_bundle(directory: Path) -> Bundle:
             training=Training(**manifest["training"]),
             id=manifest["id"],
         )
+    except NoSuchDevice:
+        raise
     except (IngestionError, ModelError, OSError, ValueError, KeyError, TypeError) as error:
         raise BadBundle(f"cannot read the bundle {directory}: {error}") from error
 

@@ -48,6 +48,10 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", help="events in a window, or its length: 64, 30m, 8h (default: by file size)")
 
 
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
+
+
 def _add_try(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("try", help="look at one log file and write a report")
     verb.add_argument("file", type=Path, metavar="FILE", help="the log, plain or gzip-compressed")
@@ -75,12 +79,14 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     what.add_argument("--sample", action="store_true", help="the bundled sample's known-good part")
     _reading(verb)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory for the bundle")
+    _device(verb)
 
 
 def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("serve", help="score lines as they come, and answer over HTTP")
     verb.add_argument("--all", action="store_true", required=True, help="the API and the worker in one process")
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
+    _device(verb)
     verb.add_argument("--database", type=Path, default=Path("logvq.sqlite"), help="SQLite file (default: logvq.sqlite)")
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
@@ -137,3 +143,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         return 1
+    except Exception as error:
+        # Not imported here: it would load torch for every command, and an error of the model has loaded it already.
+        errors = sys.modules.get("model.errors")
+        if errors is None or not isinstance(error, errors.ModelError):
+            raise
+        print(f"logvq: {error}", file=sys.stderr)
+        return 2

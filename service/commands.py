@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,9 @@ def run_train(options: argparse.Namespace, _: str) -> int:
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise BadSetting(f"{options.out} exists and is not empty; name a new directory with --out")
     good = good_sample() if options.sample else good_lines(options.file, options.encoding, options.tz, window)
+    # Beside the bundle: a training that was stopped goes on when the same command is given again.
+    checkpoint = options.out.with_name(f".{options.out.name}.training")
+    good = replace(good, device=options.device, checkpoint=checkpoint)
     with progress_bars() as report:
         bundle = save_bundle(train_bundle(good, report), options.out)
     print(
@@ -158,6 +162,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
     return serve(
         ServeOptions(
             bundle=options.bundle,
+            device=options.device,
             database=options.database,
             host=options.host,
             port=options.port,

@@ -38,6 +38,7 @@ class ServeOptions:
 
     bundle: Path
     database: Path
+    device: str = "cpu"
     host: str = "127.0.0.1"
     port: int = 8765
     token_file: Path | None = None
@@ -64,7 +65,7 @@ class Service:
         try:
             port = self._socket.getsockname()[1]
             self.url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"  # noqa: S104
-            bundle = load_bundle(options.bundle)
+            bundle = load_bundle(options.bundle, options.device)
             try:
                 self._store = Store(options.database)
             except (SQLAlchemyError, OSError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -68,6 +69,8 @@ class GoodLines:
         source_format: how they are written.
         window: how to cut windows; None lets the number of events decide.
         training: how to train the model.
+        device: where to train it, `cpu` or `cuda`.
+        checkpoint: file that a training that was stopped goes on from.
     """
 
     name: str
@@ -75,6 +78,8 @@ class GoodLines:
     source_format: SourceFormat
     window: WindowSpec | None = None
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    device: str = "cpu"
+    checkpoint: Path | None = None
 
 
 def train_bundle(good: GoodLines, report: Report) -> Bundle:
@@ -111,6 +116,8 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         [_part(stream, held_out, fit)],
         good.training,
         lambda progress: report("model", progress.step / progress.steps, _describe(progress)),
+        checkpoint=good.checkpoint,
+        device=good.device,
     )
 
     bundle = _calibrate(good, window, vocabulary, model, events, fit, report)

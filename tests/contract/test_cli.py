@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from service.sample import later_lines
 from tests.serving import COMMAND, free_port
@@ -185,3 +186,15 @@ def test_help_answers_without_the_model() -> None:
     assert done.stdout.strip() == "False"
     for verb in ("try", "demo", "train", "serve", "feed"):
         assert logvq(verb, "--help").returncode == 0
+
+
+def test_no_gpu_is_said_before_anything_is_written(log: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    refused(logvq("train", log, "--device", "cuda", "--out", tmp_path / "b"), "no CUDA device", "--device")
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_training_that_was_stopped_is_not_taken_for_another(log: Path, tmp_path: Path) -> None:
+    (tmp_path / ".b.training").write_bytes(b"no checkpoint")
+    refused(logvq("train", log, "--out", tmp_path / "b"), ".b.training", "remove it")
