@@ -215,7 +215,10 @@ class Fit:
         partial = path.with_name(path.name + ".partial")
         # Copied: safetensors refuses tensors that share memory.
         save_file(
-            {name: tensor.detach().cpu().clone() for name, tensor in tensors.items()},
+            {
+                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, tensor in tensors.items()
+            },
             partial,
             {"run": json.dumps(told)},
         )

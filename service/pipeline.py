@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion import Dropped, Event, Record, SourceParser, Windower
-from model import Scorer, SourceState
+from model import NewEvents, Scorer, SourceState
 from service.bundle import Bundle
 from service.evidence import measure
 from service.explain import Explainer, Verdict, iso
@@ -203,7 +203,7 @@ class SourcePipeline:
         self._since = [(token, gap) for token, gap in state["since"]]
         if self._since:
             tokens, gaps = zip(*self._since, strict=True)
-            self._scorer.explain(self._model, tokens, gaps)
+            self._scorer.score([NewEvents(self._model, tokens, gaps)])
         self._recent.extend((number, position, text) for number, position, text in state["recent"])
         self._last_time = state["last_time"]
         self._tracker = IncidentTracker(state["incident"])

@@ -27,6 +27,7 @@ from ingestion import (
 )
 from model import (
     EncoderConfig,
+    NewEvents,
     Scorer,
     SourceState,
     TokenStream,
@@ -219,7 +220,7 @@ def _calibrate(
 
 def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
     if len(part.tokens):
-        scorer.explain(state, part.tokens.tolist(), part.gaps.tolist())
+        scorer.score([NewEvents(state, part.tokens.tolist(), part.gaps.tolist())])
 
 
 def _cut(events: Sequence[Event], window: WindowSpec) -> list[list[Event]]:
