@@ -96,11 +96,12 @@ class Block(nn.Module):
         mixed, tail = self.conv(normed, state["tail"])
         mixed, hidden = self.ssm(mixed, state["hidden"], config.block)
         mixed = functional.silu(mixed)
-        sizes = [inner, inner, inner, config.width, config.width]
-        query, key, reset, candidate, update = self.gates(mixed).split(sizes, -1)
+        sizes = [2 * inner, inner, config.width, config.width]
+        both, reset, candidate, update = self.gates(mixed).split(sizes, -1)
+        both = both.view(*x.shape[:2], 2, config.heads, config.head_width)
+        query, key = functional.rms_norm(both, (config.head_width,), eps=1e-6).permute(2, 0, 3, 1, 4)
         scale = config.head_width**-0.5 * self.log_temperature.exp()
-        query = self._unit(query) * scale[:, None, None].to(x.dtype)
-        key = self._unit(key)
+        query = query * scale[:, None, None].to(query.dtype)
         value = self._heads(functional.silu(self.value(normed)))
         attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights)
         out = attended.out.transpose(1, 2).flatten(2)
@@ -112,7 +113,3 @@ class Block(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.config.heads, self.config.head_width).transpose(1, 2)
-
-    def _unit(self, x: Tensor) -> Tensor:
-        """Return heads of mean square 1: (b, l, inner) -> (b, h, l, k)."""
-        return functional.rms_norm(self._heads(x), (self.config.head_width,), eps=1e-6)

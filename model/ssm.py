@@ -98,7 +98,7 @@ def chunked_scan(
     into = into.reshape(batch, parts, 1, chunk, -1)
     out_of = out_of.reshape(batch, parts, 1, chunk, -1)
     future = torch.ones(chunk, chunk, dtype=torch.bool, device=inputs.device).triu(1)
-    between = (decay[..., :, None] - decay[..., None, :]).masked_fill(future, NEGATIVE).exp()
+    between = (decay[..., :, None] - decay[..., None, :]).masked_fill_(future, NEGATIVE).exp_()
     within = (between * (out_of @ into.transpose(-1, -2))) @ inputs
     total = decay[..., -1]
     added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
