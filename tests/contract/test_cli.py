@@ -155,6 +155,11 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
         running = subprocess.Popen(
             [*COMMAND, "try", str(log), "--bundle", "kept.bundle"], cwd=tmp_path, stderr=stderr, text=True
         )
+        # Not while torch is being loaded: there an import may swallow the signal.
+        loaded = Path(f"/proc/{running.pid}/maps")
+        deadline = time.monotonic() + 60
+        while "libtorch_cpu" not in loaded.read_text() and time.monotonic() < deadline:
+            time.sleep(0.2)
         time.sleep(6)
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=30) == 130
