@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,28 +163,35 @@ class Scorer:
         # A partial block is filled up with its last event, which nothing before it can see.
         tokens = torch.tensor([row + [row[-1]] * (taken - len(row)) for row in rows])
         spans = torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32)
-        try:
-            output = self._run(tokens, spans, works)
-        except torch.OutOfMemoryError:
+        rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
+        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
+        with suppress(torch.OutOfMemoryError):
+            rows_and_states = self._compute(tokens, spans, works, explain=explain)
+        if rows_and_states is None:
             self._shrink(len(works))
             return False
-        came = tokens.to(self._device)
-        if explain:
-            firsts = [work.state.blocks * block + work.at for work in works]
-            found: Sequence[ScoredEvents] = self._reading.explained(output, came, firsts, block)
-        else:
-            found = self._reading.scored(output, came)
-        assert output.state is not None
-        for work, row, scored, boundary in zip(works, rows, found, output.state.rows(), strict=True):
+        for work, row, scored, boundary in zip(works, rows, *rows_and_states, strict=True):
             work.parts.append(scored.cut(slice(work.skip, len(row))))
             work.at, work.skip = work.at + len(row), 0
             if len(row) == taken:
                 work.boundary = boundary
         return True
 
+    def _compute(
+        self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work], *, explain: bool
+    ) -> tuple[Sequence[ScoredEvents], list[EncoderState]]:
+        output = self._run(tokens, gaps, works)
+        assert output.state is not None
+        came = tokens.to(self._device)
+        if not explain:
+            return self._reading.scored(output, came), output.state.rows()
+        firsts = [work.state.blocks * self._block + work.at for work in works]
+        return self._reading.explained(output, came, firsts, self._block), output.state.rows()
+
     def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
         device = self._device
-        boundary = EncoderState.joined([work.boundary for work in works]).map(lambda tensor: tensor.to(device))
+        # Moved one by one: some may be of before a fallback to the CPU.
+        boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             output: EncoderOutput = self._encoder(tokens.to(device), gaps.to(device), boundary, keep_weights=True)
         return output

@@ -71,7 +71,8 @@ class SelectiveSSM(nn.Module):
         into, out_of, step = self.project(x).split([self.state, self.state, self.heads], -1)
         step = nn.functional.softplus(step.float() + self.step_bias.float())
         inputs = x.float().view(batch, length, self.heads, -1) * step[..., None]
-        y, hidden = chunked_scan(inputs, -step, into.float(), out_of.float(), hidden, chunk)
+        with torch.autocast(x.device.type, enabled=False):
+            y, hidden = chunked_scan(inputs, -step, into.float(), out_of.float(), hidden, chunk)
         return y.reshape(batch, length, width).to(x.dtype) + self.skip * x, hidden
 
 

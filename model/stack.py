@@ -45,7 +45,7 @@ class StackState:
 
     @classmethod
     def joined(cls, states: Sequence[StackState]) -> StackState:
-        """Return one state of many streams, copied."""
+        """Return one state of many streams, copied; of `full`, streams of one age only."""
         layers = [
             {name: torch.cat([state.layers[index][name] for state in states]) for name in layer}
             for index, layer in enumerate(states[0].layers)
@@ -129,7 +129,7 @@ class Stack(nn.Module):
     def sweep(self, x: Tensor, state: StackState | None = None) -> tuple[Tensor, StackState]:
         """Run the blocks over a long x (b, l, d), segment after segment: memory beside the result does not grow with l.
 
-        The result is that of `forward`; l is a multiple of the block.
+        The result is that of `forward`, except for `full` beyond `horizon`; l is a multiple of the block.
         """
         state = state or self.initial_state(x.shape[0])
         segment = max(1, SEGMENT // self.config.block) * self.config.block
