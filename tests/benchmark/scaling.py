@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import subprocess
 import sys
 import time
@@ -125,13 +126,14 @@ def main() -> None:
         return
     names = (*MIXERS, *PEERS)
     crossing = next((n for n in CROSSING if _wins(forward(("centroid", "Transformer"), config, n))), None)
-    rows, figures, before = [], {}, 0.0
+    rows, figures, before, shorter = [], {}, 0.0, 0
     for length in lengths:
         times = forward(names, config, length)
         memory = {name: extra_memory(name, length, options.set) for name in ("centroid", "Transformer")}
         ours = times["centroid"]
-        growth = ours / before if before else None
-        before = ours
+        # A doubling, also where the lengths are further apart.
+        growth = (ours / before) ** (1 / math.log2(length / shorter)) if before else None
+        before, shorter = ours, length
         figures[length] = {"seconds": times, "extra_mib": memory, "growth": growth}
         cells = [f"{1000 * times[name]:,.1f}" for name in names]
         ratios = [f"{times[name] / ours:.1f}" for name in PEERS]
