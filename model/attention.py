@@ -104,7 +104,7 @@ class VQAttention(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.head_width, self.block = config.head_width, config.block
+        self.block = config.block
         self.static = config.mixer == "static"
         self.quantizer = Quantizer(config.heads, config.codes, config.head_width)
         self.keep = math.exp(-config.block / config.horizon)
@@ -186,8 +186,8 @@ class VQAttention(nn.Module):
         ending = pair.shape[2] - block
         leaving = torch.cat([state["last"], pair[:, :, :ending]], 2).to(state["cache"].dtype)
         codes = torch.cat([state["codes"], codes[:, :, :ending]], 2)
-        rows = (torch.arange(batch * heads, device=codes.device) * size).view(batch, heads, 1)
-        flat = (codes + rows).view(batch, heads, -1, block)
+        of_row = (torch.arange(batch * heads, device=codes.device) * size).view(batch, heads, 1)
+        flat = (codes + of_row).view(batch, heads, -1, block)
         weight = torch.ones(flat.shape, dtype=present.dtype, device=present.device)
         weight[:, :, 0] *= present[:, None, None]
         of_block = torch.arange(flat.shape[2], device=codes.device)[:, None] * (batch * heads * size)

@@ -19,13 +19,10 @@ from torch.nn import functional
 
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, NotFinite
+from model.optimizer import CLIP, adamw, rate
 from model.trained import HeldOut
 
-_BETAS = (0.9, 0.98)
-_CLIP = 1.0
-_WEIGHT_DECAY = 0.01
 _WARM_UP_SHARE = 0.05
-_LEAST_RATE = 0.02
 # Keys have a shape worth clustering only after some training.
 _KMEANS_SHARE = 0.1
 _RESET_SHARE = 0.02
@@ -117,7 +114,7 @@ class Fit:
         self.tokens, self.gaps = tokens, gaps
         self.device = encoder.head.weight.device
         self.generator = torch.Generator().manual_seed(plan.seed)
-        self.optimizer = torch.optim.AdamW(list(_groups(encoder)), lr=plan.learning_rate, betas=_BETAS)
+        self.optimizer = adamw(encoder, plan.learning_rate, embeddings=("token", "gap"))
         self.standing = _Standing()
         self.state = encoder.initial_state(tokens.shape[0])
         self.best = _copied(encoder)
@@ -149,7 +146,7 @@ class Fit:
         encoder, plan, now = self.encoder.train(), self.plan, self.standing
         tokens, gaps = self._span()
         for group in self.optimizer.param_groups:
-            group["lr"] = plan.learning_rate * _rate(now.step, plan.steps)
+            group["lr"] = plan.learning_rate * rate(now.step, plan.steps, _WARM_UP_SHARE)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output: EncoderOutput = encoder(tokens, gaps, self.state)
         weight = (tokens != START).float()
@@ -159,7 +156,7 @@ class Fit:
             raise NotFinite(f"the loss at step {now.step + 1} is not a finite number")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(encoder.parameters(), _CLIP)
+        nn.utils.clip_grad_norm_(encoder.parameters(), CLIP)
         self.optimizer.step()
         place = now.step in {0, round(_KMEANS_SHARE * plan.steps)}
         encoder.stack.update_codebooks(output.layers, weight, self.generator, place=place)
@@ -265,7 +262,7 @@ def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: i
         tokens, gaps = cut_into_lanes(*stream, encoder.config.block)
         tokens, gaps = tokens.to(encoder.head.weight.device), gaps.to(encoder.head.weight.device)
         state: EncoderState | None = None
-        for part in _spans(tokens.shape[1], encoder.config.block):
+        for part in spans(tokens.shape[1], encoder.config.block):
             output: EncoderOutput = encoder(tokens[:, part], gaps[:, part], state, keep_weights=True)
             state, real = output.state, tokens[:, part] != START
             nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens[:, part], reduction="none")
@@ -296,27 +293,10 @@ def cut_into_lanes(tokens: Tensor, gaps: Tensor, block: int) -> tuple[Tensor, Te
     )
 
 
-def _spans(length: int, block: int) -> Iterator[slice]:
+def spans(length: int, block: int) -> Iterator[slice]:
+    """Return the parts of a length that are evaluated one after another, of eight blocks each."""
     for start in range(0, length, 8 * block):
         yield slice(start, min(length, start + 8 * block))
-
-
-def _rate(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate: a linear rise, then half a cosine."""
-    warm = max(1, round(_WARM_UP_SHARE * steps))
-    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))
-    return max(_LEAST_RATE, min(1.0, (step + 1) / warm) * fall)
-
-
-def _groups(encoder: Encoder) -> Iterator[dict[str, object]]:
-    """Matrices decay; decays, temperatures, gains, biases and embeddings do not."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in encoder.named_parameters():
-        is_matrix = parameter.dim() >= 2 and not name.startswith(("token", "gap")) and "distance_bias" not in name
-        (decayed if is_matrix else free).append(parameter)
-    yield {"params": decayed, "weight_decay": _WEIGHT_DECAY}
-    yield {"params": free, "weight_decay": 0.0}
 
 
 def _copied(encoder: Encoder) -> dict[str, Tensor]:

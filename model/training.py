@@ -16,7 +16,7 @@ from torch.nn import functional
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderState
 from model.errors import BadConfig, EmptyBatch
-from model.fit import Fit, Plan, TrainingProgress, cut_into_lanes
+from model.fit import Fit, Plan, TrainingProgress, cut_into_lanes, spans
 from model.quantizer import codewords
 from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
@@ -148,11 +148,10 @@ def _statistics(encoder: Encoder, tokens: Tensor, gaps: Tensor) -> CodeStatistic
     tokens, gaps = cut_into_lanes(tokens[-_STATISTICS_EVENTS:], gaps[-_STATISTICS_EVENTS:], encoder.config.block)
     state: EncoderState | None = None
     codes, distances, came = [], [], []
-    span = 8 * encoder.config.block
     quantizer, device = encoder.stack.quantizers()[-1], encoder.head.weight.device
-    for at in range(0, tokens.shape[1], span):
-        part = tokens[:, at : at + span].to(device)
-        output = encoder(part, gaps[:, at : at + span].to(device), state)
+    for span in spans(tokens.shape[1], encoder.config.block):
+        part = tokens[:, span].to(device)
+        output = encoder(part, gaps[:, span].to(device), state)
         state = output.state
         last = output.layers[-1]
         assert last.codes is not None

@@ -8,5 +8,6 @@
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
 - `mazak.py`     `logvq try` on a machining centre's events
 
-`transformer.py` is what layers are timed against; `report.py` names the machine and keeps the figures.
+`transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the
+machine and keeps the figures.
 """

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ingestion import WindowSpec, propose_format, words
+from tests.benchmark.markov import Markov
 from tests.benchmark.report import keep
 
 EVENTS = "nist_mazak01/Mazak01_events_to_2018-02-01.txt.gz"
@@ -124,21 +124,12 @@ def _markov(lines: list[bytes], half: int) -> float:
         tokens.append(" ".join(words(text[end:], source_format.delimiter)))
         times.append(seconds or 0.0)
         is_fault.append("|Fault|" in text)
-    counts: list[dict[tuple[str, ...], Counter[str]]] = [defaultdict(Counter) for _ in range(ORDER + 1)]
-    for index in range(half):
-        for order in range(min(ORDER, index) + 1):
-            counts[order][tuple(tokens[index - order : index])][tokens[index]] += 1
-    size = len(counts[0][()]) + 1
     worst: dict[int, float] = defaultdict(float)
     label: dict[int, bool] = defaultdict(bool)
-    for index in range(half, len(tokens)):
-        probability = 1 / size
-        for order in range(ORDER + 1):
-            seen = counts[order].get(tuple(tokens[index - order : index]))
-            if seen:
-                probability = (seen[tokens[index]] + len(seen) * probability) / (seen.total() + len(seen))
+    surprisal = Markov(ORDER, tokens[:half]).surprisal(tokens[half:])
+    for index, nats in enumerate(surprisal, start=half):
         window = int(times[index] // 1800)
-        worst[window] = max(worst[window], -math.log(probability))
+        worst[window] = max(worst[window], nats)
         label[window] |= is_fault[index]
     order = sorted(worst)
     return round(area_under_roc(np.array([label[w] for w in order]), np.array([worst[w] for w in order])), 4)

@@ -19,11 +19,9 @@ import argparse
 import gzip
 import hashlib
 import json
-import math
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -38,8 +36,9 @@ from model import EncoderConfig, TokenStream, TrainedModel, TrainingOptions, tra
 from model.config import Mixer
 from model.encoder import Encoder, EncoderState
 from model.scored import UNIGRAM_SHARE
+from tests.benchmark.markov import Markov
 from tests.benchmark.mazak import EVENTS, area_under_roc
-from tests.benchmark.report import RESULTS, keep
+from tests.benchmark.report import RESULTS, add_shape, keep, shape
 from tests.benchmark.tasks.examples import data_directory
 
 HDFS = "hdfs_sessions/hdfs_{}.txt.gz"
@@ -212,23 +211,9 @@ def _read(encoder: Encoder, streams: list[TokenStream], state: EncoderState) -> 
 
 def markov(log: Log) -> list[np.ndarray]:
     """Return the same of a Markov model with Witten-Bell back-off."""
-    counts: list[dict[tuple[int, ...], Counter[int]]] = [defaultdict(Counter) for _ in range(ORDER + 1)]
     learnt = np.concatenate([log.fit.tokens, log.held_out.tokens]).tolist()
-    for index, token in enumerate(learnt):
-        for order in range(min(ORDER, index) + 1):
-            counts[order][tuple(learnt[index - order : index])][token] += 1
-
-    def surprisal(tokens: list[int]) -> Iterator[float]:
-        past = learnt[-ORDER:] + tokens
-        for index in range(ORDER, len(past)):
-            probability = 1 / log.vocabulary
-            for order in range(ORDER + 1):
-                seen = counts[order].get(tuple(past[index - order : index]))
-                if seen:
-                    probability = (seen[past[index]] + len(seen) * probability) / (seen.total() + len(seen))
-            yield -math.log(probability)
-
-    return [np.array(list(surprisal(stream.tokens.tolist()))) for stream in log.tests]
+    known = Markov(ORDER, learnt, log.vocabulary)
+    return [np.array(list(known.surprisal(stream.tokens.tolist()))) for stream in log.tests]
 
 
 LOGS = {"mazak": mazak, "hdfs": hdfs}
@@ -275,15 +260,14 @@ def main() -> None:
     parser.add_argument("--mixers", default=",".join(get_args(Mixer)))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=TrainingOptions().max_steps)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the encoder's shape")
+    add_shape(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    changes = {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
     mixers = options.mixers.split(",")
     (RESULTS / "mixers").mkdir(exist_ok=True, parents=True)
     for name in options.logs:
         log = LOGS[name](data_directory())
-        config = replace(EncoderConfig(vocab_size=log.vocabulary), **changes)
+        config = replace(EncoderConfig(vocab_size=log.vocabulary), **shape(options))
         training = TrainingOptions(min_steps=min(300, options.steps), max_steps=options.steps, epochs=100)
         settings = {**config.to_dict(), "steps": options.steps, "lanes": training.lanes, "span": training.span}
         del settings["mixer"]

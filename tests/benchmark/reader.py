@@ -14,16 +14,13 @@ from torch.nn.functional import cross_entropy
 
 from model import EncoderConfig
 from model.config import Mixer
+from model.optimizer import CLIP, adamw, rate
 from model.stack import Stack, StackOutput
 from tests.benchmark.tasks import IGNORED, Examples, Task
 
-# As `model.training` has them, except for the warm-up, which is longer because training is shorter.
-_BETAS = (0.9, 0.98)
-_WEIGHT_DECAY = 0.01
-_CLIP = 1.0
+# Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
 _KMEANS_SHARE = 0.1
-_LEAST_RATE = 0.02
 _SAVE_SECONDS = 60.0
 _TELL_SECONDS = 5.0
 
@@ -129,7 +126,7 @@ class Training:
     def __init__(self, reader: Reader, examples: Examples, settings: Settings, seed: int, checkpoint: Path) -> None:
         self.reader, self.examples, self.settings, self.checkpoint = reader, examples, settings, checkpoint
         self.generator = Generator().manual_seed(seed)
-        self.optimizer = torch.optim.AdamW(_groups(reader), lr=settings.learning_rate, betas=_BETAS)
+        self.optimizer = adamw(reader, settings.learning_rate, embeddings=("embed",))
         self.progress = Progress()
         reader.train()
         if checkpoint.exists():
@@ -157,12 +154,12 @@ class Training:
         batch = self.examples.rows(rows).to(self.reader.device)
         weight = batch.weight()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * _rate(step, steps)
+            group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
         logits, output = self.reader(batch)
         loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss + self.reader.stack.commitment(output.layers, weight))
-        nn.utils.clip_grad_norm_(self.reader.parameters(), _CLIP)
+        nn.utils.clip_grad_norm_(self.reader.parameters(), CLIP)
         self.optimizer.step()
         place = step in {0, round(_KMEANS_SHARE * steps)}
         self.reader.stack.update_codebooks(output.layers, weight, self.generator, place=place)
@@ -204,20 +201,3 @@ def accuracy(reader: Reader, examples: Examples, batch: int) -> float:
         logits, _ = reader(part)
         right += int((logits.argmax(-1) == part.labels[part.labels != IGNORED]).sum())
     return right / int((examples.labels != IGNORED).sum())
-
-
-def _rate(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate: a linear rise, then half a cosine."""
-    warm = max(1, round(_WARM_UP_SHARE * steps))
-    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm))
-    return max(_LEAST_RATE, min(1.0, (step + 1) / warm) * fall)
-
-
-def _groups(reader: Reader) -> list[dict[str, object]]:
-    """Matrices decay; the embedding, biases and gains do not."""
-    decayed: list[Tensor] = []
-    free: list[Tensor] = []
-    for name, parameter in reader.named_parameters():
-        is_matrix = parameter.dim() >= 2 and not name.startswith("embed") and "distance_bias" not in name
-        (decayed if is_matrix else free).append(parameter)
-    return [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,16 @@ def machine() -> dict[str, str]:
         model = f"{len(names)} x {names[0]}" if names else model
     packages = {name: version(name) for name in ("torch", "numpy", "drain3")}
     return {"processor": model, "python": platform.python_version(), **packages}
+
+
+def add_shape(parser: ArgumentParser) -> None:
+    """Let a command change the encoder's shape."""
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the encoder's shape")
+
+
+def shape(options: Namespace) -> dict[str, int]:
+    """Return what a command changes of the encoder's shape."""
+    return {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
 
 
 def keep(name: str, figures: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

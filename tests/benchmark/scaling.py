@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from model import EncoderConfig
-from tests.benchmark.report import keep
+from tests.benchmark.report import add_shape, keep, shape
 from tests.benchmark.transformer import Swept, Transformer
 
 LENGTHS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
@@ -113,14 +113,13 @@ def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description="Time and memory of one layer as the sequence grows.")
     parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)))
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the encoder's shape")
+    add_shape(parser)
     parser.add_argument("--name", default="scaling", help="of the results")
     parser.add_argument("--probe", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lengths = [int(length) for length in options.lengths.split(",")]
-    changes = {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
-    config = replace(EncoderConfig(vocab_size=2, layers=1, dropout=0.0), **changes)
+    config = replace(EncoderConfig(vocab_size=2, layers=1, dropout=0.0), **shape(options))
     if options.probe:
         print(json.dumps(probe(options.probe, config, lengths[0])))
         return

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from model import CodeStatistics, EncoderConfig, NewEvents, Scorer, TrainedModel
 from model.encoder import Encoder
 from model.trained import fingerprint
-from tests.benchmark.report import keep
+from tests.benchmark.report import add_shape, keep, shape
 
 SOURCES = 64
 VOCABULARY = 512
@@ -132,12 +132,11 @@ def speed(call: Callable[[], int]) -> float:
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description="Events scored per CPU-second over many sources.")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the encoder's shape")
+    add_shape(parser)
     parser.add_argument("--name", default="streaming", help="of the results")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    changes = {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
-    config = replace(EncoderConfig(vocab_size=VOCABULARY), **changes)
+    config = replace(EncoderConfig(vocab_size=VOCABULARY), **shape(options))
     state = sum(x.numel() * x.element_size() for x in Encoder(config).initial_state(1).tensors().values())
     rows, figures = [], {}
     for arrivals in ARRIVALS:
