@@ -7,8 +7,8 @@ weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 
 q.key + c ln n where n > 1, with c learned per head from 0: a head chooses between events and distinct situations.
 
 The cache of means follows a measurement: on multi-query recall it finds what codewords cannot, and its gradients are
-exact, because no straight-through estimator is needed. From c = 1, and a window as loud as a full cache, recall is not
-learned at all (decision 0003).
+exact, because no straight-through estimator is needed. How the window and c begin decides whether recall is learned
+(decision 0003).
 
 A stream's state at a block boundary, by name; all zeros before its first event:
 
