@@ -4,8 +4,9 @@
 
 On a CUDA device: blocks of d = 512, 6 layers, 8 heads of 64, s = 512, blocks of 256 events, bfloat16 products, float32
 state and statistics. Forward under `inference_mode` through `Stack.sweep`, and training steps (forward, backward,
-AdamW), beside as many pre-norm Transformer layers of the same width through torch's FlashAttention, for T from 4k to
-256k, with as many sequences side by side as make 256k events. ListOps on a GPU is
+AdamW), each beside as many pre-norm Transformer layers of the same width through torch's FlashAttention, for T from 4k
+to 256k, with as many sequences side by side as make 256k events. What does not fit into memory is tried with half the
+sequences, and says so by an empty cell where one sequence does not fit. ListOps on a GPU is
 `python -m tests.benchmark.sequences listops --device cuda`.
 
 Without a CUDA device the command checks itself: the same code runs small on the CPU in bfloat16 and in float32, and
@@ -17,8 +18,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,42 @@ LARGE = EncoderConfig(
 )
 EVENTS = 262_144
 LENGTHS = (4096, 16_384, 65_536, 262_144)
-TRAINED_EVENTS = 65_536
 REPEATS = 5
 # The self-check: bfloat16 has three digits, and a key between two codewords may go to either.
 MOST_DIFFERENCE = 0.02
 LEAST_AGREEMENT = 0.98
 
 
-def timed(call: Callable[[], object], events: int) -> tuple[float, float]:
-    """Return events a second, the best of some calls, and the GPU's peak memory in MiB beyond what was held before."""
+@dataclass(frozen=True)
+class Timed:
+    """What a call reached.
+
+    Attributes:
+        events_per_second: of the best call.
+        mib: the GPU's peak memory beyond what was held before.
+        rows: sequences side by side.
+    """
+
+    events_per_second: float
+    mib: float
+    rows: int
+
+
+def fitting(prepare: Callable[[Tensor], Callable[[], object]], length: int) -> Timed | None:
+    """Time a call on as many sequences as fit into memory, halving their number; None where one does not fit."""
+    rows = EVENTS // length
+    while rows:
+        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
+        with suppress(torch.OutOfMemoryError):
+            x = torch.randn(rows, length, LARGE.width, device="cuda")
+            return timed(prepare(x), x)
+        torch.cuda.empty_cache()
+        rows //= 2
+    return None
+
+
+def timed(call: Callable[[], object], x: Tensor) -> Timed:
+    """Time a call that reads x (b, l, d)."""
     call()
     torch.cuda.synchronize()
     held = torch.cuda.memory_allocated()
@@ -53,7 +81,8 @@ def timed(call: Callable[[], object], events: int) -> tuple[float, float]:
         call()
         torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
-    return events / best, (torch.cuda.max_memory_allocated() - held) / 2**20
+    mib = (torch.cuda.max_memory_allocated() - held) / 2**20
+    return Timed(x.shape[0] * x.shape[1] / best, mib, x.shape[0])
 
 
 def flash() -> AbstractContextManager[object]:
@@ -73,12 +102,14 @@ def forward(
     return call
 
 
-def training(module: nn.Module, x: Tensor) -> Callable[[], object]:
+def training(
+    module: nn.Module, x: Tensor, fused: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Callable[[], object]:
     """Return a training step in bfloat16."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
 
     def call() -> object:
-        with torch.autocast(x.device.type, torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16), fused():
             loss = module(x).float().square().mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -90,32 +121,37 @@ def training(module: nn.Module, x: Tensor) -> Callable[[], object]:
 
 def measure() -> None:
     """Measure on the CUDA device, and keep."""
-    device = torch.device("cuda")
-    ours, theirs = Swept(LARGE).to(device).eval(), Transformer(LARGE).to(device).eval()
+    ours, theirs = Swept(LARGE).cuda(), Transformer(LARGE).cuda()
     rows, figures = [], {}
     for length in LENGTHS:
-        x = torch.randn(EVENTS // length, length, LARGE.width, device=device)
-        speed, memory = timed(forward(ours, x), EVENTS)
-        fused, fused_memory = timed(forward(theirs, x, flash), EVENTS)
-        trained = training(ours.train(), x[:, : min(length, TRAINED_EVENTS)][: max(1, TRAINED_EVENTS // length)])
-        steps, _ = timed(trained, TRAINED_EVENTS)
-        ours.eval()
-        figures[length] = {
-            "forward": speed,
-            "flash": fused,
-            "training": steps,
-            "mib": memory,
-            "flash_mib": fused_memory,
+        calls: dict[str, Callable[[Tensor], Callable[[], object]]] = {
+            "forward": lambda x: forward(ours.eval(), x),
+            "flash": lambda x: forward(theirs.eval(), x, flash),
+            "training": lambda x: training(ours.train(), x),
+            "flash training": lambda x: training(theirs.train(), x, flash),
         }
-        told = (
-            f"{length:,} {speed:,.0f} {fused:,.0f} {speed / fused:.2f} {steps:,.0f} {memory:,.0f} {fused_memory:,.0f}"
-        )
-        rows.append(told.split())
-    columns = ["events", "forward, events/s", "FlashAttention, events/s", "ratio", "training, events/s"]
-    columns += ["extra MiB", "FlashAttention's extra MiB"]
-    name = torch.cuda.get_device_name()
-    keep("gpu", {"device": name, "config": LARGE.to_dict(), "lengths": figures}, columns, rows)
-    print(name)
+        found = {name: fitting(prepare, length) for name, prepare in calls.items()}
+        figures[length] = {name: asdict(timed) for name, timed in found.items() if timed}
+        speed = {name: timed.events_per_second for name, timed in found.items() if timed}
+        row = [f"{length:,}"]
+        for mine, other in (("forward", "flash"), ("training", "flash training")):
+            row += [f"{speed[name]:,.0f}" if name in speed else "" for name in (mine, other)]
+            row.append(f"{speed[mine] / speed[other]:.2f}" if mine in speed and other in speed else "")
+        row += [f"{timed.mib:,.0f} for {timed.rows}" if timed else "" for timed in found.values()]
+        rows.append(row)
+    columns = [
+        "events",
+        "forward, events/s",
+        "FlashAttention",
+        "ratio",
+        "training, events/s",
+        "FlashAttention",
+        "ratio",
+    ]
+    columns += [f"{name}, MiB for sequences" for name in ("forward", "FlashAttention", "training", "FlashAttention")]
+    device = torch.cuda.get_device_name()
+    keep("gpu", {"device": device, "config": LARGE.to_dict(), "lengths": figures}, columns, rows)
+    print(device)
 
 
 def check_on_cpu() -> bool:
@@ -131,7 +167,8 @@ def check_on_cpu() -> bool:
     agreement = [float((a.codes == b.codes).float().mean()) for a, b in zip(exact.layers, rough.layers, strict=True)]
     is_loss = training(Swept(config).train(), x)()
     # Twice each, as they are timed.
-    for call in (forward(Swept(config).eval(), x), forward(Transformer(config).eval(), x, flash)):
+    other = Transformer(config)
+    for call in (forward(Swept(config).eval(), x), forward(other.eval(), x, flash), training(other.train(), x, flash)):
         call()
         call()
     print(f"bfloat16 against float32 on the CPU: outputs differ by {difference:.3f} of their size;")

@@ -6,10 +6,12 @@ Both are d wide, float32, one sequence, one thread. LongVQ is the default encode
 layer, gates and feed-forward layer, run by `Stack.sweep`; the Transformer layer is the usual pre-norm one around
 torch's fused `scaled_dot_product_attention`, with heads of 64 that share the width. `half` is the same with half the
 width inside, as LongVQ has. Seconds are CPU seconds of the process, the best of some rounds in which all take turns, so
-that the machine's noise meets all alike.
+that the machine's noise meets all alike; the doubling is timed against half the length in the same rounds. The length
+where LongVQ begins to win is the first of a grid from which on it wins at every longer one.
 
 Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
-process, after a warm-up call.
+process, after a warm-up call. There the allocator gives freed memory back at once, as it would not by its default:
+otherwise a peak holds what was freed before it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
+import os
 import subprocess
 import sys
 import time
@@ -33,9 +35,10 @@ from tests.benchmark.report import add_shape, keep, shape
 from tests.benchmark.transformer import Swept, Transformer
 
 LENGTHS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
-CROSSING = (256, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+CROSSING = (512, 768, 1024, 1280, 1536, 2048, 3072, 4096)
 BACKWARD = (4096, 16_384)
 PEERS = ("Transformer", "half")
+HALVED = "halved"
 MIXERS = ("centroid", "static", "window", "linear", "ssm", "lstm")
 
 
@@ -60,18 +63,21 @@ def seconds(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, fl
 
 
 def forward(names: tuple[str, ...], config: EncoderConfig, length: int) -> dict[str, float]:
-    """Time forward calls."""
+    """Time forward calls, and as `halved` the first layer's at half the length."""
     x = torch.randn(1, length, config.width)
     layers = {name: layer(name, config) for name in names}
 
-    def call(module: nn.Module) -> Tensor:
+    def call(module: nn.Module, x: Tensor) -> Tensor:
         with torch.inference_mode():
             out: Tensor = module(x)
         return out
 
-    call(layers[names[0]])
-    rounds = max(2, min(9, 60_000 // length))
-    return seconds({name: (lambda module=module: call(module)) for name, module in layers.items()}, rounds)
+    first = layers[names[0]]
+    calls = {name: (lambda module=module: call(module, x)) for name, module in layers.items()}
+    calls[HALVED] = lambda: call(first, x[:, : length // 2])
+    calls[HALVED]()
+    rounds = max(3, min(9, 60_000 // length))
+    return seconds(calls, rounds)
 
 
 def backward(names: tuple[str, ...], config: EncoderConfig, length: int) -> dict[str, float]:
@@ -105,7 +111,8 @@ def extra_memory(name: str, length: int, changes: list[str]) -> float:
     """Return the same in MiB, from a fresh process."""
     command = [sys.executable, "-m", "tests.benchmark.scaling", "--probe", name, "--lengths", str(length)]
     command += [word for change in changes for word in ("--set", change)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    environment = os.environ | {"MALLOC_TRIM_THRESHOLD_": "0", "MALLOC_MMAP_THRESHOLD_": str(1 << 16)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return float(json.loads(done.stdout)) / 2**20
 
 
@@ -124,34 +131,31 @@ def main() -> None:
         print(json.dumps(probe(options.probe, config, lengths[0])))
         return
     names = (*MIXERS, *PEERS)
-    crossing = next((n for n in CROSSING if _wins(forward(("centroid", "Transformer"), config, n))), None)
-    rows, figures, before, shorter = [], {}, 0.0, 0
+    crossing = _crossing({n: forward(("centroid", "Transformer"), config, n) for n in CROSSING})
+    rows, forwards = [], {}
     for length in lengths:
         times = forward(names, config, length)
         memory = {name: extra_memory(name, length, options.set) for name in ("centroid", "Transformer")}
         ours = times["centroid"]
-        # A doubling, also where the lengths are further apart.
-        growth = (ours / before) ** (1 / math.log2(length / shorter)) if before else None
-        before, shorter = ours, length
-        figures[length] = {"seconds": times, "extra_mib": memory, "growth": growth}
+        growth = ours / times[HALVED]
+        forwards[length] = {"seconds": times, "extra_mib": memory, "growth": growth}
         cells = [f"{1000 * times[name]:,.1f}" for name in names]
         ratios = [f"{times[name] / ours:.1f}" for name in PEERS]
-        grown = f"{growth:.2f}" if growth else ""
-        rows.append([f"{length:,}", *cells, *ratios, grown, *(f"{memory[name]:,.0f}" for name in memory)])
+        rows.append([f"{length:,}", *cells, *ratios, f"{growth:.2f}", *(f"{memory[name]:,.0f}" for name in memory)])
         print(rows[-1], file=sys.stderr, flush=True)
     trained = {length: backward(("centroid", "Transformer"), config, length) for length in BACKWARD}
     columns = [
         "events",
         *(f"{name}, ms" for name in names),
         *(f"{name} / centroid" for name in PEERS),
-        "time(2T) / time(T)",
+        "time(T) / time(T / 2)",
         "extra MiB",
         "Transformer's extra MiB",
     ]
     both = {length: times["Transformer"] / times["centroid"] for length, times in trained.items()}
     figures = {
         "config": config.to_dict(),
-        "forward": figures,
+        "forward": forwards,
         "forward_backward_seconds": trained,
         "crossing": crossing,
     }
@@ -160,8 +164,10 @@ def main() -> None:
     print("forward and backward, Transformer / centroid: " + ", ".join(f"{k:,}: {v:.1f}" for k, v in both.items()))
 
 
-def _wins(times: dict[str, float]) -> bool:
-    return times["centroid"] < times["Transformer"]
+def _crossing(times: dict[int, dict[str, float]]) -> int | None:
+    """Return the length from which on ours is quicker at every one."""
+    lost = [length for length, of in times.items() if of["centroid"] >= of["Transformer"]]
+    return min((length for length in times if length > max(lost, default=0)), default=None)
 
 
 if __name__ == "__main__":
