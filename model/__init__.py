@@ -40,7 +40,7 @@ from model.scored import ExplainedEvents, ScoredEvents
 from model.scoring import NewEvents, Scorer
 from model.state import SourceState
 from model.statistics import CodeStatistics
-from model.trained import HeldOut, TrainedModel
+from model.trained import HeldOut, TrainedModel, find_device
 from model.training import TokenStream, TrainingOptions, train
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "TrainedModel",
     "TrainingOptions",
     "TrainingProgress",
+    "find_device",
     "load_model",
     "save_model",
     "train",

@@ -83,10 +83,11 @@ class Window(nn.Module):
         bias = self.distance_bias[:, self.distance].masked_fill(self.future, NEGATIVE)[None, :, None]
         bias = bias.expand(len(position), -1, blocks, -1, -1)
         begins = position == 0
-        if not bool(begins.any()):
+        # Asking a GPU would wait for it.
+        if position.device.type == "cpu" and not bool(begins.any()):
             return bias
         absent = torch.zeros(len(position), 1, blocks, 1, 2 * self.block, dtype=bias.dtype, device=bias.device)
-        absent[begins, :, 0, :, : self.block] = NEGATIVE
+        absent[:, 0, 0, 0, : self.block].masked_fill_(begins[:, None], NEGATIVE)
         return bias + absent
 
     def pairs(self, last: Tensor, pair: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn import functional
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, NotFinite
 from model.optimizer import CLIP, adamw, rate
+from model.quantizer import codewords
 from model.trained import HeldOut
 
 _WARM_UP_SHARE = 0.05
@@ -257,7 +258,8 @@ class Fit:
 def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: int) -> HeldOut:
     """Return what the encoder makes of held-out streams, and how its codebooks stand."""
     encoder.eval()
-    total, events, cached = 0.0, 0, 0.0
+    quantizers = encoder.stack.quantizers()
+    total, events, cached, error = 0.0, 0, 0.0, 0.0
     for stream in streams:
         tokens, gaps = cut_into_lanes(*stream, encoder.config.block)
         tokens, gaps = tokens.to(encoder.head.weight.device), gaps.to(encoder.head.weight.device)
@@ -268,16 +270,18 @@ def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: i
             nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens[:, part], reduction="none")
             total, events = total + float(nats[real].sum()), events + int(real.sum())
             weights = output.layers[-1].weights if output.layers else None
+            for quantizer, layer in zip(quantizers, output.layers, strict=encoder.config.coded):
+                assert layer.codes is not None
+                away = (layer.keys - codewords(layer.codes, quantizer.codebook)).square().mean((1, 3))
+                error += float(away[:, : real.shape[1]][real].sum()) / len(quantizers)
             if weights is not None:
                 cached += float(weights[..., : encoder.config.codes].float().sum(-1).mean(1)[real].sum())
-    quantizers = encoder.stack.quantizers()
-    layers = max(1, len(quantizers))
     return HeldOut(
         step=step,
         held_out_nats=total / events,
         perplexity=encoder.stack.perplexity(),
-        quantisation_error=sum(float(quantizer.error()) for quantizer in quantizers) / layers,
-        dead_share=sum(float(quantizer.dead()) for quantizer in quantizers) / layers,
+        quantisation_error=error / events,
+        dead_share=sum(float(quantizer.dead()) for quantizer in quantizers) / max(1, len(quantizers)),
         cache_mass=cached / events,
     )
 

@@ -217,10 +217,6 @@ class Quantizer(nn.Module):
         share = self.ema_count / self.ema_count.sum(-1, keepdim=True)
         return torch.exp(-(share * share.clamp(min=1e-12).log()).sum(-1)).mean()
 
-    def error(self) -> Tensor:
-        """Return the mean squared distance of a key to its codeword per dimension; keys have 1 per dimension."""
-        return (self.ema_error.sum(-1) / self.ema_count.sum(-1)).mean() / self.codebook.shape[-1]
-
     def dead(self) -> Tensor:
         """Return the share of codes that are not alive, mean over heads."""
         return 1 - self.alive.float().mean()

@@ -33,7 +33,8 @@ class HeldOut:
         step: steps done.
         held_out_nats: mean surprisal of an event.
         perplexity: of the codes, mean over layers and heads; as what follows, 0 without codebooks.
-        quantisation_error: mean squared distance of a key to its codeword, per dimension; keys have 1 per dimension.
+        quantisation_error: mean squared distance of a key to its codeword per dimension, over layers and heads; keys
+            have 1 per dimension.
         dead_share: share of the codes that are not alive.
         cache_mass: share of the last layer's attention that goes to the cache.
     """

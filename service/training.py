@@ -34,6 +34,7 @@ from model import (
     TrainedModel,
     TrainingOptions,
     TrainingProgress,
+    find_device,
     train,
 )
 from service.bundle import Bundle, Training
@@ -91,8 +92,11 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         report: told the stage, its share done, and a detail, as it goes.
 
     Raises:
+        NoSuchDevice: there is no such device here.
         TooFewLines: there are not enough good lines; the message says how many are needed.
     """
+    # Asked for before the long reading, so that a device that is missing is told at once.
+    find_device(good.device)
     events, lines = _read(good)
     if len(events) < MIN_GOOD_EVENTS:
         raise TooFewLines(

@@ -193,8 +193,6 @@ def test_health_is_the_mean_over_heads() -> None:
     module.ema_count = torch.ones(H, S)
     module.ema_count[0, 1:] = 0
     assert math.isclose(float(module.perplexity()), (1 + S + S) / 3, rel_tol=1e-5)
-    module.ema_error = torch.tensor([[3.0], [2.0], [1.0]]) * module.ema_count
-    assert math.isclose(float(module.error()), (3 + 2 + 1) / 3 / K, rel_tol=1e-5)
     module.alive[0, :3] = False
     module.alive[1, 5] = False
     assert math.isclose(float(module.dead()), 4 / (H * S), rel_tol=1e-5)

@@ -113,6 +113,19 @@ def test_progress_is_told_after_every_step(options: TrainingOptions, mixer: Mixe
         assert (end.cache_mass, model.statistics.usage.sum()) == (0, 0)
 
 
+def test_quantisation_error_is_the_distance_of_held_out_keys(options: TrainingOptions) -> None:
+    # Too few for a second lane.
+    held_out = grammar(56, 2)
+    model = train(SMALL, [grammar(500, 1)], [held_out], replace(options, max_steps=16, min_steps=16))
+    with torch.no_grad():
+        output = model.encoder(torch.from_numpy(held_out.tokens)[None], torch.from_numpy(held_out.gaps)[None])
+    errors = []
+    for quantizer, layer in zip(model.encoder.stack.quantizers(), output.layers, strict=True):
+        away = layer.keys[0, :, :, None] - quantizer.search[:, None]
+        errors.append(float(away.square().mean(-1).amin(-1).mean()))
+    assert model.history[-1].quantisation_error == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
 def test_a_stream_shorter_than_a_block_trains(options: TrainingOptions) -> None:
     model = train(SMALL, [grammar(5, 1), NOTHING], [grammar(3, 2), NOTHING], replace(options, max_steps=2, min_steps=2))
     assert math.isfinite(model.history[-1].held_out_nats)
