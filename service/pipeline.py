@@ -179,7 +179,7 @@ class SourcePipeline:
                 "parser": self.parser.state(),
                 "index": self._windower.index,
                 "open": [
-                    [e.stream, e.position, e.next_position, e.time, e.received, e.text, e.lines, e.token]
+                    [e.stream, e.position, e.next_position, e.time, e.received, e.text, e.lines, e.message, e.token]
                     for e in self._windower.events
                 ],
                 "since": self._since,

@@ -188,7 +188,7 @@ def _report_data(
             "time": bundle.source_format.time_pattern or "none found",
             "zone": bundle.source_format.zone,
             "framing": "one line, one event"
-            if bundle.source_format.framing == "line"
+            if bundle.source_format.framing.start == "line"
             else "lines without a time belong to the event before",
             "delimiter": bundle.source_format.delimiter,
             "first": iso(min((w["start"] for w in windows if w["start"] is not None), default=None)),
