@@ -172,13 +172,21 @@ class DelimitedEnvelope(_Fields):
         except (csv.Error, StopIteration) as error:
             raise Unopened("malformed-row") from error
 
-    def _read(self, line: str) -> Mapping[str, Any]:
+    def row(self, line: str) -> Mapping[str, str]:
+        """Return the values of a line by column.
+
+        Raises:
+            Unopened: its quotes do not match, or it is the header.
+        """
         row = self._row(line)
         if row[0] == self.columns[0] and tuple(row) == self.columns:
             raise Unopened("header")
         # Columns beyond the declared ones are named by their place.
         names = (*self.columns, *map(str, range(len(self.columns) + 1, len(row) + 1)))
         return dict(zip(names, row, strict=False))
+
+    def _read(self, line: str) -> Mapping[str, Any]:
+        return self.row(line)
 
 
 _PRI = re.compile(r"<(\d{1,3})>")

@@ -1,23 +1,19 @@
-"""How one source writes its lines: declared, or proposed from a whole sample; carried in the bundle."""
+"""How one source writes its lines: declared, or proposed by `proposing.py`; carried in the bundle."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion.decoding import canonical_encoding, encoding_of_sample, line_ending
+from ingestion.decoding import canonical_encoding
 from ingestion.envelopes import ENVELOPES, Kind, RawEnvelope
-from ingestion.errors import BadFormat, BadInput
+from ingestion.errors import BadFormat
 from ingestion.framing import Framing
 from ingestion.tables import build, to_table
-from ingestion.timestamps import Clock, detect_pattern, time_expression, zone
+from ingestion.timestamps import Clock, time_expression, zone
 
-DELIMITERS = "|\t;,"
-# Lines looked at when a format is proposed; times and delimiters of plant logs show within the first thousand.
-SAMPLE_LINES = 2000
 MAX_LINE_BYTES = 64 * 1024
 # A cap beyond this would let one line hold up every other source.
 MOST_LINE_BYTES = 16 << 20
@@ -119,69 +115,3 @@ def _envelope(values: Any, where: str) -> Kind:
         raise BadFormat(f"{where}.kind is {kind!r}; one of {kinds}")
     rest = {key: value for key, value in values.items() if key != "kind"}
     return build(ENVELOPES[kind], rest, where)
-
-
-def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int) -> SourceFormat:
-    """Propose how a file is written, from its beginning.
-
-    Args:
-        sample: the first bytes of the file, cut at a line ending where the file is longer.
-        name: how messages name the file.
-        encoding: the declared encoding; None for UTF-8 or what a byte-order mark says.
-        zone_name: IANA zone of times without an offset.
-        year: first year of times without a year, such as the file's year of change.
-
-    Raises:
-        BadInput: the sample is empty, binary, or not in the encoding.
-    """
-    if not sample.strip():
-        raise BadInput(f"{name} is empty; give a log file with at least one line")
-    found = encoding_of_sample(sample, encoding, name)
-    ending = line_ending(found).decode(found)
-    text = sample.decode(found, errors="replace").lstrip("\N{ZERO WIDTH NO-BREAK SPACE}")
-    lines = [line.rstrip("\r") for line in text.split(ending)[:SAMPLE_LINES] if line.strip()]
-    pattern = detect_pattern(lines)
-    clock = Clock(pattern, zone_name, year)
-    messages, timed = [], 0
-    for line in lines:
-        seconds, _, end = clock.read(line)
-        timed += seconds is not None
-        messages.append(line[end:])
-    multi_line = pattern is not None and timed < len(lines) and _looks_continued(lines, clock)
-    return SourceFormat(
-        encoding=found,
-        time_pattern=pattern,
-        zone=zone_name,
-        year=year,
-        delimiter=_detect_delimiter(messages),
-        framing=Framing(start="time") if multi_line else Framing(),
-    )
-
-
-def _looks_continued(lines: Sequence[str], clock: Clock) -> bool:
-    # A continuation is indented or belongs to a stack trace: a lone line without a time does not count.
-    untimed = [line for line in lines if clock.read(line)[0] is None]
-    continued = sum(1 for line in untimed if re.match(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b", line))
-    return continued >= 0.5 * len(untimed)
-
-
-def _detect_delimiter(messages: Sequence[str]) -> str | None:
-    """Return the character that separates fields on nearly every line.
-
-    A pipe, tab or semicolon counts when it is on 90 % of the lines. A comma also stands in prose, so it counts only
-    where every line has the same number of them and few spaces.
-    """
-    if len(messages) < 2:
-        return None
-    for delimiter in DELIMITERS:
-        counts = Counter(message.count(delimiter) for message in messages)
-        present = len(messages) - counts[0]
-        if present < 0.9 * len(messages):
-            continue
-        if delimiter == ",":
-            same = counts.most_common(1)[0]
-            spaces = sum(message.count(" ") for message in messages) / len(messages)
-            if same[0] < 2 or same[1] < 0.9 * len(messages) or spaces > same[0]:
-                continue
-        return delimiter
-    return None

@@ -101,6 +101,7 @@ class _Reader:
         self.format = source_format
         self.ending = line_ending(source_format.encoding)
         self.is_raw = source_format.envelope.kind == "raw"
+        self.is_shdr = source_format.envelope.kind == "shdr"
         self.is_syslog = source_format.envelope.kind == "syslog"
         self.is_framed = source_format.framing.start != "line"
         self.clock = source_format.clock()
@@ -221,7 +222,8 @@ class SourceParser:
         if not text or ((text[0] <= " " or not text[0].isprintable()) and not clean(text).strip()):
             made.append(self._drop(record, value, "blank"))
             return
-        if not reader.is_raw:
+        # A short SHDR line holds one pair and is what it says.
+        if not reader.is_raw and not (reader.is_shdr and text.count("|") < 4):
             self._enveloped(reader, record, value, next_position, text, made)
             return
         time, _, end = reader.clock.read(text, record.timestamp)

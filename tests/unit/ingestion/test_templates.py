@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.errors import BadVocabulary
-from ingestion.format import propose_format
 from ingestion.masking import MAX_WORDS, words
+from ingestion.proposing import propose_format
 from ingestion.templates import MAX_GROUPS, extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import UNSEEN, Vocabulary
 
