@@ -14,9 +14,10 @@ from ingestion.errors import BadInput, WrongEncoding
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Tried in this order when the declared encoding fails; the first that reads the whole sample is suggested.
 CANDIDATES = ("utf-8", "cp932", "euc-jp", "latin-1")
-# A line with more undecodable sequences, and more of them than characters beyond ASCII, is in another encoding rather
-# than damaged.
+# A line is in another encoding, rather than damaged or attacked, when it has more undecodable sequences than this, more
+# than every eighth character as shown, and more than characters beyond ASCII that can be decoded.
 MAX_DAMAGED = 3
+_DAMAGED_PART = 8
 # Above this share of undecodable lines the declared encoding is taken to be wrong rather than the lines damaged.
 MAX_DAMAGED_SHARE = 0.01
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -95,7 +96,8 @@ def decode(value: bytes, encoding: str) -> tuple[str, int]:
 
 def is_undecodable(text: str, replaced: int) -> bool:
     """Whether what `decode` returned is so damaged that it must be in another encoding."""
-    return replaced > MAX_DAMAGED and replaced > sum(1 for character in text if character > "\x7f")
+    beyond_ascii = sum(1 for character in text if character > "\x7f")
+    return replaced > max(MAX_DAMAGED, len(text) // _DAMAGED_PART, beyond_ascii)
 
 
 def encoding_of_sample(sample: bytes, declared: str | None, name: str) -> str:

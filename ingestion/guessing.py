@@ -21,7 +21,9 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 # Full-width kana, CJK marks and ideographs, full-width forms.
 _JAPANESE = re.compile(r"[\u3000-\u30ff\u4e00-\u9fff\uff01-\uff5e℃①-⑳㈱№]")
 _HALF_WIDTH_RUN = re.compile(r"[\uff61-\uff9f]{2,}")
-_ACCENTED = re.compile(r"(?<=[A-Za-zÀ-ÿ])[À-ÖØ-öø-ÿ]|[À-ÖØ-öø-ÿ](?=[a-zß-ÿ])|(?<=\d)[°µ]|[°µ€–—‘’“”…](?=[A-Za-z\s\d.]|$)")
+_ACCENTED = re.compile(
+    r"(?<=[A-Za-zÀ-ÿ])[À-ÖØ-öø-ÿ]|[À-ÖØ-öø-ÿ](?=[a-zß-ÿ])|(?<=\d)[°µ]|[°µ€–—‘’“”…](?=[A-Za-z\s\d.]|$)"
+)
 _UNLIKELY = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x80-\x9f\ue000-\uf8ff\ufffd]")
 
 

@@ -50,6 +50,10 @@ _MESSAGE = (
 _TIME = ("@timestamp", "timestamp", "time", "ts", "@t", "datetime", "date", "eventtime", "日時", "発生日時", "時刻")
 _SEVERITY = ("level", "severity", "loglevel", "@l", "priority", "レベル", "重要度", "種別")
 _SOURCE = ("equipment", "machine", "device", "podname", "pod", "host", "hostname", "source", "設備", "装置", "号機")
+# Words that differ only in digits and letters are a kind of identifier from this many on.
+_MANY = 20
+_MAX_MASKS = 5
+_RUNS = re.compile(r"[0-9]+|[A-Z]+|[a-z]+")
 _CONTINUED = re.compile(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b")
 # What starts an event where lines carry no time of their own: what does not look continued.
 _START = r"^(?!\s|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b)"
@@ -285,3 +289,43 @@ def _detect_delimiter(messages: Sequence[str]) -> str | None:
                 continue
         return delimiter
     return None
+
+
+# --- masks -------------------------------------------------------------------------------------------------------
+
+
+def propose_masks(shapes: Iterable[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """Return masks for identifiers that the built-in masks leave: words alike but for their letters and digits.
+
+    Args:
+        shapes: masked words of each event.
+
+    Returns:
+        (regular expression, name) of each, the one with most words first.
+    """
+    kinds: dict[str, set[str]] = {}
+    for word in {word for shape in shapes for word in shape if "<" not in word and len(word) <= 64}:
+        if any(map(str.isdigit, word)) and any(map(str.isalpha, word)) and word.isascii():
+            kinds.setdefault(_RUNS.sub(lambda run: _class_of(run[0])[-2:], word), set()).add(word)
+    ranked = sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0]))
+    many = [known for _, known in ranked[:_MAX_MASKS] if len(known) >= _MANY]
+    return tuple(_mask(known, number) for number, known in enumerate(many, start=1))
+
+
+def _class_of(run: str) -> str:
+    return r"\d" if run.isdigit() else "[A-Z]" if run.isupper() else "[a-z]"
+
+
+def _mask(known: set[str], number: int) -> tuple[str, str]:
+    """Return an expression for words of one kind: runs that all share are kept, the others become their class."""
+    columns = [set(column) for column in zip(*(_RUNS.findall(word) for word in sorted(known)), strict=True)]
+    between = _RUNS.split(min(known))
+    expression = re.escape(between[0])
+    for values, literal in zip(columns, between[1:], strict=True):
+        some = min(values)
+        lengths = sorted({len(value) for value in values})
+        count = f"{{{lengths[0]},{lengths[-1]}}}" if len(lengths) > 1 else "" if lengths == [1] else f"{{{lengths[0]}}}"
+        expression += (some if len(values) == 1 else _class_of(some) + count) + re.escape(literal)
+    first = min(columns[0])
+    name = first.upper() if len(columns[0]) == 1 and first.isalpha() and len(first) > 1 else f"ID{number}"
+    return f"(?<![0-9A-Za-z]){expression}(?![0-9A-Za-z])", name
