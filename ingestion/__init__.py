@@ -23,11 +23,20 @@ In the order the data flows:
 - `errors.py`      what goes wrong, each with its slug
 """
 
-from ingestion.errors import BadFormat, BadInput, BadVocabulary, BrokerUnavailable, IngestionError, WrongEncoding
+from ingestion.errors import (
+    DROP_REASONS,
+    EMPTY_REASONS,
+    BadFormat,
+    BadInput,
+    BadVocabulary,
+    BrokerUnavailable,
+    IngestionError,
+    WrongEncoding,
+)
 from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
 from ingestion.format import SourceFormat
 from ingestion.masking import clean, variable_spans, words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
 from ingestion.templates import extend_vocabulary, learn_vocabulary
@@ -35,6 +44,8 @@ from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
 from ingestion.windowing import Windower, WindowSpec
 
 __all__ = [
+    "DROP_REASONS",
+    "EMPTY_REASONS",
     "FIRST_TEMPLATE",
     "UNSEEN",
     "Accounting",
@@ -65,6 +76,7 @@ __all__ = [
     "propose_format",
     "read_records",
     "read_sample",
+    "split_sources",
     "variable_spans",
     "words",
 ]

@@ -202,9 +202,18 @@ _HEADER_3164 = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class SyslogEnvelope(_Plain):
-    """RFC 5424 or RFC 3164; the severity and, of RFC 5424, application, message id and data go before the message."""
+    """RFC 5424 or RFC 3164; the severity and, of RFC 5424, application, message id and data go before the message.
+
+    Attributes:
+        source_field: `host`, where the host is the source; None leaves it to the input.
+    """
 
     kind: ClassVar[str] = "syslog"
+    source_field: str | None = field(default=None, metadata={"key": "source"})
+
+    def __post_init__(self) -> None:
+        if self.source_field not in (None, "host"):
+            raise BadFormat(f'the source of a syslog envelope is "host", not {self.source_field!r}')
 
     def open(self, line: str) -> Sequence[Content]:
         """Return the message without priority, time and host."""
@@ -238,7 +247,9 @@ class SyslogEnvelope(_Plain):
         )
 
     def source(self, line: str) -> str | None:
-        """Return the host."""
+        """Return the host where it is the source."""
+        if self.source_field is None:
+            return None
         pri = _PRI.match(line)
         rest = line[pri.end() :] if pri else line
         header = _HEADER_5424.match(rest) or _HEADER_3164.match(rest)

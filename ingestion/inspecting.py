@@ -181,8 +181,14 @@ def _other_encoding(sample: bytes, guess: EncodingGuess) -> str:
 def _first_lines(sample: bytes, encoding: str) -> tuple[str, ...]:
     """Return the first lines that say something about the encoding: those beyond ASCII, else the first."""
     lines = sample_lines(sample, encoding)
-    telling = [line for line in lines if not line.isascii()] or lines
+    telling = [_around(line) for line in lines if not line.isascii()] or lines
     return tuple(line[:_SHOWN_CHARACTERS] for line in telling[:_SHOWN])
+
+
+def _around(line: str) -> str:
+    """Return a line from shortly before its first character beyond ASCII."""
+    first = next(place for place, character in enumerate(line) if character > "\x7f")
+    return line if first < _SHOWN_CHARACTERS // 2 else f"…{line[first - 40 :]}"
 
 
 def _envelope(look: _Look, lines: Sequence[str], proposed: SourceFormat) -> None:

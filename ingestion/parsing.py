@@ -10,6 +10,7 @@ from ingestion.decoding import decode, is_undecodable, line_ending, split_lines
 from ingestion.envelopes import Content, Unopened, split_octets
 from ingestion.format import SourceFormat
 from ingestion.framing import Frame, Framer
+from ingestion.kafka_values import source_of
 from ingestion.masking import clean, words
 from ingestion.records import Record
 from ingestion.schema import Schema
@@ -88,10 +89,33 @@ class Accounting:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-def topic_of(stream: str) -> str:
-    """Return the Kafka topic of a stream, or nothing where it is none."""
-    kind, _, rest = stream.partition(":")
-    return rest.rpartition(":")[0] if kind == "kafka" else ""
+def origin_of(stream: str) -> str:
+    """Return where a stream comes from: `kafka:TOPIC` or `file:NAME`, without partition or inode."""
+    return stream.rpartition(":")[0]
+
+
+def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:
+    """Return a record, cut where its lines name sources of their own.
+
+    A line whose source cannot be read stays with the record's; whoever parses it drops it with its reason.
+
+    Args:
+        record: one record, of one or several lines.
+        origins: formats by what `origin_of` returns; only theirs can name a source.
+    """
+    source_format = origins.get(origin_of(record.stream)) if origins else None
+    if source_format is None or getattr(source_format.envelope, "source_field", None) is None:
+        return [record]
+    lines = split_lines(record.value, line_ending(source_format.encoding))
+    parts = []
+    for number, line in enumerate(lines, start=1):
+        after = record.next_position if number == len(lines) else record.position
+        named = None
+        if len(line) <= source_format.max_line_bytes:
+            named = source_format.envelope.source(decode(line, source_format.encoding)[0])
+        source = source_of(named.encode(), record.source) if named else record.source
+        parts.append(Record(source, record.stream, record.position, after, line, record.timestamp))
+    return parts
 
 
 class _Reader:
@@ -136,18 +160,18 @@ class SourceParser:
 
     Args:
         source_format: how the source writes its lines; its delimiter and masks are those the vocabulary was learned
-            with, and hold for every topic.
+            with, and hold for every stream.
         vocabulary: the templates.
-        topics: formats of Kafka topics that differ from `source_format`, by topic.
+        origins: formats of streams that differ from `source_format`, by what `origin_of` returns.
     """
 
     def __init__(
-        self, source_format: SourceFormat, vocabulary: Vocabulary, topics: Mapping[str, SourceFormat] | None = None
+        self, source_format: SourceFormat, vocabulary: Vocabulary, origins: Mapping[str, SourceFormat] | None = None
     ) -> None:
         self.accounting = Accounting()
         self._format = source_format
         self._vocabulary = vocabulary
-        self._topics = topics or {}
+        self._origins = origins or {}
         self._readers: dict[str, _Reader] = {}
         self._stream: str | None = None
         self._reader = self._reader_of("")
@@ -193,17 +217,17 @@ class SourceParser:
         # Lines of another stream do not go on with this one's event.
         made.extend(self.flush())
         self._stream = stream
-        self._reader = self._reader_of(self._topic_of(stream))
+        self._reader = self._reader_of(self._origin_of(stream))
         return self._reader
 
-    def _topic_of(self, stream: str) -> str:
-        topic = topic_of(stream)
-        return topic if topic in self._topics else ""
+    def _origin_of(self, stream: str) -> str:
+        origin = origin_of(stream)
+        return origin if origin in self._origins else ""
 
-    def _reader_of(self, topic: str) -> _Reader:
-        reader = self._readers.get(topic)
+    def _reader_of(self, origin: str) -> _Reader:
+        reader = self._readers.get(origin)
         if reader is None:
-            reader = self._readers[topic] = _Reader(self._topics.get(topic, self._format), self.accounting)
+            reader = self._readers[origin] = _Reader(self._origins.get(origin, self._format), self.accounting)
         return reader
 
     def _line(
@@ -333,17 +357,17 @@ class SourceParser:
         return {
             "accounting": asdict(self.accounting),
             "stream": self._stream,
-            "readers": {topic: reader.state() for topic, reader in self._readers.items()},
+            "readers": {origin: reader.state() for origin, reader in self._readers.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         self.accounting = Accounting(**state["accounting"])
         self._readers = {}
-        for topic, its in state["readers"].items():
-            self._reader_of(topic).restore(its)
+        for origin, its in state["readers"].items():
+            self._reader_of(origin).restore(its)
         self._stream = state["stream"]
-        self._reader = self._reader_of(self._topic_of(self._stream or ""))
+        self._reader = self._reader_of(self._origin_of(self._stream or ""))
 
 
 def event_shape(event: Event, source_format: SourceFormat) -> list[str]:

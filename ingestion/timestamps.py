@@ -195,7 +195,7 @@ class Clock:
         last = self.last
         if minute is None or (self._may_lack_year and not self._is_near(minute)):
             try:
-                minute = self._read_minute(match, text)
+                minute = self._read_minute(match, text, received)
             except (ValueError, OverflowError):
                 return None, start, end
         if within >= MAX_SECOND:
@@ -215,14 +215,14 @@ class Clock:
         # A remembered time without a year holds while it is the one that `_nearest_year` would choose.
         return self.last is not None and self.last - LATE_SECONDS <= seconds < self.last + _YEAR_SECONDS - LATE_SECONDS
 
-    def _read_minute(self, match: re.Match[str], text: str) -> float:
+    def _read_minute(self, match: re.Match[str], text: str, received: float | None) -> float:
         found = {name: match[name] for name in self._groups if match[name] is not None}
         if epoch := found.get("e"):
             sub = found.get("sub")
             return float(epoch) + (int(sub) / 10 ** len(sub) if sub else 0.0)
         year = _written_year(found)
         self.writes_year = year is not None
-        moment = self._moment(found, year) if year is not None else self._nearest_year(found)
+        moment = self._moment(found, year) if year is not None else self._nearest_year(found, received)
         seconds = moment.timestamp()
         if seconds < 0:
             raise ValueError("a machine whose clock has stopped")
@@ -255,13 +255,20 @@ class Clock:
             fold=self.fold,
         )
 
-    def _nearest_year(self, found: dict[str, str]) -> datetime:
+    def _nearest_year(self, found: dict[str, str], received: float | None) -> datetime:
         """Return the time in the year that makes it the first not too late after the last time read.
 
         So December's lines that straggle in after New Year are last year's, and a source that was silent for months
-        goes on in the year it came back.
+        goes on in the year it came back. The first time read is of the declared year, or of the year before its
+        receipt.
         """
-        years = (self.year - 1, self.year, self.year + 1) if self.last is not None else (self.year,)
+        years: tuple[int, ...] = (self.year,)
+        after = self.last
+        if after is None and received is not None:
+            after = received + STEP_SECONDS - _YEAR_SECONDS + LATE_SECONDS
+            self.year = datetime.fromtimestamp(received, UTC).year
+        if after is not None:
+            years = (self.year - 1, self.year, self.year + 1)
         moment, problem = None, ValueError("no year has this day")
         for year in years:
             try:
@@ -269,7 +276,7 @@ class Clock:
             except ValueError as error:
                 problem = error
                 continue
-            if self.last is None or moment.timestamp() >= self.last - LATE_SECONDS:
+            if after is None or moment.timestamp() >= after - LATE_SECONDS:
                 break
         if moment is None:
             raise problem
