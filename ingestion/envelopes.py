@@ -101,7 +101,7 @@ class _Fields:
         if self.severity is not None:
             parts.insert(0, _as_text(_dig(values, self.severity)))
         time = None if self.time is None else _as_text(_dig(values, self.time))
-        return (Content(" ".join(parts).strip(), time, None, tuple(values)),)
+        return (Content(" ".join(parts).rstrip(), time, None, tuple(values)),)
 
     def _read(self, line: str) -> Mapping[str, Any]:
         raise NotImplementedError

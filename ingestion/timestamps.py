@@ -267,6 +267,8 @@ class Clock:
         if after is None and received is not None:
             after = received + STEP_SECONDS - _YEAR_SECONDS + LATE_SECONDS
             self.year = datetime.fromtimestamp(received, UTC).year
+        elif after is not None:
+            self.year = datetime.fromtimestamp(after, self._zone).year
         if after is not None:
             years = (self.year - 1, self.year, self.year + 1)
         moment, problem = None, ValueError("no year has this day")
