@@ -85,7 +85,8 @@ def format_under(lines: Sequence[str], source_format: SourceFormat) -> SourceFor
     """Complete a format of given encoding, envelope, zone and year with time pattern, delimiter and framing."""
     envelope = source_format.envelope
     times, messages = _opened(lines, envelope)
-    pattern = detect_pattern(times)
+    # A stack trace may have more lines than all that have a time.
+    pattern = detect_pattern([time for time in times if not _CONTINUED.match(time)] or times)
     clock = replace(source_format, time_pattern=pattern).clock()
     is_line = envelope.kind in {"raw", "shdr"}
     if is_line or getattr(envelope, "time", "") is None:

@@ -34,6 +34,11 @@ from service.worker import Worker
 _BATCH = 4096
 # Entries whose worst window is kept whole in the report; the others are one row each.
 _EXPLAINED_ENTRIES = 25
+_FRAMINGS = {
+    "line": "one line, one event",
+    "time": "lines without a time belong to the event before",
+    "pattern": "lines that a pattern does not start belong to the event before",
+}
 _CURVE = tuple(round(1.0 + step * 0.1, 1) for step in range(31))
 
 
@@ -202,11 +207,12 @@ def _report_data(
             "templates": len(bundle.vocabulary.templates),
             "encoding": bundle.source_format.encoding,
             "replacements": summary["replaced"] if summary else 0,
+            "noticed": summary["noticed"] if summary else {},
+            "schema_changes": summary["schema_changes"] if summary else [],
             "time": bundle.source_format.time_pattern or "none found",
             "zone": bundle.source_format.zone,
-            "framing": "one line, one event"
-            if bundle.source_format.framing.start == "line"
-            else "lines without a time belong to the event before",
+            "framing": _FRAMINGS[bundle.source_format.framing.start],
+            "envelope": bundle.source_format.envelope.kind,
             "delimiter": bundle.source_format.delimiter,
             "first": iso(min((w["start"] for w in windows if w["start"] is not None), default=None)),
             "last": iso(max((w["end"] for w in windows if w["end"] is not None), default=None)),
