@@ -144,19 +144,19 @@ class DelimitedEnvelope(_Fields):
     Attributes:
         separator: the character between columns.
         columns: their names, in order.
-        quote: the character around values that hold the separator; None where there is none.
+        quote: the character around values that hold the separator; empty where there is none.
     """
 
     kind: ClassVar[str] = "delimited"
     separator: str = ","
     columns: tuple[str, ...] = ()
-    quote: str | None = '"'
+    quote: str = '"'
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.separator) != 1 or self.separator in "\r\n":
             raise BadFormat(f"a separator is one character, not {self.separator!r}")
-        if self.quote is not None and (len(self.quote) != 1 or self.quote == self.separator or self.quote in "\r\n"):
+        if self.quote and (len(self.quote) != 1 or self.quote == self.separator or self.quote in "\r\n"):
             raise BadFormat(f"a quote is one character other than the separator, not {self.quote!r}")
         if not self.columns or len(set(self.columns)) != len(self.columns):
             raise BadFormat("a delimited envelope needs `columns`: the names of the columns in order, each once")
@@ -165,7 +165,7 @@ class DelimitedEnvelope(_Fields):
                 raise BadFormat(f"{path!r} is no column; the columns are {', '.join(self.columns)}")
 
     def _row(self, line: str) -> list[str]:
-        if self.quote is None or self.quote not in line:
+        if not self.quote or self.quote not in line:
             return line.split(self.separator)
         try:
             return next(csv.reader([line], delimiter=self.separator, quotechar=self.quote, strict=True))

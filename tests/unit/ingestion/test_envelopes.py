@@ -79,7 +79,7 @@ def test_rows_with_quotes_and_headers() -> None:
     assert reason(envelope, '2026,7,"door') == "malformed-row"
     assert reason(envelope, "2026,7") == "missing-field"
     assert envelope.open("2026,7,x,more")[0].fields == ("time", "unit", "text", "4")
-    tabs = DelimitedEnvelope(separator="\t", quote=None, columns=("a", "b"), message=("b",))
+    tabs = DelimitedEnvelope(separator="\t", quote="", columns=("a", "b"), message=("b",))
     assert tabs.open('x\tsay "hi"')[0].message == 'say "hi"'
 
 
