@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ingestion.errors import BadFormat
 
@@ -30,8 +30,7 @@ class Unopened(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What one envelope carries for one event.
 
     Attributes:
@@ -94,13 +93,13 @@ class _Fields:
     kind: ClassVar[str] = ""
 
     def _content(self, values: Mapping[str, Any]) -> tuple[Content]:
-        parts = [_as_text(_dig(values, path)) for path in self.message]
+        parts = [_text_at(values, path) for path in self.message]
         if len(parts) > 1:
             # Several fields keep their names: a bare number says nothing.
             parts = [f"{path}={part}" for path, part in zip(self.message, parts, strict=True)]
         if self.severity is not None:
-            parts.insert(0, _as_text(_dig(values, self.severity)))
-        time = None if self.time is None else _as_text(_dig(values, self.time))
+            parts.insert(0, _text_at(values, self.severity))
+        time = None if self.time is None else _text_at(values, self.time)
         return (Content(" ".join(parts).rstrip(), time, None, tuple(values)),)
 
     def _read(self, line: str) -> Mapping[str, Any]:
@@ -115,7 +114,7 @@ class _Fields:
         if self.source_field is None:
             return None
         try:
-            return _as_text(_dig(self._read(line), self.source_field)) or None
+            return _text_at(self._read(line), self.source_field) or None
         except Unopened:
             return None
 
@@ -321,6 +320,12 @@ def _json_object(line: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise Unopened("malformed-json")
     return found
+
+
+def _text_at(values: Mapping[str, Any], path: str) -> str:
+    value = values.get(path)
+    # Most fields are plain text at the top.
+    return value if isinstance(value, str) and value.isascii() else _as_text(_dig(values, path))
 
 
 def _dig(values: Any, path: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -274,28 +274,41 @@ class SourceParser:
         text: str,
         made: list[Event | Dropped],
     ) -> None:
+        received = record.timestamp
         try:
-            frames = self._open(reader, record, next_position, text)
+            # Senders with buffers of a fixed length pad with NUL.
+            contents = reader.format.envelope.open(text.strip("\x00"))
+            if contents[0].fields:
+                reader.schema.follow(contents[0].fields, self.accounting.noticed)
+            opened = [self._timed(reader, record, content, text) for content in contents]
         except Unopened as unopened:
             made.append(self._drop(record, value, unopened.reason))
             return
-        if not reader.is_framed:
-            made.extend(self._events(frames))
+        if reader.is_framed:
+            time, message, shown = opened[0]
+            closed = reader.framer.add(_frame(record, next_position, time, message, shown), message)
+            if closed:
+                made.append(self._event(closed))
             return
-        closed = reader.framer.add(frames[0], frames[0].message)
-        if closed:
-            made.append(self._event(closed))
+        if len(opened) == 1:
+            time, message, shown = opened[0]
+            token = self._token(message)
+            self._count(1, token)
+            when = received if time is None else time
+            made.append(Event(record.stream, record.position, next_position, when, received, shown, 1, message, token))
+            return
+        tokens = [self._token(message) for _, message, _ in opened]
+        # A line counts once, as unparsed where any of its events is.
+        self._count(1, next((token for token in tokens if self._vocabulary.is_unseen(token)), tokens[0]))
+        last = len(opened) - 1
+        for number, ((time, message, shown), token) in enumerate(zip(opened, tokens, strict=True)):
+            after = next_position if number == last else record.position
+            when = received if time is None else time
+            lines = int(number == 0)
+            made.append(Event(record.stream, record.position, after, when, received, shown, lines, message, token))
 
-    def _open(self, reader: _Reader, record: Record, next_position: int, text: str) -> list[Frame]:
-        # Senders with buffers of a fixed length pad with NUL.
-        contents = reader.format.envelope.open(text.strip("\x00"))
-        if contents[0].fields:
-            reader.schema.follow(contents[0].fields, self.accounting.noticed)
-        frames = [self._timed(reader, record, content, text) for content in contents]
-        frames[-1].next_position = next_position
-        return frames
-
-    def _timed(self, reader: _Reader, record: Record, content: Content, text: str) -> Frame:
+    def _timed(self, reader: _Reader, record: Record, content: Content, text: str) -> tuple[float | None, str, str]:
+        """Return the time, the message and the text to show of one event that a line carries."""
         clock, message = reader.clock, content.message
         time, _, end = clock.read(message if content.time is None else content.time, record.timestamp)
         is_odd = time is None and (end > 0 or (content.time is not None and clock.pattern is not None))
@@ -303,11 +316,11 @@ class SourceParser:
             raise Unopened(IMPOSSIBLE)
         if content.time is None:
             message = message[end:]
-        if not message.strip():
+        if not message or message.isspace():
             raise Unopened("blank")
         if "\n" in message:
             message = "\n".join(message.strip("\n").split("\n", 2)[:2])
-        return _frame(record, record.position, time, message, text if content.text is None else content.text)
+        return time, message, text if content.text is None else content.text
 
     def _is_timeless(self, record: Record) -> bool:
         """Whether a line of an impossible time has no time at all; counts it where its receipt gives it one."""
@@ -319,16 +332,6 @@ class SourceParser:
     def _drop(self, record: Record, value: bytes, reason: str) -> Dropped:
         self.accounting.drop(reason)
         return Dropped(record.stream, record.position, reason, value)
-
-    def _events(self, frames: Sequence[Frame]) -> list[Event]:
-        """Make the events of one line, which counts once."""
-        if len(frames) == 1:
-            return [self._event(frames[0])]
-        tokens = [self._token(frame.message) for frame in frames]
-        self._count(1, next((token for token in tokens if self._vocabulary.is_unseen(token)), tokens[0]))
-        for frame in frames[1:]:
-            frame.lines = 0
-        return [_made(frame, token) for frame, token in zip(frames, tokens, strict=True)]
 
     def _event(self, frame: Frame) -> Event:
         token = self._token(frame.message)

@@ -21,6 +21,7 @@ _POLL_SECONDS = 0.05
 # By this machine's clock an open multi-line event waits this many times its format's silence: the silence itself is
 # measured by when lines were received, so that a replay cuts alike.
 FLUSH_PATIENCE = 2.0
+_FLUSH_EVERY_SECONDS = 0.5
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
@@ -56,6 +57,7 @@ class Worker:
         self._scorer = bundle.scorer()
         self._pipelines: dict[str, SourcePipeline] = {}
         self._last_fed: dict[str, float] = {}
+        self._flush_due = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._published: dict[str, Accounting] = {}
@@ -113,6 +115,8 @@ class Worker:
                 self.process(item, records)
             self._beat("ingested")
             self._set_lag(item)
+        # A source may be silent while others keep the worker busy.
+        self._flush_silent()
         if not fed:
             self._idle()
 
@@ -147,8 +151,11 @@ class Worker:
         self._store_batch(produced, {})
         self._provisional()
 
-    def _idle(self) -> None:
+    def _flush_silent(self) -> None:
         now = time.monotonic()
+        if now < self._flush_due:
+            return
+        self._flush_due = now + _FLUSH_EVERY_SECONDS
         silent = {
             source: pipeline
             for source, pipeline in self._pipelines.items()
@@ -157,6 +164,8 @@ class Worker:
         }
         if silent:
             self._store_batch({source: pipeline.flush() for source, pipeline in silent.items()}, {})
+
+    def _idle(self) -> None:
         self._provisional()
         for stage in STAGES:
             self._beat(stage)
