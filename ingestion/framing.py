@@ -81,7 +81,7 @@ class Frame:
 
 
 class Framer:
-    """Joins one source's lines to events."""
+    """Joins one stream's lines to events."""
 
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
@@ -127,9 +127,7 @@ class Framer:
 
     def _starts(self, frame: Frame, line: Frame, what: str) -> bool:
         framing = self._framing
-        if line.stream != frame.stream or frame.lines >= framing.max_lines:
-            return True
-        if self._characters + len(line.text) > framing.max_characters:
+        if frame.lines >= framing.max_lines or self._characters + len(line.text) > framing.max_characters:
             return True
         if line.heard is not None and frame.heard is not None and line.heard - frame.heard > framing.idle_seconds:
             return True

@@ -136,6 +136,16 @@ def test_new_year_is_crossed_both_ways_without_a_year() -> None:
     assert clock.read("Feb 29 00:00:00")[0] is not None  # 2028 is the next year that has it.
 
 
+def test_the_same_day_a_year_later_is_another_day() -> None:
+    clock = Clock("month-name", "UTC", 2025)
+    first = clock.read("Jan  5 00:00:01")[0]
+    for month in ("Feb", "May", "Aug", "Nov"):
+        clock.read(f"{month}  1 00:00:00")
+    again = clock.read("Jan  5 00:00:01")[0]
+    assert first is not None
+    assert again == first + 365 * 86_400
+
+
 def test_without_a_year_the_first_time_is_of_the_year_before_its_receipt() -> None:
     received = datetime(2026, 1, 1, 0, 10, tzinfo=UTC).timestamp()
     assert Clock("month-name", "UTC", 2000).read("Dec 31 23:59:00", received)[0] == received - 11 * 60
