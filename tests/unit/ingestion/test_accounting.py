@@ -174,7 +174,8 @@ def test_cutting_a_record_by_its_sources_keeps_every_byte(values: list[bytes], s
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc-jp", "utf-16-le", "utf-16-be"])
 def test_a_packed_record_is_cut_in_its_encoding(encoding: str) -> None:
-    # In UTF-16 neighbours such as U+0A01 U+4E00 hold the bytes of a line feed across their border; in CP932 the second byte of 表 is a backslash.
+    # In UTF-16 neighbours such as U+0A01 U+4E00 hold the bytes of a line feed across their border; in CP932 the second
+    # byte of 表 is a backslash.
     lines = ["一行目 表示", "second", "三行目 ①" if encoding != "euc-jp" else "三行目"]
     lines += ["\u0a01\u4e00\u0a01 x"] if encoding.startswith("utf-16") else []
     parser = SourceParser(SourceFormat(encoding=encoding), VOCABULARY)
