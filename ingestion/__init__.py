@@ -10,8 +10,11 @@ In the order the data flows:
                    are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
                    what a record's key and value mean, `outage.py` how long to wait for a broker that is away
 - `decoding.py`    bytes to text under a declared encoding
+- `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
 - `timestamps.py`  event times in the source's own zone
-- `format.py`      how one source writes its lines, declared or proposed from a sample
+- `framing.py`     which lines make one event
+- `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
+                   from a sample, `guessing.py` its encoding, and `inspecting.py` shows what it does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
@@ -20,17 +23,29 @@ In the order the data flows:
 - `errors.py`      what goes wrong, each with its slug
 """
 
-from ingestion.errors import BadFormat, BadInput, BadVocabulary, BrokerUnavailable, IngestionError, WrongEncoding
+from ingestion.errors import (
+    DROP_REASONS,
+    EMPTY_REASONS,
+    BadFormat,
+    BadInput,
+    BadVocabulary,
+    BrokerUnavailable,
+    IngestionError,
+    WrongEncoding,
+)
 from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
-from ingestion.format import SourceFormat, propose_format
+from ingestion.format import SourceFormat
 from ingestion.masking import clean, variable_spans, words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
+from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
 from ingestion.templates import extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
 from ingestion.windowing import Windower, WindowSpec
 
 __all__ = [
+    "DROP_REASONS",
+    "EMPTY_REASONS",
     "FIRST_TEMPLATE",
     "UNSEEN",
     "Accounting",
@@ -61,6 +76,7 @@ __all__ = [
     "propose_format",
     "read_records",
     "read_sample",
+    "split_sources",
     "variable_spans",
     "words",
 ]

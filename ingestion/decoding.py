@@ -14,6 +14,10 @@ from ingestion.errors import BadInput, WrongEncoding
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Tried in this order when the declared encoding fails; the first that reads the whole sample is suggested.
 CANDIDATES = ("utf-8", "cp932", "euc-jp", "latin-1")
+# A line is in another encoding, rather than damaged or attacked, when it has more undecodable sequences than this, more
+# than every eighth character as shown, and more than characters beyond ASCII that can be decoded.
+MAX_DAMAGED = 3
+_DAMAGED_PART = 8
 # Above this share of undecodable lines the declared encoding is taken to be wrong rather than the lines damaged.
 MAX_DAMAGED_SHARE = 0.01
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
@@ -45,19 +49,55 @@ def line_ending(encoding: str) -> bytes:
     return "\n".encode(encoding)
 
 
+def split_lines(value: bytes, ending: bytes) -> list[bytes]:
+    """Cut bytes at line endings, at least one line, whole code units each.
+
+    A line ending at the end of the value ends its last line and starts no further one.
+
+    Args:
+        value: one or more lines.
+        ending: what `line_ending` returns.
+    """
+    width = len(ending)
+    if width == 1:
+        lines = value.split(ending)
+    else:
+        lines, start, end = [], 0, value.find(ending)
+        while end >= 0:
+            if (end - start) % width:
+                end = value.find(ending, end + 1)
+                continue
+            lines.append(value[start:end])
+            start = end + width
+            end = value.find(ending, start)
+        lines.append(value[start:])
+    if len(lines) > 1 and not lines[-1]:
+        lines.pop()
+    return lines
+
+
 def decode(value: bytes, encoding: str) -> tuple[str, int]:
-    """Decode one line.
+    r"""Decode one line.
+
+    Undecodable bytes stay readable as `\x83`: nothing of the line is lost, and whoever knows the plant's machines
+    sees which encoding it was.
 
     Returns:
-        The text without byte-order mark and carriage return, and how many undecodable sequences were replaced.
+        The text without byte-order mark and carriage return, and how many undecodable sequences it has.
     """
+    replaced = 0
     try:
         text = value.decode(encoding)
-        replaced = 0
     except UnicodeDecodeError:
-        text = value.decode(encoding, errors="replace")
-        replaced = text.count(REPLACEMENT)
+        text = value.decode(encoding, errors="backslashreplace")
+        replaced = value.decode(encoding, errors="replace").count(REPLACEMENT)
     return text.lstrip("\N{ZERO WIDTH NO-BREAK SPACE}").rstrip("\r"), replaced
+
+
+def is_undecodable(text: str, replaced: int) -> bool:
+    """Whether what `decode` returned is so damaged that it must be in another encoding."""
+    beyond_ascii = sum(1 for character in text if character > "\x7f")
+    return replaced > max(MAX_DAMAGED, len(text) // _DAMAGED_PART, beyond_ascii)
 
 
 def encoding_of_sample(sample: bytes, declared: str | None, name: str) -> str:

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
+
+# Why a line becomes no event: the slug of metrics, dead letters and pages, and what it means.
+DROP_REASONS: Mapping[str, str] = {
+    "blank": "nothing a person could see",
+    "header": "the names of the columns",
+    "too-long": "longer than the source's cap on a line",
+    "undecodable": "mostly not text in the declared encoding",
+    "malformed-json": "not one JSON object",
+    "malformed-row": "quotes that do not match",
+    "malformed-syslog": "neither RFC 5424 nor RFC 3164, or an octet count that is wrong",
+    "missing-field": "without a field that the format names",
+    "impossible-time": "a time that no calendar has, and no broker's time in its place",
+}
+# Counted and not kept: they say nothing.
+EMPTY_REASONS = frozenset({"blank", "header"})
 
 
 class IngestionError(Exception):

@@ -1,22 +1,25 @@
-"""One source's lines to events: decode, frame, time, mask, match; every line accounted for."""
+"""One source's lines to events: decode, open, time, frame, mask, match; every line accounted for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ingestion.decoding import decode
+from ingestion.decoding import decode, is_undecodable, line_ending, split_lines
+from ingestion.envelopes import Content, Unopened, split_octets
 from ingestion.format import SourceFormat
-from ingestion.masking import words
+from ingestion.framing import Frame, Framer
+from ingestion.kafka_values import source_of
+from ingestion.masking import clean, words
 from ingestion.records import Record
+from ingestion.schema import Schema
 from ingestion.vocabulary import Vocabulary
 
-# An event of more lines or characters is closed and a new one begun, so that a lost start line cannot grow for ever.
-MAX_EVENT_LINES = 500
-MAX_EVENT_CHARACTERS = 64 * 1024
 # Distinct messages whose token is remembered; plant logs repeat themselves far more than they vary.
 MEMO_SIZE = 50_000
+# A line whose time cannot be and that has its broker's time instead.
+IMPOSSIBLE = "impossible-time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,12 @@ class Event:
         stream: where its lines were read from.
         position: position of its first line in the stream.
         next_position: position after its last line.
-        time: when the source says it happened, epoch seconds; None where neither the line nor the input has a clock.
+        time: when the source says it happened, epoch seconds; the time of receipt where the source says none, None
+            where the input has no clock either.
         received: when the service or the broker received its first line, epoch seconds; None for whole files.
         text: its decoded lines, joined by line feeds.
-        lines: how many lines it has.
+        lines: how many lines it has; 0 for all but the first event of a line that carries several.
+        message: what its lines say, without envelope and time: what its token is decided by.
         token: its token in the vocabulary.
     """
 
@@ -41,6 +46,7 @@ class Event:
     received: float | None
     text: str
     lines: int
+    message: str
     token: int
 
 
@@ -56,16 +62,18 @@ class Dropped:
 
 @dataclass
 class Accounting:
-    """What became of a source's lines: consumed = parsed + unparsed + dropped, at every moment.
+    r"""What became of a source's lines: consumed = parsed + unparsed + dropped, at every moment.
 
     A line is counted when its fate is known; lines of an event still open are on neither side.
 
     Attributes:
         consumed: lines whose fate is known.
         parsed: lines of events whose shape the vocabulary knows.
-        unparsed: lines of events whose shape it does not know.
+        unparsed: lines of events whose shape it does not know; a line of several events is one where any is.
         dropped: lines that became no event, by reason.
-        replaced: undecodable byte sequences shown as U+FFFD.
+        replaced: undecodable byte sequences, shown as `\x83`.
+        noticed: what was odd about lines that became events, by slug: clocks that jump, times that the zone makes
+            ambiguous, times that cannot be, fields that appear or vanish.
     """
 
     consumed: int = 0
@@ -73,6 +81,7 @@ class Accounting:
     unparsed: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     replaced: int = 0
+    noticed: dict[str, int] = field(default_factory=dict)
 
     def drop(self, reason: str) -> None:
         """Count one dropped line."""
@@ -80,126 +89,314 @@ class Accounting:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-@dataclass
-class _Frame:
-    """An event whose lines are still coming."""
+def origin_of(stream: str) -> str:
+    """Return where a stream comes from: `kafka:TOPIC` or `file:NAME`, without partition or inode."""
+    return stream.rpartition(":")[0]
 
-    stream: str
-    position: int
-    next_position: int
-    received: float | None
-    time: float | None
-    head: str
-    body: list[str]
-    characters: int
+
+def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:
+    """Return a record, cut where its lines name sources of their own.
+
+    A line whose source cannot be read stays with the record's; whoever parses it drops it with its reason.
+
+    Args:
+        record: one record, of one or several lines.
+        origins: formats by what `origin_of` returns; only theirs can name a source.
+    """
+    source_format = origins.get(origin_of(record.stream)) if origins else None
+    if source_format is None or getattr(source_format.envelope, "source_field", None) is None:
+        return [record]
+    lines = split_lines(record.value, line_ending(source_format.encoding))
+    parts = []
+    for number, line in enumerate(lines, start=1):
+        after = record.next_position if number == len(lines) else record.position
+        named = None
+        if len(line) <= source_format.max_line_bytes:
+            named = source_format.envelope.source(decode(line, source_format.encoding)[0])
+        source = source_of(named.encode(), record.source) if named else record.source
+        parts.append(Record(source, record.stream, record.position, after, line, record.timestamp))
+    return parts
+
+
+class _Reader:
+    """What one format needs to remember from line to line."""
+
+    def __init__(self, source_format: SourceFormat, accounting: Accounting) -> None:
+        self.format = source_format
+        self.ending = line_ending(source_format.encoding)
+        self.is_raw = source_format.envelope.kind == "raw"
+        self.is_shdr = source_format.envelope.kind == "shdr"
+        self.is_syslog = source_format.envelope.kind == "syslog"
+        self.is_framed = source_format.framing.start != "line"
+        self.clock = source_format.clock()
+        self.clock.noticed = accounting.noticed
+        self.framer = Framer(source_format.framing)
+        self.schema = Schema()
+
+    def lines(self, value: bytes) -> list[bytes]:
+        """Return the lines of a record that packs several."""
+        if self.is_syslog and value[:1].isdigit():
+            return split_octets(value)
+        return split_lines(value, self.ending) if self.ending in value else [value]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "clock": [self.clock.year, self.clock.last],
+            "frame": self.framer.state(),
+            "schema": self.schema.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.clock.year, self.clock.last = state["clock"]
+        self.framer.restore(state["frame"])
+        self.schema.restore(state["schema"])
 
 
 class SourceParser:
     """Turns one source's records into events, in order.
 
-    Parsing is a pure function of the format, the vocabulary and the lines, apart from the year of times that do not
+    Parsing is a pure function of the formats, the vocabulary and the lines, apart from the year of times that do not
     write one, which follows from the lines before.
+
+    Args:
+        source_format: how the source writes its lines; its delimiter and masks are those the vocabulary was learned
+            with, and hold for every stream.
+        vocabulary: the templates.
+        origins: formats of streams that differ from `source_format`, by what `origin_of` returns.
     """
 
-    def __init__(self, source_format: SourceFormat, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, source_format: SourceFormat, vocabulary: Vocabulary, origins: Mapping[str, SourceFormat] | None = None
+    ) -> None:
         self.accounting = Accounting()
         self._format = source_format
         self._vocabulary = vocabulary
-        self._clock = source_format.clock()
-        self._frame: _Frame | None = None
+        self._origins = origins or {}
+        self._readers: dict[str, _Reader] = {}
+        self._stream: str | None = None
+        self._reader = self._reader_of("")
         self._memo: dict[str, int] = {}
 
     def feed(self, record: Record) -> list[Event | Dropped]:
-        """Take one record; return what became complete with it."""
-        if len(record.value) > self._format.max_line_bytes:
-            return [self._drop(record, "too-long")]
-        text, replaced = decode(record.value, self._format.encoding)
-        self.accounting.replaced += replaced
-        if not text.strip():
-            return [self._drop(record, "blank")]
-        time, _, end = self._clock.read(text)
-        if self._format.framing == "line":
-            return [self._event(_start(record, time, text, end))]
-        frame = self._frame
-        if frame is None or time is not None or _is_full(frame, text):
-            self._frame = _start(record, time, text, end)
-            return [self._event(frame)] if frame else []
-        frame.body.append(text)
-        frame.characters += len(text)
-        frame.next_position = record.next_position
-        return []
+        """Take one record; return what became complete with it. No record makes it raise."""
+        reader = self._reader
+        made: list[Event | Dropped] = []
+        if record.stream != self._stream:
+            reader = self._turn_to(record.stream, made)
+        value = record.value
+        if reader.ending not in value and not reader.is_syslog:
+            self._line(reader, record, value, record.next_position, made)
+            return made
+        lines = reader.lines(value)
+        for line in lines[:-1]:
+            self._line(reader, record, line, record.position, made)
+        self._line(reader, record, lines[-1], record.next_position, made)
+        return made
 
     def flush(self) -> list[Event]:
         """Close the open event, if there is one."""
-        frame, self._frame = self._frame, None
+        frame = self._reader.framer.flush()
         return [self._event(frame)] if frame else []
 
     @property
     def is_open(self) -> bool:
         """Whether an event is still waiting for further lines."""
-        return self._frame is not None
+        return self._reader.framer.is_open
 
-    def _drop(self, record: Record, reason: str) -> Dropped:
+    @property
+    def idle_seconds(self) -> float:
+        """Silence after which an open event is complete."""
+        return self._reader.format.framing.idle_seconds
+
+    @property
+    def schema_changes(self) -> list[str]:
+        """The latest changes of the fields of the source's lines, such as `load vanished`."""
+        return [change for reader in self._readers.values() for change in reader.schema.changes]
+
+    def _turn_to(self, stream: str, made: list[Event | Dropped]) -> _Reader:
+        # Lines of another stream do not go on with this one's event.
+        made.extend(self.flush())
+        self._stream = stream
+        self._reader = self._reader_of(self._origin_of(stream))
+        return self._reader
+
+    def _origin_of(self, stream: str) -> str:
+        origin = origin_of(stream)
+        return origin if origin in self._origins else ""
+
+    def _reader_of(self, origin: str) -> _Reader:
+        reader = self._readers.get(origin)
+        if reader is None:
+            reader = self._readers[origin] = _Reader(self._origins.get(origin, self._format), self.accounting)
+        return reader
+
+    def _line(
+        self, reader: _Reader, record: Record, value: bytes, next_position: int, made: list[Event | Dropped]
+    ) -> None:
+        if len(value) > reader.format.max_line_bytes:
+            made.append(self._drop(record, value, "too-long"))
+            return
+        text, replaced = decode(value, reader.format.encoding)
+        if replaced:
+            if is_undecodable(text, replaced):
+                made.append(self._drop(record, value, "undecodable"))
+                return
+            self.accounting.replaced += replaced
+        # A line that a person cannot see begins with a character that cannot be seen.
+        if not text or ((text[0] <= " " or not text[0].isprintable()) and not clean(text).strip()):
+            made.append(self._drop(record, value, "blank"))
+            return
+        # A short SHDR line holds one pair and is what it says.
+        if not reader.is_raw and not (reader.is_shdr and text.count("|") < 4):
+            self._enveloped(reader, record, value, next_position, text, made)
+            return
+        time, _, end = reader.clock.read(text, record.timestamp)
+        if time is None and end and self._is_timeless(record):
+            made.append(self._drop(record, value, IMPOSSIBLE))
+        elif not reader.is_framed:
+            # Most lines of most plants end here.
+            message, received = text[end:], record.timestamp
+            token = self._token(message)
+            self._count(1, token)
+            time = received if time is None else time
+            made.append(Event(record.stream, record.position, next_position, time, received, text, 1, message, token))
+        else:
+            closed = reader.framer.add(_frame(record, next_position, time, text[end:], text), text)
+            if closed:
+                made.append(self._event(closed))
+
+    def _enveloped(
+        self,
+        reader: _Reader,
+        record: Record,
+        value: bytes,
+        next_position: int,
+        text: str,
+        made: list[Event | Dropped],
+    ) -> None:
+        received = record.timestamp
+        try:
+            # Senders with buffers of a fixed length pad with NUL.
+            contents = reader.format.envelope.open(text.strip("\x00"))
+            if contents[0].fields:
+                reader.schema.follow(contents[0].fields, self.accounting.noticed)
+            opened = [self._timed(reader, record, content, text) for content in contents]
+        except Unopened as unopened:
+            made.append(self._drop(record, value, unopened.reason))
+            return
+        if reader.is_framed:
+            time, message, shown = opened[0]
+            closed = reader.framer.add(_frame(record, next_position, time, message, shown), message)
+            if closed:
+                made.append(self._event(closed))
+            return
+        if len(opened) == 1:
+            time, message, shown = opened[0]
+            token = self._token(message)
+            self._count(1, token)
+            when = received if time is None else time
+            made.append(Event(record.stream, record.position, next_position, when, received, shown, 1, message, token))
+            return
+        tokens = [self._token(message) for _, message, _ in opened]
+        # A line counts once, as unparsed where any of its events is.
+        self._count(1, next((token for token in tokens if self._vocabulary.is_unseen(token)), tokens[0]))
+        last = len(opened) - 1
+        for number, ((time, message, shown), token) in enumerate(zip(opened, tokens, strict=True)):
+            after = next_position if number == last else record.position
+            when = received if time is None else time
+            lines = int(number == 0)
+            made.append(Event(record.stream, record.position, after, when, received, shown, lines, message, token))
+
+    def _timed(self, reader: _Reader, record: Record, content: Content, text: str) -> tuple[float | None, str, str]:
+        """Return the time, the message and the text to show of one event that a line carries."""
+        clock, message = reader.clock, content.message
+        time, _, end = clock.read(message if content.time is None else content.time, record.timestamp)
+        is_odd = time is None and (end > 0 or (content.time is not None and clock.pattern is not None))
+        if is_odd and self._is_timeless(record):
+            raise Unopened(IMPOSSIBLE)
+        if content.time is None:
+            message = message[end:]
+        if not message or message.isspace():
+            raise Unopened("blank")
+        if "\n" in message:
+            message = "\n".join(message.strip("\n").split("\n", 2)[:2])
+        return time, message, text if content.text is None else content.text
+
+    def _is_timeless(self, record: Record) -> bool:
+        """Whether a line of an impossible time has no time at all; counts it where its receipt gives it one."""
+        if record.timestamp is None:
+            return True
+        self.accounting.noticed[IMPOSSIBLE] = self.accounting.noticed.get(IMPOSSIBLE, 0) + 1
+        return False
+
+    def _drop(self, record: Record, value: bytes, reason: str) -> Dropped:
         self.accounting.drop(reason)
-        return Dropped(record.stream, record.position, reason, record.value)
+        return Dropped(record.stream, record.position, reason, value)
 
-    def _event(self, frame: _Frame) -> Event:
-        message = _message(frame.head, frame.body)
+    def _event(self, frame: Frame) -> Event:
+        token = self._token(frame.message)
+        self._count(frame.lines, token)
+        return _made(frame, token)
+
+    def _count(self, lines: int, token: int) -> None:
+        accounting = self.accounting
+        accounting.consumed += lines
+        if self._vocabulary.is_unseen(token):
+            accounting.unparsed += lines
+        else:
+            accounting.parsed += lines
+
+    def _token(self, message: str) -> int:
         token = self._memo.get(message)
         if token is None:
             token = self._vocabulary.token(words(message, self._format.delimiter))
             if len(self._memo) >= MEMO_SIZE:
                 self._memo.clear()
             self._memo[message] = token
-        lines = len(frame.body)
-        self.accounting.consumed += lines
-        if self._vocabulary.is_unseen(token):
-            self.accounting.unparsed += lines
-        else:
-            self.accounting.parsed += lines
-        return Event(
-            stream=frame.stream,
-            position=frame.position,
-            next_position=frame.next_position,
-            time=frame.received if frame.time is None else frame.time,
-            received=frame.received,
-            text="\n".join(frame.body),
-            lines=lines,
-            token=token,
-        )
+        return token
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
         return {
             "accounting": asdict(self.accounting),
-            "clock": [self._clock.year, self._clock.last],
-            "frame": asdict(self._frame) if self._frame else None,
+            "stream": self._stream,
+            "readers": {origin: reader.state() for origin, reader in self._readers.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         self.accounting = Accounting(**state["accounting"])
-        self._clock.year, self._clock.last = state["clock"]
-        self._frame = _Frame(**state["frame"]) if state["frame"] else None
+        self._readers = {}
+        for origin, its in state["readers"].items():
+            self._reader_of(origin).restore(its)
+        self._stream = state["stream"]
+        self._reader = self._reader_of(self._origin_of(self._stream or ""))
 
 
-def event_shape(text: str, source_format: SourceFormat) -> list[str]:
-    """Return the masked words of an event's text, those its token was decided by."""
-    body = text.split("\n", 2)
-    _, _, end = source_format.clock().read(body[0])
-    return words(_message(body[0][end:], body), source_format.delimiter)
+def event_shape(event: Event, source_format: SourceFormat) -> list[str]:
+    """Return the masked words of an event, those its token was decided by.
+
+    Args:
+        event: the event.
+        source_format: the format that the vocabulary was learned with.
+    """
+    return words(event.message, source_format.delimiter)
 
 
-def _message(head: str, body: Sequence[str]) -> str:
-    # The first continuation line says which exception it was; later ones say where it happened.
-    return head if len(body) == 1 else f"{head} {body[1]}"
+def _frame(record: Record, next_position: int, time: float | None, message: str, text: str) -> Frame:
+    heard = record.timestamp
+    return Frame(record.stream, record.position, next_position, heard, heard, time, message, text)
 
 
-def _start(record: Record, time: float | None, text: str, end: int) -> _Frame:
-    return _Frame(
-        record.stream, record.position, record.next_position, record.timestamp, time, text[end:], [text], len(text)
+def _made(frame: Frame, token: int) -> Event:
+    return Event(
+        stream=frame.stream,
+        position=frame.position,
+        next_position=frame.next_position,
+        time=frame.received if frame.time is None else frame.time,
+        received=frame.received,
+        text=frame.text,
+        lines=frame.lines,
+        message=frame.message,
+        token=token,
     )
-
-
-def _is_full(frame: _Frame, text: str) -> bool:
-    return len(frame.body) >= MAX_EVENT_LINES or frame.characters + len(text) > MAX_EVENT_CHARACTERS

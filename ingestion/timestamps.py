@@ -1,13 +1,15 @@
 """Event times: which pattern a source writes, and reading it in the source's own time zone.
 
-The host's time zone is never used: a pattern without an offset is read in the zone declared for the source.
+The host's time zone is never used: a pattern without an offset is read in the zone declared for the source. What a
+local time alone cannot say is declared too: `fold` is which of the two passes of the hour that clocks repeat in autumn
+is meant. Such times, and times that the zone skips in spring, are counted.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,31 +17,63 @@ from ingestion.errors import BadFormat
 
 # A time stands near the start of a line; searching further finds times that belong to the message.
 SEARCH_COLUMNS = 96
+MIN_SHARE = 0.5
+# Without a year in the line, a time this much before the last one is late; anything earlier is next year's.
+LATE_SECONDS = 30 * 86_400.0
+_YEAR_SECONDS = 365 * 86_400.0
+# A clock that goes back by more, or runs ahead of the broker's by more, was set or is wrong; sources that merge
+# several processes are out of order by seconds to minutes.
+STEP_SECONDS = 3600.0
+AMBIGUOUS = "ambiguous-time"
+NONEXISTENT = "nonexistent-time"
+CLOCK_BACK = "clock-back"
+CLOCK_AHEAD = "clock-ahead"
+# A leap second is the 60th.
+MAX_SECOND = 61.0
+# Distinct minutes remembered; lines of one minute follow each other.
+_MEMO_SIZE = 4096
 _MONTHS = {
     name: number
     for number, name in enumerate(
         ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
     )
 }
-_CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?"
+# First year of an era less one (令和元年 is 2019).
+_ERAS = {"令和": 2018, "R": 2018, "平成": 1988, "H": 1988, "昭和": 1925, "S": 1925}
+# Full-width digits and separators, one character for one, so that columns stay.
+_NARROW = {0xFF10 + digit: 0x30 + digit for digit in range(10)} | str.maketrans("：／．－，　", ":/.-, ")
+# Seconds with their fraction.
+_SECOND = r"(?P<S>\d{2}(?:[.,]\d{1,9})?)"
+_CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::" + _SECOND + r")?"
+_HALF_DAY = r"(?:\s?(?P<p>[AaPp]\.?[Mm]\b))?"
+_JAPANESE_CLOCK = (
+    r"(?:(?P<p>午前|午後)\s?)?(?P<H>\d{1,2})[:時](?P<M>\d{1,2})(?:[:分](?P<S>\d{1,2}(?:[.,]\d{1,9})?)秒?|分)?"
+)
+_WEEKDAY = r"(?:\s?[(（][月火水木金土日][)）])?"
 _OFFSET = r"(?:\s?(?P<z>Z|[+-]\d{2}:?\d{2}))?"
-# Ordered: where two patterns match a sample equally well, the earlier and more specific wins.
+# Ordered: where two patterns match a sample equally well, one that writes the year wins, then the earlier.
 PATTERNS: dict[str, str] = {
     "iso": r"(?P<Y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})[T ]+" + _CLOCK + _OFFSET,
-    "bluegene": r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)-(?P<H>\d\d)\.(?P<M>\d\d)\.(?P<S>\d\d)\.(?P<f>\d{1,9})",
-    "year-first": r"(?P<Y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})[T ]+" + _CLOCK,
-    "japanese": r"(?P<Y>\d{4})年\s?(?P<m>\d{1,2})月\s?(?P<d>\d{1,2})日\s?"
-    r"(?P<H>\d{1,2})時(?P<M>\d{1,2})分(?:(?P<S>\d{1,2})秒)?",
+    "bluegene": r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)-(?P<H>\d\d)\.(?P<M>\d\d)\.(?P<S>\d\d\.\d{1,9})",
+    "year-first": r"(?P<Y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})" + _WEEKDAY + "[T ]+" + _JAPANESE_CLOCK,
+    "japanese": r"(?P<Y>\d{4})年\s?(?P<m>\d{1,2})月\s?(?P<d>\d{1,2})日" + _WEEKDAY + r"\s*" + _JAPANESE_CLOCK,
+    "era": r"(?<![A-Za-z0-9])(?P<era>令和|平成|昭和|[RHS])\s?(?P<ey>元|\d{1,2})(?:年\s?|[./-])(?P<m>\d{1,2})"
+    r"(?:月\s?|[./-])(?P<d>\d{1,2})日?" + _WEEKDAY + r"[\sT,]*" + _JAPANESE_CLOCK,
     "month-name": r"(?P<b>[A-Z][a-z]{2}) +(?P<d>\d{1,2}) +" + _CLOCK + r"(?: +(?P<Y>\d{4})(?!\d))?",
     "common-log": r"(?P<d>\d{1,2})/(?P<b>[A-Z][a-z]{2})/(?P<Y>\d{4}):" + _CLOCK + _OFFSET,
-    "day-first": r"(?P<d>\d{1,2})[./](?P<m>\d{1,2})[./](?P<Y>\d{4})[T ,]+" + _CLOCK,
-    "two-digit-year": r"(?P<y>\d{2})/(?P<m>\d{1,2})/(?P<d>\d{1,2}) +" + _CLOCK,
+    "day-month-name": r"(?P<d>\d{1,2})[- ](?P<b>[A-Z][A-Za-z]{2})[- ](?P<Y>\d{4})[T ,:]+" + _CLOCK + _HALF_DAY,
+    "day-first": r"(?<!\d)(?P<d>\d{1,2})[./-](?P<m>\d{1,2})[./-](?P<Y>\d{4})[T ,]+" + _CLOCK + _HALF_DAY,
+    "month-first": r"(?<!\d)(?P<m>\d{1,2})[./-](?P<d>\d{1,2})[./-](?P<Y>\d{4})[T ,]+" + _CLOCK + _HALF_DAY,
+    "two-digit-year": r"(?<!\d)(?P<y>\d{2})/(?P<m>\d{1,2})/(?P<d>\d{1,2}) +" + _CLOCK,
+    "compact-year": r"(?<!\d)(?P<Y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})[T _-]?(?P<H>\d{2})(?P<M>\d{2})"
+    + _SECOND
+    + r"(?!\d)",
     "compact": r"(?<!\d)(?P<y>\d{2})(?P<m>\d{2})(?P<d>\d{2}) (?P<H>\d{2})(?P<M>\d{2})(?P<S>\d{2})(?!\d)",
-    "epoch": r"(?<![\d.])(?P<e>1\d{9})(?:\.(?P<f>\d{1,9})|(?P<ms>\d{3}))?(?!\d)",
+    "epoch": r"(?<![\d.])(?P<e>1\d{9}(?:\.\d{1,9})?)(?P<sub>\d{3}(?:\d{3}){0,2})?(?!\d)",
+    "month-day": r"(?<![\d/-])(?P<m>\d{1,2})[/-](?P<d>\d{1,2}) +" + _CLOCK,
 }
-MIN_SHARE = 0.5
-# A clock that goes back by more than this, in a format without a year, has passed New Year.
-_YEAR_TURN = timedelta(days=180)
+_GROUPS = frozenset("YymdbHMSzpe") | {"era", "ey", "sub"}
+_NOTHING = (None, 0, 0)
 
 
 def zone(name: str) -> tzinfo:
@@ -54,20 +88,42 @@ def zone(name: str) -> tzinfo:
         raise BadFormat(f"unknown time zone {name!r}; give an IANA name such as Asia/Tokyo or UTC") from error
 
 
+def time_expression(pattern: str) -> re.Pattern[str]:
+    """Return the expression of a time pattern: a name in `PATTERNS`, or a regular expression with its named groups.
+
+    Raises:
+        BadFormat: it is neither.
+    """
+    if pattern in PATTERNS:
+        return re.compile(PATTERNS[pattern])
+    names = ", ".join(PATTERNS)
+    if "(?P<" not in pattern:
+        raise BadFormat(f"unknown time pattern {pattern!r}; one of {names}, or an expression with groups (?P<H>…)")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise BadFormat(f"the time pattern {pattern!r} is no regular expression: {error}") from error
+    groups = set(expression.groupindex)
+    if groups - _GROUPS:
+        raise BadFormat(f"the time pattern {pattern!r} has unknown groups {sorted(groups - _GROUPS)}")
+    dated = {"d"} <= groups and groups & {"m", "b"} and {"H", "M"} <= groups
+    if not dated and "e" not in groups:
+        raise BadFormat(f"the time pattern {pattern!r} needs the groups d, m or b, H and M; or e for epoch seconds")
+    return expression
+
+
 def detect_pattern(lines: Sequence[str]) -> str | None:
     """Return the name of the time pattern most lines start with, or None.
 
     At least half of the lines must carry it: the others may be continuations of a multi-line event.
     """
-    best, best_count = None, MIN_SHARE * len(lines)
-    for name, pattern in PATTERNS.items():
+    best, best_rank = None, (MIN_SHARE * len(lines), False)
+    for name in PATTERNS:
         clock = Clock(name, "UTC", 2000)
-        expression = re.compile(pattern)
-        count = sum(
-            1 for line in lines if expression.search(line, 0, SEARCH_COLUMNS) and clock.read(line)[0] is not None
-        )
-        if count > best_count:
-            best, best_count = name, count
+        count = sum(1 for line in lines if clock.read(line)[0] is not None)
+        rank = (count, clock.writes_year)
+        if count > best_rank[0] or (count == best_rank[0] and rank > best_rank and best is not None):
+            best, best_rank = name, rank
     return best
 
 
@@ -76,76 +132,175 @@ class Clock:
     """Reads one source's event times.
 
     Attributes:
-        pattern: a name in `PATTERNS`; None reads no times.
+        pattern: what `time_expression` takes; None reads no times.
         zone_name: the IANA zone of times without an offset.
         year: the year of the last time read; the first year assumed by patterns that do not write one.
+        fold: which pass of an hour that clocks repeat is meant, 0 the first, 1 the second.
+        noticed: counts of what is odd about the times, by slug.
         last: the last time read, epoch seconds.
+        writes_year: whether the last time read wrote its year.
     """
 
     pattern: str | None
     zone_name: str
     year: int
+    fold: int = 0
+    noticed: dict[str, int] = field(default_factory=dict)
     last: float | None = None
+    writes_year: bool = False
 
     def __post_init__(self) -> None:
-        self._expression = re.compile(PATTERNS[self.pattern]) if self.pattern else None
         self._zone = zone(self.zone_name)
+        self._memo: dict[str, float] = {}
+        if self.pattern is None:
+            return
+        expression = time_expression(self.pattern)
+        self._search = expression.search
+        self._groups = expression.groupindex
+        self._second = expression.groupindex.get("S", 0)
+        self.writes_year = bool({"Y", "y", "ey", "e"} & set(expression.groupindex))
+        self._may_lack_year = not self.writes_year or self.pattern == "month-name"
 
-    def read(self, line: str) -> tuple[float | None, int, int]:
+    def read(self, line: str, received: float | None = None) -> tuple[float | None, int, int]:
         """Find and read the time of a line.
 
+        Args:
+            line: the line.
+            received: when the line was received, epoch seconds, to see a clock that runs ahead.
+
         Returns:
-            Epoch seconds (None where the line has no readable time) and the span of the time in the line.
+            Epoch seconds and the span of the time in the line. Without a time in the line: None and an empty span.
+            With one that cannot be, such as 30 February: None and its span.
         """
-        if self._expression is None:
-            return None, 0, 0
-        match = self._expression.search(line, 0, SEARCH_COLUMNS)
+        if self.pattern is None:
+            return _NOTHING
+        match = self._search(line, 0, SEARCH_COLUMNS)
         if match is None:
-            return None, 0, 0
-        try:
-            seconds = self._fast_iso(match) if self.pattern == "iso" else None
-            if seconds is None:
-                seconds = self._seconds(match.groupdict())
-        except (ValueError, OverflowError, KeyError):
-            return None, 0, 0
+            if line.isascii():
+                return _NOTHING
+            line = line[:SEARCH_COLUMNS].translate(_NARROW)
+            match = self._search(line)
+            if match is None:
+                return _NOTHING
+        start, end = match.span()
+        # The zone and the date are worked out once a minute; within it only the seconds differ.
+        begin, stop = match.span(self._second)
+        if begin < 0 or not self._second:
+            within, text = 0.0, line[start:end]
+        else:
+            digits = line[begin:stop]
+            within = float(digits.replace(",", ".") if "," in digits else digits)
+            text = line[start:begin] + line[stop:end]
+        minute = self._memo.get(text)
+        last = self.last
+        if minute is None or (self._may_lack_year and not self._is_near(minute)):
+            try:
+                minute = self._read_minute(match, text, received)
+            except (ValueError, OverflowError):
+                return None, start, end
+        if within >= MAX_SECOND:
+            return None, start, end
+        seconds = minute + within
+        if last is not None and seconds < last - STEP_SECONDS:
+            self._notice(CLOCK_BACK)
+        if received is not None and seconds > received + STEP_SECONDS:
+            self._notice(CLOCK_AHEAD)
         self.last = seconds
-        return seconds, match.start(), match.end()
+        return seconds, start, end
 
-    def _fast_iso(self, match: re.Match[str]) -> float | None:
-        # datetime.fromisoformat is C code; it wants two-digit fields, a dot and at most six digits.
-        text = match.group()
-        if " " in text[11:] or "," in text:
-            return None
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        return (moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp()
+    def _notice(self, what: str) -> None:
+        self.noticed[what] = self.noticed.get(what, 0) + 1
 
-    def _seconds(self, found: dict[str, str | None]) -> float:
-        fraction = float("0." + (found.get("f") or "0"))
+    def _is_near(self, seconds: float) -> bool:
+        # A remembered time without a year holds while it is the one that `_nearest_year` would choose.
+        return self.last is not None and self.last - LATE_SECONDS <= seconds < self.last + _YEAR_SECONDS - LATE_SECONDS
+
+    def _read_minute(self, match: re.Match[str], text: str, received: float | None) -> float:
+        found = {name: match[name] for name in self._groups if match[name] is not None}
         if epoch := found.get("e"):
-            return int(epoch) + (int(found["ms"] or 0) / 1000 if found.get("ms") else fraction)
-        month = _MONTHS[(found["b"] or "").lower()] if found.get("b") else int(found["m"] or 0)
-        explicit = found.get("Y") or ("20" + (found["y"] or "") if found.get("y") else None)
-        moment = datetime(
-            int(explicit) if explicit else self.year,
-            month,
-            int(found["d"] or 0),
-            int(found["H"] or 0),
-            int(found["M"] or 0),
-            int(found.get("S") or 0),
-            tzinfo=_offset(found.get("z")) or self._zone,
-        )
-        if not explicit and self.last is not None:
-            moment = self._turn_year(moment, self.last)
-        return moment.timestamp() + fraction
+            sub = found.get("sub")
+            return float(epoch) + (int(sub) / 10 ** len(sub) if sub else 0.0)
+        year = _written_year(found)
+        self.writes_year = year is not None
+        moment = self._moment(found, year) if year is not None else self._nearest_year(found, received)
+        seconds = moment.timestamp()
+        if seconds < 0:
+            raise ValueError("a machine whose clock has stopped")
+        doubt = _doubt(moment)
+        if doubt:
+            self._notice(doubt)
+            return seconds
+        if len(self._memo) >= _MEMO_SIZE:
+            self._memo.clear()
+        self._memo[text] = seconds
+        return seconds
 
-    def _turn_year(self, moment: datetime, last: float) -> datetime:
-        if moment.timestamp() < last - _YEAR_TURN.total_seconds():
-            self.year += 1
-            return moment.replace(year=self.year)
+    def _moment(self, found: dict[str, str], year: int) -> datetime:
+        hour = int(found["H"])
+        half = found.get("p")
+        if half:
+            if not 0 <= hour <= 12:
+                raise ValueError("half a day has 12 hours")
+            hour = hour % 12 + (12 if half == "午後" or half[0] in "Pp" else 0)
+        month = found.get("b")
+        if month is not None and month.lower() not in _MONTHS:
+            raise ValueError("no month")
+        return datetime(
+            year,
+            int(found["m"]) if month is None else _MONTHS[month.lower()],
+            int(found["d"]),
+            hour,
+            int(found["M"]),
+            tzinfo=_offset(found.get("z")) or self._zone,
+            fold=self.fold,
+        )
+
+    def _nearest_year(self, found: dict[str, str], received: float | None) -> datetime:
+        """Return the time in the year that makes it the first not too late after the last time read.
+
+        So December's lines that straggle in after New Year are last year's, and a source that was silent for months
+        goes on in the year it came back. The first time read is of the declared year, or of the year before its
+        receipt.
+        """
+        years: tuple[int, ...] = (self.year,)
+        after = self.last
+        if after is None and received is not None:
+            after = received + STEP_SECONDS - _YEAR_SECONDS + LATE_SECONDS
+            self.year = datetime.fromtimestamp(received, UTC).year
+        elif after is not None:
+            self.year = datetime.fromtimestamp(after, self._zone).year
+        if after is not None:
+            years = (self.year - 1, self.year, self.year + 1)
+        moment, problem = None, ValueError("no year has this day")
+        for year in years:
+            try:
+                moment = self._moment(found, year)
+            except ValueError as error:
+                problem = error
+                continue
+            if after is None or moment.timestamp() >= after - LATE_SECONDS:
+                break
+        if moment is None:
+            raise problem
+        self.year = moment.year
         return moment
+
+
+def _doubt(moment: datetime) -> str | None:
+    first, second = moment.replace(fold=0).utcoffset(), moment.replace(fold=1).utcoffset()
+    if first == second or first is None or second is None:
+        return None
+    return AMBIGUOUS if first > second else NONEXISTENT
+
+
+def _written_year(found: dict[str, str]) -> int | None:
+    if "Y" in found:
+        return int(found["Y"])
+    if "y" in found:
+        return 2000 + int(found["y"])
+    if "era" in found:
+        return _ERAS[found["era"]] + (1 if found["ey"] == "元" else int(found["ey"]))
+    return None
 
 
 def _offset(text: str | None) -> tzinfo | None:

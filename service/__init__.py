@@ -5,6 +5,7 @@ In: log files, pushed lines, Kafka topics. Out: judged windows and incidents in 
 In the order the data flows:
 
 - `cli.py`          the command `logvq`; `commands.py` what each verb does
+- `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
 - `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `pipeline.py`     one source's state: parser, open window, model state, open incident

@@ -20,6 +20,7 @@ _EPILOG = """\
 start here:
   logvq demo                          a real machine's log, trained, streamed and explained
   logvq try press07.log               one log file in, an explained report out
+  logvq inspect press07.log           how its lines are written, and what that does to them
   logvq try press07.log --encoding cp932 --tz Asia/Tokyo -o report.html
 """
 
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"logvq {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_try(verbs)
+    _add_inspect(verbs)
     _add_demo(verbs)
     _add_train(verbs)
     _add_serve(verbs)
@@ -44,8 +46,15 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", help="text encoding of the lines, such as cp932 (default: UTF-8)")
-    parser.add_argument("--tz", default="UTC", help="time zone of times without an offset (default: UTC)")
+    parser.add_argument("--tz", help="time zone of times without an offset (default: UTC)")
+    _config(parser)
     parser.add_argument("--window", help="events in a window, or its length: 64, 30m, 8h (default: by file size)")
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", type=Path, metavar="TOML", help="how lines are written, as `logvq inspect FILE -o TOML` proposes"
+    )
 
 
 def _device(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +71,16 @@ def _add_try(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     verb.add_argument("--budget", type=float, default=1.0, help="alarms a day you are willing to look at (default: 1)")
     verb.add_argument("--bundle", type=Path, metavar="DIR", help="keep the trained bundle here")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_inspect(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("inspect", help="propose how a file's lines are written, and show what that does to them")
+    verb.add_argument("file", type=Path, metavar="FILE", help="the log, plain or gzip-compressed")
+    verb.add_argument("--encoding", help="text encoding of the lines (default: what the sample tells)")
+    verb.add_argument("--tz", help="time zone of times without an offset (default: what the sample tells)")
+    verb.add_argument("--topic", metavar="TOPIC", help="propose for this Kafka topic (default: for the file's name)")
+    verb.add_argument("-o", "--output", type=Path, metavar="TOML", help="add the proposal to this file")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -87,6 +106,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--all", action="store_true", required=True, help="the API and the worker in one process")
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
     _device(verb)
+    _config(verb)
     verb.add_argument("--database", type=Path, default=Path("logvq.sqlite"), help="SQLite file (default: logvq.sqlite)")
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")

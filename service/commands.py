@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,7 +20,11 @@ from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
 from service.errors import BadSetting
-from service.training import Report
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    # Loads torch, which `inspect` does without.
+    from service.training import Report
 
 _STAGES = {
     "templates": "learning templates",
@@ -69,6 +73,7 @@ def run_try(options: argparse.Namespace, command: str) -> int:
         budget=options.budget,
         bundle=options.bundle,
         command=command,
+        settings=_settings(options),
     )
     _check_writable(options.output)
     with progress_bars() as report:
@@ -84,6 +89,26 @@ def run_try(options: argparse.Namespace, command: str) -> int:
     else:
         _print_summary(data, options.output)
     return 0
+
+
+def run_inspect(options: argparse.Namespace, _: str) -> int:
+    """Propose how a file's lines are written, and show what that does to them."""
+    from service import inspection  # noqa: PLC0415
+
+    found = inspection.inspect_file(options.file, options.encoding, options.tz)
+    kind, name = ("topic", options.topic) if options.topic else ("file", options.file.name)
+    if options.output is not None:
+        inspection.write(found, options.output, kind, name)
+        print(f"{options.output}: added [{kind}.{json.dumps(name, ensure_ascii=False)}]", file=sys.stderr)
+    if options.json:
+        print(inspection.as_json(found))
+    else:
+        inspection.show(found, kind, name)
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return load_settings(options.config) if options.config is not None else Settings()
 
 
 def _check_budget(budget: float) -> None:
@@ -140,7 +165,11 @@ def run_train(options: argparse.Namespace, _: str) -> int:
     window = WindowSpec.parse(options.window) if options.window else None
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise BadSetting(f"{options.out} exists and is not empty; name a new directory with --out")
-    good = good_sample() if options.sample else good_lines(options.file, options.encoding, options.tz, window)
+    good = (
+        good_sample()
+        if options.sample
+        else good_lines(options.file, options.encoding, options.tz, window, _settings(options))
+    )
     # Beside the bundle: a training that was stopped goes on when the same command is given again.
     checkpoint = options.out.with_name(f".{options.out.name}.training")
     good = replace(good, device=options.device, checkpoint=checkpoint)
@@ -175,6 +204,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             topics=tuple(options.topic or ()),
             group=options.group,
             give_up_seconds=options.give_up,
+            settings=_settings(options),
         )
     )
 

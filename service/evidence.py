@@ -97,7 +97,7 @@ def _unseen(
     # Novelty has its place: a machine brings a new program comment with a new program, and hardly ever a new fault.
     best = Evidence(0.0, None)
     for index in np.flatnonzero(unseen).tolist():
-        shape = event_shape(events[index].text, source_format)
+        shape = event_shape(events[index], source_format)
         nats = float(scored.surprisal_nats[index]) + vocabulary.family_nats(shape)
         if nats > best.nats:
             best = Evidence(nats, index)

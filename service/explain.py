@@ -153,7 +153,7 @@ class Explainer:
     def _unseen(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
         vocabulary = self._bundle.vocabulary
         seen = self._message(events[index])
-        nearest = vocabulary.nearest(event_shape(events[index].text, self._bundle.source_format))
+        nearest = vocabulary.nearest(event_shape(events[index], self._bundle.source_format))
         known = (
             f"the nearest known shape is “{vocabulary.text(nearest)}”, {vocabulary.count(nearest):,} times"
             if nearest is not None
@@ -271,7 +271,7 @@ class Explainer:
         assert index is not None
         event = events[index]
         if head["kind"] == UNSEEN_TEMPLATE:
-            return f"{UNSEEN_TEMPLATE} {' '.join(event_shape(event.text, self._bundle.source_format))}"
+            return f"{UNSEEN_TEMPLATE} {' '.join(event_shape(event, self._bundle.source_format))}"
         return f"{head['kind']} {self._bundle.vocabulary.text(event.token)}"
 
 

@@ -34,6 +34,7 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_records_consumed_total": Metric("counter", ("topic",), "Records read, by Kafka topic, `file` or `http`."),
     "logvq_lines_total": Metric("counter", ("source", "outcome"), "Lines by what became of them."),
     "logvq_dead_letters_total": Metric("counter", ("reason",), "Lines kept as dead letters."),
+    "logvq_lines_noticed_total": Metric("counter", ("reason",), "What was odd about lines that became events."),
     "logvq_decode_replacements_total": Metric("counter", ("source",), "Undecodable byte sequences replaced."),
     "logvq_unseen_tokens_total": Metric("counter", ("source",), "Lines of a shape no known-good line had."),
     "logvq_windows_total": Metric("counter", ("source",), "Final windows scored."),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion import Dropped, Event, Record, SourceParser, Windower
+from ingestion import Dropped, Event, Record, SourceFormat, SourceParser, Windower
 from model import NewEvents, Scorer, SourceState
 from service.bundle import Bundle
 from service.evidence import measure
@@ -38,13 +38,21 @@ class SourcePipeline:
     cut into calls, and restarts in between, change nothing.
     """
 
-    def __init__(self, source: str, bundle: Bundle, scorer: Scorer, threshold: float, row: SourceRow | None) -> None:
+    def __init__(
+        self,
+        source: str,
+        bundle: Bundle,
+        scorer: Scorer,
+        threshold: float,
+        row: SourceRow | None,
+        origins: Mapping[str, SourceFormat] | None = None,
+    ) -> None:
         self.source = source
         self.threshold = threshold
         self._bundle = bundle
         self._scorer = scorer
         self._explainer = Explainer(bundle)
-        self.parser = SourceParser(bundle.source_format, bundle.vocabulary)
+        self.parser = SourceParser(bundle.source_format, bundle.vocabulary, origins)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since: list[tuple[int, float]] = []
@@ -179,7 +187,7 @@ class SourcePipeline:
                 "parser": self.parser.state(),
                 "index": self._windower.index,
                 "open": [
-                    [e.stream, e.position, e.next_position, e.time, e.received, e.text, e.lines, e.token]
+                    [e.stream, e.position, e.next_position, e.time, e.received, e.text, e.lines, e.message, e.token]
                     for e in self._windower.events
                 ],
                 "since": self._since,
@@ -222,6 +230,8 @@ class SourcePipeline:
                 "dropped": dict(accounting.dropped),
             },
             "replaced": accounting.replaced,
+            "noticed": dict(accounting.noticed),
+            "schema_changes": self.parser.schema_changes,
             "windows": self._windows,
             "open_events": len(self._windower.events),
             "last_event": iso(self.watermark),

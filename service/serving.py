@@ -9,19 +9,21 @@ import sys
 import threading
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion import FileInput, Input
+from ingestion import FileInput, Input, SourceFormat
+from ingestion.decoding import line_ending
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
 from service.errors import BadSetting, CannotWrite, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
+from service.settings import Settings
 from service.store import Store
 from service.trying import source_name
 from service.worker import DEAD_LETTER_REASONS, Worker
@@ -50,6 +52,7 @@ class ServeOptions:
     topics: tuple[str, ...] = ()
     group: str = "logvq"
     give_up_seconds: float | None = None
+    settings: Settings = field(default_factory=Settings)
 
 
 class Service:
@@ -66,6 +69,7 @@ class Service:
             port = self._socket.getsockname()[1]
             self.url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"  # noqa: S104
             bundle = load_bundle(options.bundle, options.device)
+            origins = options.settings.origins(bundle.source_format, bundle.window, options.topics, options.file)
             try:
                 self._store = Store(options.database)
             except (SQLAlchemyError, OSError) as error:
@@ -79,11 +83,12 @@ class Service:
             inputs: list[Input] = [inbox]
             if options.file is not None:
                 source = options.source or source_name(options.file)
-                encoding = bundle.source_format.encoding
+                encoding = origins.get(f"file:{options.file.name}", bundle.source_format).encoding
                 inputs.append(FileInput(options.file, source, encoding, self._store.next_position))
             if options.kafka is not None:
-                inputs.append(self._kafka(options))
-            self.worker = Worker(bundle, self._store, inputs, metrics, bundle.calibration.threshold(options.budget))
+                inputs.append(self._kafka(options, self._lines_apart([bundle.source_format, *origins.values()])))
+            threshold = bundle.calibration.threshold(options.budget)
+            self.worker = Worker(bundle, self._store, inputs, metrics, threshold, origins)
         except BaseException:
             self._socket.close()
             raise
@@ -93,7 +98,12 @@ class Service:
         )
         self._server = uvicorn.Server(config)
 
-    def _kafka(self, options: ServeOptions) -> Input:
+    @staticmethod
+    def _lines_apart(formats: Iterable[SourceFormat]) -> bool:
+        """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
+        return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
+
+    def _kafka(self, options: ServeOptions, split_lines: bool) -> Input:
         # Only those who read Kafka pay for loading its client.
         from ingestion.consumer import KafkaInput  # noqa: PLC0415
         from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
@@ -105,6 +115,7 @@ class Service:
             topics=options.topics,
             group=options.group,
             give_up_seconds=options.give_up_seconds,
+            split_lines=split_lines,
         )
         return KafkaInput(settings, next_position=self._store.next_position, on_revoked=self._revoked, report=_say)
 

@@ -105,7 +105,7 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         )
     window = good.window or _window_size(len(events))
     report("templates", 0.0, f"{len(events):,} events")
-    shapes = [event_shape(event.text, good.source_format) for event in events]
+    shapes = [event_shape(event, good.source_format) for event in events]
     fit = int(len(events) * FIT_SHARE)
     labelled = [(shape, event.text) for shape, event in zip(shapes, events, strict=True)]
     vocabulary = learn_vocabulary(labelled[:fit])

@@ -12,12 +12,13 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ingestion import FIRST_TEMPLATE, Input, Record, WindowSpec, file_year, propose_format, read_records, read_sample
+from ingestion.decoding import encoding_of_sample
 from service import __version__
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
@@ -25,6 +26,7 @@ from service.explain import iso
 from service.metrics import Metrics
 from service.report import render_report
 from service.routes.windows import explained
+from service.settings import Settings
 from service.store import Store, unpack
 from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, GoodLines, Report, train_bundle
 from service.worker import Worker
@@ -32,6 +34,11 @@ from service.worker import Worker
 _BATCH = 4096
 # Entries whose worst window is kept whole in the report; the others are one row each.
 _EXPLAINED_ENTRIES = 25
+_FRAMINGS = {
+    "line": "one line, one event",
+    "time": "lines without a time belong to the event before",
+    "pattern": "lines that a pattern does not start belong to the event before",
+}
 _CURVE = tuple(round(1.0 + step * 0.1, 1) for step in range(31))
 
 
@@ -43,28 +50,43 @@ class TryOptions:
         file: the log to look at.
         good: a file of known-good lines; None takes the first half of `file`.
         encoding: declared encoding; None for UTF-8.
-        zone: IANA zone of times without an offset.
+        zone: IANA zone of times without an offset; None for UTC.
         window: how to cut windows; None decides by the number of events.
         budget: alarms a day the user is willing to look at.
         bundle: where to keep the bundle; None keeps none.
         command: the command line, for the report.
+        settings: what `logvq.toml` declares.
     """
 
     file: Path
     good: Path | None
     encoding: str | None
-    zone: str
+    zone: str | None
     window: WindowSpec | None
     budget: float
     bundle: Path | None
     command: str
+    settings: Settings = field(default_factory=Settings)
 
 
-def good_lines(path: Path, encoding: str | None, zone: str, window: WindowSpec | None) -> GoodLines:
-    """Return a whole file as known-good lines, its format proposed from its beginning."""
-    source_format = propose_format(
-        read_sample(path), name=path.name, encoding=encoding, zone_name=zone, year=file_year(path)
-    )
+def good_lines(
+    path: Path,
+    encoding: str | None,
+    zone: str | None,
+    window: WindowSpec | None,
+    settings: Settings | None = None,
+) -> GoodLines:
+    """Return a whole file as known-good lines, its format declared or proposed from its beginning."""
+    sample = read_sample(path)
+    declared = settings.file(path) if settings is not None else None
+    if declared is None:
+        source_format = propose_format(
+            sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
+        )
+    else:
+        source_format = declared.for_file(path, encoding, zone)
+        encoding_of_sample(sample, source_format.encoding, path.name)
+        window = window or declared.window
     records = read_records(path, source_name(path), source_format.encoding)
     return GoodLines(path.name, records, source_format, window)
 
@@ -80,7 +102,7 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
     Returns:
         The data of the report.
     """
-    good = good_lines(options.good or options.file, options.encoding, options.zone, options.window)
+    good = good_lines(options.good or options.file, options.encoding, options.zone, options.window, options.settings)
     total = sum(1 for _ in read_records(options.file, "", good.source_format.encoding))
     trained = total // 2 if options.good is None else 0
     if options.good is None:
@@ -185,11 +207,12 @@ def _report_data(
             "templates": len(bundle.vocabulary.templates),
             "encoding": bundle.source_format.encoding,
             "replacements": summary["replaced"] if summary else 0,
+            "noticed": summary["noticed"] if summary else {},
+            "schema_changes": summary["schema_changes"] if summary else [],
             "time": bundle.source_format.time_pattern or "none found",
             "zone": bundle.source_format.zone,
-            "framing": "one line, one event"
-            if bundle.source_format.framing == "line"
-            else "lines without a time belong to the event before",
+            "framing": _FRAMINGS[bundle.source_format.framing.start],
+            "envelope": bundle.source_format.envelope.kind,
             "delimiter": bundle.source_format.delimiter,
             "first": iso(min((w["start"] for w in windows if w["start"] is not None), default=None)),
             "last": iso(max((w["end"] for w in windows if w["end"] is not None), default=None)),

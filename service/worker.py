@@ -6,10 +6,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
-from ingestion import Accounting, Input, Record
+from ingestion import DROP_REASONS, EMPTY_REASONS, Accounting, Input, Record, SourceFormat, split_sources
 from service.bundle import Bundle
 from service.metrics import STAGES, Metrics
 from service.pipeline import Produced, SourcePipeline
@@ -18,15 +18,17 @@ from service.store import INBOX_STREAM, Batch, Store
 _LOG = logging.getLogger("logvq.worker")
 # How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch.
 _POLL_SECONDS = 0.05
-# Silence after which an open multi-line event is taken to be complete.
-FLUSH_SECONDS = 5.0
+# By this machine's clock an open multi-line event waits this many times its format's silence: the silence itself is
+# measured by when lines were received, so that a replay cuts alike.
+FLUSH_PATIENCE = 2.0
+_FLUSH_EVERY_SECONDS = 0.5
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
 # A dead letter keeps at most this much of its line: hostile input must not fill the disk.
 _DEAD_LETTER_BYTES = 1 << 20
-# Blank lines are counted and not kept.
-DEAD_LETTER_REASONS = ("too-long",)
+# What says nothing is counted and not kept.
+DEAD_LETTER_REASONS = tuple(reason for reason in DROP_REASONS if reason not in EMPTY_REASONS)
 
 
 class Worker:
@@ -37,7 +39,13 @@ class Worker:
     """
 
     def __init__(
-        self, bundle: Bundle, store: Store, inputs: Sequence[Input], metrics: Metrics, threshold: float
+        self,
+        bundle: Bundle,
+        store: Store,
+        inputs: Sequence[Input],
+        metrics: Metrics,
+        threshold: float,
+        origins: Mapping[str, SourceFormat] | None = None,
     ) -> None:
         self.error: Exception | None = None
         self._bundle = bundle
@@ -45,9 +53,11 @@ class Worker:
         self._inputs = list(inputs)
         self._metrics = metrics
         self._threshold = threshold
+        self._origins = dict(origins or {})
         self._scorer = bundle.scorer()
         self._pipelines: dict[str, SourcePipeline] = {}
         self._last_fed: dict[str, float] = {}
+        self._flush_due = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._published: dict[str, Accounting] = {}
@@ -105,6 +115,8 @@ class Worker:
                 self.process(item, records)
             self._beat("ingested")
             self._set_lag(item)
+        # A source may be silent while others keep the worker busy.
+        self._flush_silent()
         if not fed:
             self._idle()
 
@@ -115,7 +127,8 @@ class Worker:
         by_source: dict[str, list[Record]] = {}
         positions: dict[str, int] = {}
         for record in records:
-            by_source.setdefault(record.source, []).append(record)
+            for part in split_sources(record, self._origins):
+                by_source.setdefault(part.source, []).append(part)
             positions[record.stream] = record.next_position
         started = time.monotonic()
         produced: dict[str, Produced] = {}
@@ -138,15 +151,21 @@ class Worker:
         self._store_batch(produced, {})
         self._provisional()
 
-    def _idle(self) -> None:
+    def _flush_silent(self) -> None:
         now = time.monotonic()
+        if now < self._flush_due:
+            return
+        self._flush_due = now + _FLUSH_EVERY_SECONDS
         silent = {
             source: pipeline
             for source, pipeline in self._pipelines.items()
-            if pipeline.parser.is_open and now - self._last_fed.get(source, now) > FLUSH_SECONDS
+            if pipeline.parser.is_open
+            and now - self._last_fed.get(source, now) > FLUSH_PATIENCE * pipeline.parser.idle_seconds
         }
         if silent:
             self._store_batch({source: pipeline.flush() for source, pipeline in silent.items()}, {})
+
+    def _idle(self) -> None:
         self._provisional()
         for stage in STAGES:
             self._beat(stage)
@@ -160,7 +179,7 @@ class Worker:
         pipeline = self._pipelines.get(source)
         if pipeline is None:
             row = self._store.load_source(source)
-            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row)
+            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row, self._origins)
             self._pipelines[source] = pipeline
         return pipeline
 
@@ -206,6 +225,9 @@ class Worker:
         metrics.add("logvq_lines_total", now.unparsed - before.unparsed, source=label, outcome="unparsed")
         metrics.add("logvq_lines_total", dropped, source=label, outcome="dropped")
         metrics.add("logvq_unseen_tokens_total", now.unparsed - before.unparsed, source=label)
+        for reason, count in now.noticed.items():
+            if count > before.noticed.get(reason, 0):
+                metrics.add("logvq_lines_noticed_total", count - before.noticed.get(reason, 0), reason=reason)
         metrics.add("logvq_decode_replacements_total", now.replaced - before.replaced, source=label)
         metrics.add("logvq_windows_total", len(made.windows), source=label)
         opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict
 
+from ingestion.decoding import line_ending, split_lines
 from service.errors import BadRequest, InboxFull
 from service.routes.common import Shared
 
@@ -57,7 +58,7 @@ async def push_lines(source: SourceName, request: Request, context: Shared) -> d
         lines = [re.sub(r"\r?\n", " ", line).encode(encoding, errors="replace") for line in parsed.lines]
     elif media in {"text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}:
         # curl's --data-binary sends the form type unless told otherwise; its bytes are the lines all the same.
-        lines = bytes(body).removesuffix(b"\n").split(b"\n") if body else []
+        lines = split_lines(bytes(body), line_ending(context.worker.encoding)) if body else []
     else:
         raise BadRequest(f"cannot read {media}; push text/plain or application/json")
     if not lines:

@@ -6,6 +6,7 @@
 - `sequences.py` the same on sequence tasks: recall, copying, induction, ListOps, pixels, speech; `tasks/` makes them,
                  `reader.py` trains on them
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
+- `formats.py`   bytes to framed, timed messages per format, beside the form one would first write
 - `mazak.py`     `logvq try` on a machining centre's events
 
 `transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the

@@ -80,7 +80,7 @@ def mazak(directory: Path) -> Log:
     source_format = propose_format(b"\n".join(head), name="mazak", encoding=None, zone_name="UTC", year=2016)
     parser = SourceParser(source_format, Vocabulary([]))
     events = [e for r in read_records(path, "mazak", "utf-8") for e in parser.feed(r) if isinstance(e, Event)]
-    shapes = [event_shape(event.text, source_format) for event in events]
+    shapes = [event_shape(event, source_format) for event in events]
     fit, quiet = 100_000, 120_000
     known = learn_vocabulary(list(zip(shapes[:fit], (event.text for event in events[:fit]), strict=True)))
     tokens = np.array([known.model_token(known.token(shape)) for shape in shapes], np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -189,7 +190,7 @@ def test_help_answers_without_the_model() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
-    for verb in ("try", "demo", "train", "serve", "feed"):
+    for verb in ("try", "inspect", "demo", "train", "serve", "feed"):
         assert logvq(verb, "--help").returncode == 0
 
 
@@ -206,3 +207,52 @@ def test_no_gpu_is_said_before_anything_is_read(tmp_path: Path) -> None:
 def test_a_training_that_was_stopped_is_not_taken_for_another(log: Path, tmp_path: Path) -> None:
     (tmp_path / ".b.training").write_bytes(b"no checkpoint")
     refused(logvq("train", log, "--out", tmp_path / "b"), ".b.training", "remove it")
+
+
+def japanese_log(path: Path) -> None:
+    lines = []
+    for number in range(1600):
+        hour, minute, second = number // 60 // 60, number // 60 % 60, number % 60
+        what = ("主軸起動", "加工開始", f"温度{20 + number % 7}℃", "加工完了")[number % 4]
+        lines.append(f"令和8年1月5日 {hour}時{minute:02}分{second:02}秒 プレス{number % 3:02}号機{what}")
+    path.write_bytes("\r\n".join(lines).encode("cp932"))
+
+
+def test_inspect_writes_what_train_and_try_read(tmp_path: Path) -> None:
+    japanese_log(tmp_path / "press.log")
+    done = logvq("inspect", "press.log", "-o", "logvq.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "cp932",
+        "era",
+        "Asia/Tokyo",
+        "What the sample cannot tell",
+        "2026-01-04T15:00:00.000Z",
+        "プレス00号機",
+    ):
+        assert words in done.stdout, done.stdout
+    found = json.loads(logvq("inspect", "press.log", "--json", cwd=tmp_path).stdout)
+    assert found["format"]["time"] == "era"
+    refused(logvq("inspect", "press.log", "-o", "logvq.toml", cwd=tmp_path), "already", "-o")
+    tried = logvq("try", "press.log", "--config", "logvq.toml", "--json", cwd=tmp_path)
+    assert tried.returncode == 0, tried.stderr
+    assert sum(json.loads(tried.stdout)["accounting"]["outcomes"]["dropped"].values()) == 0
+    assert "2026-01-04T15:13" in tried.stdout
+    text = (tmp_path / "logvq.toml").read_text("utf-8")
+    (tmp_path / "logvq.toml").write_text(text.replace("encoding", "encodng"), "utf-8")
+    refused(logvq("try", "press.log", "--config", "logvq.toml", cwd=tmp_path), "logvq.toml", "encodng", "encoding")
+    refused(logvq("try", "press.log", "--config", "none.toml", cwd=tmp_path), "none.toml", "logvq inspect")
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(128, 256)) * 90], ids=["empty", "binary"])
+def test_inspect_refuses_what_is_no_log(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.log").write_bytes(content)
+    refused(logvq("inspect", "bad.log", cwd=tmp_path), "bad.log")
+
+
+def test_inspect_answers_without_the_model(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(b"2026-01-05 00:00:00 door open\n" * 50)
+    script = "import sys\nfrom service.cli import main\nmain(['inspect', 'a.log'])\nprint('torch' in sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "False"

@@ -21,7 +21,7 @@ def test_declared_cp932_lines_round_trip(text: str) -> None:
 
 def test_undecodable_bytes_are_replaced_and_counted() -> None:
     text, replaced = decode(b"spindle \xff\xfe stopped\r", "utf-8")
-    assert text == "spindle \ufffd\ufffd stopped"
+    assert text == "spindle \\xff\\xfe stopped"
     assert replaced == 2
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion.errors import BadVocabulary
-from ingestion.format import propose_format
 from ingestion.masking import MAX_WORDS, words
+from ingestion.proposing import propose_format
 from ingestion.templates import MAX_GROUPS, extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import UNSEEN, Vocabulary
 
@@ -131,10 +131,10 @@ def test_lines_with_nothing_in_common_stop_growing_the_vocabulary() -> None:
 def test_formats_are_proposed_from_the_whole_sample() -> None:
     def proposed(text: str) -> tuple[str | None, str | None, str]:
         found = propose_format(text.encode(), name="x", encoding=None, zone_name="UTC", year=2020)
-        return found.time_pattern, found.delimiter, found.framing
+        return found.time_pattern, found.delimiter, found.framing.start
 
     assert proposed("2016-10-05T05:27:55Z|a|B\n" * 9) == ("iso", "|", "line")
     assert proposed("2020-01-01 00:00:00 door opened, then closed\n" * 9) == ("iso", None, "line")
     assert proposed("2020-01-01 00:00:00,1,2,3\n" * 9) == ("iso", ",", "line")
     trace = "2020-01-01 00:00:00 failed\njava.io.IOException: gone\n\tat a.b.C\n"
-    assert proposed(trace * 9 + "2020-01-01 00:00:01 ok\n" * 20) == ("iso", None, "time-starts-event")
+    assert proposed(trace * 9 + "2020-01-01 00:00:01 ok\n" * 20) == ("iso", None, "time")

@@ -6,9 +6,11 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingestion.errors import BadFormat
-from ingestion.timestamps import Clock, detect_pattern, zone
+from ingestion.timestamps import PATTERNS, Clock, detect_pattern, zone
 
 LINES = {
     "iso": ("2016-10-05T05:27:55.740706Z|Brfunc|UNAVAILABLE", "2016-10-05T05:27:55.740706+00:00"),
@@ -67,3 +69,120 @@ def test_an_impossible_time_is_none(line: str) -> None:
 def test_an_unknown_zone_is_refused() -> None:
     with pytest.raises(BadFormat, match="Asia/Tokyo"):
         zone("Mars/Base")
+
+
+WRITTEN = {
+    "令和8年11月25日 14時05分06秒 異常": ("era", "2026-11-25T14:05:06+09:00"),
+    "令和元年５月１日 ０時０分０秒": ("era", "2019-05-01T00:00:00+09:00"),
+    "R8.11.25 14:05:06 異常": ("era", "2026-11-25T14:05:06+09:00"),
+    "平成31年4月30日(火) 午後11時59分": ("era", "2019-04-30T23:59:00+09:00"),
+    "２０２６／１１／２５　１４：０５：０６ 異常": ("year-first", "2026-11-25T14:05:06+09:00"),
+    "2026年11月25日（水）14:05:06.250 異常": ("japanese", "2026-11-25T14:05:06.250+09:00"),
+    "25.11.2026 14:05:06 Störung": ("day-first", "2026-11-25T14:05:06+09:00"),
+    "11/25/2026 2:05:06 PM fault": ("month-first", "2026-11-25T14:05:06+09:00"),
+    "25-NOV-2026 14:05:06 ALARM": ("day-month-name", "2026-11-25T14:05:06+09:00"),
+    "20261125140506.5 fault": ("compact-year", "2026-11-25T14:05:06.500+09:00"),
+    "1795583106123456789 x": ("epoch", "2026-11-25T14:05:06.123457+09:00"),
+}
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_times_as_plants_write_them(line: str) -> None:
+    pattern, expected = WRITTEN[line]
+    assert detect_pattern([line] * 3) == pattern
+    seconds, start, end = Clock(pattern, "Asia/Tokyo", 2000).read(line)
+    assert seconds == pytest.approx(datetime.fromisoformat(expected).timestamp(), abs=1e-5)
+    assert start < end <= len(line)
+
+
+def test_a_pattern_of_ones_own() -> None:
+    pattern = r"(?P<H>\d\d)h(?P<M>\d\d) (?P<d>\d\d)-(?P<m>\d\d)-(?P<Y>\d{4})"
+    assert (
+        Clock(pattern, "UTC", 2000).read("14h05 25-11-2026 x")[0]
+        == datetime(2026, 11, 25, 14, 5, tzinfo=UTC).timestamp()
+    )
+    for bad, words in (("klingon", "unknown time pattern"), (r"(?P<H>\d", "no regular"), (r"(?P<H>\d)", "needs the"),
+                       (r"(?P<q>\d)", "unknown groups")):  # fmt: skip
+        with pytest.raises(BadFormat, match=words):
+            Clock(bad, "UTC", 2000)
+
+
+def test_an_hour_that_clocks_repeat_is_read_as_declared_and_counted() -> None:
+    line = "2026-10-25 02:30:00 x"
+    first, second = Clock("iso", "Europe/Berlin", 2000), Clock("iso", "Europe/Berlin", 2000, fold=1)
+    assert first.read(line)[0] == datetime(2026, 10, 25, 0, 30, tzinfo=UTC).timestamp()
+    assert second.read(line)[0] == datetime(2026, 10, 25, 1, 30, tzinfo=UTC).timestamp()
+    first.read(line)
+    assert first.noticed == {"ambiguous-time": 2}
+    first.read("2027-03-28 02:30:00 x")
+    assert first.noticed == {"ambiguous-time": 2, "nonexistent-time": 1}
+    assert first.read("2026-10-25 02:30:00+01:00 x")[0] == second.read(line)[0]
+    assert first.noticed["ambiguous-time"] == 2
+
+
+def test_new_year_is_crossed_both_ways_without_a_year() -> None:
+    clock = Clock("month-name", "Asia/Tokyo", 2025)
+    lines = [
+        "Dec 31 23:59:58",
+        "Jan  1 00:00:01",
+        "Dec 31 23:59:59",
+        "Jan  1 00:00:02",
+        "Nov 30 12:00:00",
+        "Feb  2 00:00:00",
+    ]
+    read = [clock.read(line)[0] for line in lines]
+    years = [datetime.fromtimestamp(seconds, zone("Asia/Tokyo")).year for seconds in read if seconds is not None]
+    assert years == [2025, 2026, 2025, 2026, 2026, 2027]
+    assert clock.read("Feb 29 00:00:00")[0] is not None  # 2028 is the next year that has it.
+
+
+def test_the_same_day_a_year_later_is_another_day() -> None:
+    clock = Clock("month-name", "UTC", 2025)
+    first = clock.read("Jan  5 00:00:01")[0]
+    for month in ("Feb", "May", "Aug", "Nov"):
+        clock.read(f"{month}  1 00:00:00")
+    again = clock.read("Jan  5 00:00:01")[0]
+    assert first is not None
+    assert again == first + 365 * 86_400
+
+
+def test_without_a_year_the_first_time_is_of_the_year_before_its_receipt() -> None:
+    received = datetime(2026, 1, 1, 0, 10, tzinfo=UTC).timestamp()
+    assert Clock("month-name", "UTC", 2000).read("Dec 31 23:59:00", received)[0] == received - 11 * 60
+    assert Clock("month-name", "UTC", 2000).read("Jan  1 00:11:00", received)[0] == received + 60
+
+
+def test_a_clock_that_was_set_is_noticed() -> None:
+    clock = Clock("iso", "UTC", 2000)
+    received = datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp()
+    for line in ("2026-01-01 12:00:00", "2026-01-01 11:59:00", "2026-01-01 10:00:00", "2026-01-01 14:00:00"):
+        clock.read(line, received)
+    assert clock.noticed == {"clock-back": 1, "clock-ahead": 1}
+
+
+TIMES = st.datetimes(datetime(1971, 1, 2), datetime(2037, 1, 1))
+WAYS = {
+    "iso": "%Y-%m-%d %H:%M:%S.%f",
+    "day-first": "%d.%m.%Y %H:%M:%S",
+    "month-name": "%b %d %H:%M:%S %Y",
+    "japanese": "%Y年%m月%d日 %H時%M分%S秒",
+    "compact-year": "%Y%m%d%H%M%S.%f",
+}
+
+
+@given(
+    st.lists(TIMES, max_size=20), st.sampled_from(list(WAYS)), st.sampled_from(["UTC", "Europe/Berlin", "Asia/Tokyo"])
+)
+def test_what_is_remembered_changes_nothing(times: list[datetime], pattern: str, name: str) -> None:
+    clock = Clock(pattern, name, 2000)
+    for moment in times * 2:
+        line = moment.strftime(WAYS[pattern])
+        exact = moment if "%f" in WAYS[pattern] else moment.replace(microsecond=0)
+        expected = exact.replace(tzinfo=zone(name)).timestamp()
+        assert clock.read(line)[0] == pytest.approx(expected, abs=1e-5)
+        assert clock.read(line) == Clock(pattern, name, 2000).read(line)
+
+
+@given(st.text(max_size=120), st.sampled_from(list(PATTERNS)))
+def test_no_line_makes_a_clock_raise(line: str, pattern: str) -> None:
+    Clock(pattern, "Europe/Berlin", 2000).read(line)

@@ -1,0 +1,408 @@
+"""Looking at a sample: a proposed format, what each of its choices does to the lines, and what cannot be known.
+
+Every figure comes from parsing the sample with the proposed format, or with another one, by the code that will parse
+the source; nothing is estimated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from ingestion.decoding import REPLACEMENT, canonical_encoding, line_ending, split_lines
+from ingestion.envelopes import RawEnvelope, Unopened
+from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
+from ingestion.format import SourceFormat
+from ingestion.framing import Framing
+from ingestion.guessing import EncodingGuess, guess_encodings
+from ingestion.masking import words
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser
+from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
+from ingestion.records import Record
+from ingestion.templates import learn_vocabulary
+from ingestion.timestamps import AMBIGUOUS, CLOCK_AHEAD, CLOCK_BACK, NONEXISTENT, PATTERNS, Clock, zone
+from ingestion.vocabulary import Vocabulary
+
+Certainty = Literal["certain", "likely", "a guess"]
+_SHOWN = 3
+_PARSED_LINES = 2500
+_SHOWN_CHARACTERS = 160
+# Zones tried when a second time in the line tells the offset, and one per script where nothing else does.
+_COMMON_ZONES = (
+    "UTC", "Asia/Tokyo", "Asia/Shanghai", "Asia/Singapore", "Asia/Kolkata", "Europe/Berlin", "Europe/London",
+    "Europe/Helsinki", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles",
+    "America/Sao_Paulo", "Australia/Sydney",
+)  # fmt: skip
+_JAPANESE = re.compile(r"[\u3041-\u30ff\uff66-\uff9d]")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of a format.
+
+    Attributes:
+        name: its key in the format's table.
+        value: what is proposed, for a person.
+        certainty: how sure that is.
+        reason: what speaks for it.
+        shows: what it does to the sample's lines.
+        otherwise: what else it could be, and what that would do.
+    """
+
+    name: str
+    value: str
+    certainty: Certainty
+    reason: str
+    shows: tuple[str, ...] = ()
+    otherwise: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a sample shows.
+
+    Attributes:
+        name: of the file.
+        lines: lines looked at.
+        source_format: what is proposed.
+        choices: one entry a choice.
+        templates: number of templates of the sample, as proposed and with one choice undone.
+        accounting: what became of the sample's lines under the proposal; all shapes count as unparsed, for nothing has
+            been learned yet.
+        unknown: what the sample could not tell.
+    """
+
+    name: str
+    lines: int
+    source_format: SourceFormat
+    choices: tuple[Choice, ...]
+    templates: dict[str, int]
+    accounting: Accounting
+    unknown: tuple[str, ...] = ()
+
+
+@dataclass
+class _Look:
+    """What has been found so far."""
+
+    sample: bytes
+    name: str
+    choices: list[Choice] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def choose(self, name: str, value: str, certainty: Certainty, reason: str, **more: tuple[str, ...]) -> None:
+        self.choices.append(Choice(name, value, certainty, reason, **more))
+
+
+def inspect_sample(
+    sample: bytes, *, name: str, encoding: str | None = None, zone_name: str | None = None, year: int
+) -> Inspection:
+    """Look at the beginning of a file.
+
+    Args:
+        sample: whole lines.
+        name: how messages name the file.
+        encoding: what the user declares; None guesses from the whole sample.
+        zone_name: what the user declares; None takes what the lines tell, or UTC.
+        year: first year of times that write none.
+
+    Raises:
+        BadInput: the sample holds no text.
+    """
+    if not sample.strip(b"\x00\r\n\t "):
+        raise BadInput(f"{name} is empty; give a log file with at least one line")
+    look = _Look(sample, name)
+    found = _encoding(look, encoding)
+    lines = sample_lines(sample, found)
+    if not lines:
+        raise BadInput(f"{name} holds no line of text; give a log file")
+    envelope = propose_envelope(lines)
+    proposed = format_under(lines, SourceFormat(encoding=found, envelope=envelope, year=year))
+    proposed = replace(proposed, zone=_zone(look, lines, proposed, zone_name))
+    proposed = replace(proposed, masks=_masks(parse_sample(sample, proposed)[0], proposed))
+    events, accounting = parse_sample(sample, proposed)
+    _envelope(look, lines, proposed)
+    _time(look, lines, proposed, events, accounting)
+    _framing(look, proposed, events, accounting)
+    templates = _templates(look, proposed, events)
+    for reason, count in accounting.dropped.items():
+        if reason not in EMPTY_REASONS:
+            look.unknown.append(f"{count:,} lines would be dropped as {reason}: {DROP_REASONS[reason]}.")
+    order = ["encoding", "envelope", "time", "zone", "framing", "delimiter", "masks"]
+    choices = tuple(sorted(look.choices, key=lambda choice: order.index(choice.name)))
+    return Inspection(name, len(lines), proposed, choices, templates, accounting, tuple(look.unknown))
+
+
+def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event], Accounting]:
+    """Return the events of a sample under a format, and what became of its lines."""
+    parser = SourceParser(source_format, Vocabulary([]))
+    made: list[Event | Dropped] = []
+    for number, line in enumerate(split_lines(sample, line_ending(source_format.encoding))[:_PARSED_LINES]):
+        made.extend(parser.feed(Record("", "sample", number, number + 1, line, None)))
+    made.extend(parser.flush())
+    return [item for item in made if isinstance(item, Event)], parser.accounting
+
+
+def _encoding(look: _Look, declared: str | None) -> str:
+    guesses = guess_encodings(look.sample)
+    best = guesses[0]
+    if best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
+        raise BadInput(f"{look.name} looks like binary data in every encoding tried; give a text file, plain or gzip")
+    if declared is not None:
+        encoding = canonical_encoding(declared)
+        shown = _first_lines(look.sample, encoding)
+        damaged = sum(1 for line in shown if REPLACEMENT in line or "\\x" in line)
+        doubt = () if best.encoding == encoding else (f"{best.encoding}: {best.reason}",)
+        reason = "declared" + (f"; {damaged} of the first lines have undecodable bytes" if damaged else "")
+        look.choose("encoding", encoding, "certain", reason, shows=shown, otherwise=doubt)
+        return encoding
+    certainty: Certainty = "certain" if best.is_sure or "byte-order" in best.reason else "likely"
+    if best.written < 0.8:
+        certainty = "a guess"
+    if look.sample.isascii() and best.encoding == "utf-8":
+        look.unknown.append(
+            "The encoding: the sample is plain ASCII. If the source ever writes other characters, declare theirs."
+        )
+    others = tuple(_other_encoding(look.sample, guess) for guess in guesses[1:3])
+    shows = _first_lines(look.sample, best.encoding)
+    look.choose("encoding", best.encoding, certainty, best.reason, shows=shows, otherwise=others)
+    return best.encoding
+
+
+def _other_encoding(sample: bytes, guess: EncodingGuess) -> str:
+    telling = _first_lines(sample, guess.encoding)
+    return f"{guess.encoding}: {guess.reason}: {telling[0] if telling else ''}"
+
+
+def _first_lines(sample: bytes, encoding: str) -> tuple[str, ...]:
+    """Return the first lines that say something about the encoding: those beyond ASCII, else the first."""
+    lines = sample_lines(sample, encoding)
+    telling = [_around(line) for line in lines if not line.isascii()] or lines
+    return tuple(line[:_SHOWN_CHARACTERS] for line in telling[:_SHOWN])
+
+
+def _around(line: str) -> str:
+    """Return a line from shortly before its first character beyond ASCII."""
+    first = next(place for place, character in enumerate(line) if character > "\x7f")
+    return line if first < _SHOWN_CHARACTERS // 2 else f"…{line[first - 40 :]}"
+
+
+def _envelope(look: _Look, lines: Sequence[str], proposed: SourceFormat) -> None:
+    envelope = proposed.envelope
+    if envelope.kind == "raw":
+        look.choose("envelope", "raw", "likely", "no other envelope opens nearly all lines")
+        return
+    share = opening_share(lines, envelope)
+    shows = []
+    for line in lines[: _SHOWN + 1]:
+        try:
+            contents = envelope.open(line)
+        except Unopened as unopened:
+            shows.append(f"dropped as {unopened.reason}: {line[:_SHOWN_CHARACTERS]}")
+            continue
+        shows += [f"time {c.time or 'in the line'}, message {c.message[:_SHOWN_CHARACTERS]}" for c in contents]
+    parts = [
+        f"{key} = {value}" for key, value in vars(envelope).items() if value not in (None, ()) and key != "columns"
+    ]
+    certainty: Certainty = "certain" if share == 1.0 else "likely"
+    reason = f"{share:.1%} of {len(lines):,} lines open in it"
+    look.choose("envelope", " ".join([envelope.kind, *parts]), certainty, reason, shows=tuple(shows[:_SHOWN]))
+    if getattr(envelope, "message", None) and len(envelope.message) > 1:  # type: ignore[union-attr]
+        look.unknown.append("Which field is the message: none has a usual name, so all that vary are joined.")
+
+
+# --- time --------------------------------------------------------------------------------------------------------
+
+
+def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: str | None) -> str:
+    if declared is not None:
+        zone(declared)
+        look.choose("zone", declared, "certain", "declared")
+        return declared
+    if proposed.time_pattern is None:
+        look.choose("zone", "UTC", "a guess", "the lines carry no time")
+        return "UTC"
+    texts = [match[0] for line in lines if (match := re.search(PATTERNS[proposed.time_pattern], line))]
+    if proposed.time_pattern == "epoch" or all(re.search(r"(Z|[+-]\d\d:?\d\d)$", text) for text in texts):
+        look.choose("zone", "UTC", "certain", "the times carry their own offset, or count from the epoch in UTC")
+        return "UTC"
+    hint = _zone_beside(lines, proposed.time_pattern, proposed.year)
+    if hint is not None:
+        hours, names = hint
+        reason = f"a second time in the lines is in UTC, and these are {hours:+g} h from it"
+        if names:
+            look.choose("zone", names[0], "likely", reason, otherwise=tuple(names[1:]))
+            look.unknown.append(f"Which zone {hours:+g} h from UTC means: {', '.join(names)} had that offset then.")
+            return names[0]
+    if sum(1 for line in lines if _JAPANESE.search(line)) > 0.05 * len(lines):
+        look.choose("zone", "Asia/Tokyo", "a guess", "the lines are Japanese; nothing in them names a zone")
+        look.unknown.append("The time zone: Asia/Tokyo is taken because the lines are Japanese; declare it with --tz.")
+        return "Asia/Tokyo"
+    look.choose("zone", "UTC", "a guess", "nothing in the lines names a zone")
+    look.unknown.append("The time zone: the times carry no offset and are taken as UTC; declare it with --tz.")
+    return "UTC"
+
+
+def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, list[str]] | None:
+    """Return the offset that a time in epoch seconds beside the local one tells, in hours, and zones that had it."""
+    local, absolute = Clock(pattern, "UTC", year), Clock("epoch", "UTC", year)
+    offsets: Counter[int] = Counter()
+    moment = 0.0
+    for line in lines[:200]:
+        seconds, beside = local.read(line)[0], absolute.read(line)[0]
+        if seconds is not None and beside is not None:
+            offsets[round((seconds - beside) / 900)] += 1
+            moment = beside
+    if not offsets or not local.writes_year:
+        return None
+    quarters, count = offsets.most_common(1)[0]
+    if count < 0.9 * offsets.total() or count < 5 or abs(quarters) > 14 * 4:
+        return None
+    then = datetime.fromtimestamp(moment, UTC)
+    names = []
+    for name in _COMMON_ZONES:
+        offset = then.astimezone(zone(name)).utcoffset()
+        if offset is not None and offset.total_seconds() == quarters * 900:
+            names.append(name)
+    return quarters / 4, names
+
+
+def _time(
+    look: _Look, lines: Sequence[str], proposed: SourceFormat, events: Sequence[Event], accounting: Accounting
+) -> None:
+    pattern = proposed.time_pattern
+    if pattern is None:
+        look.choose("time", "none", "likely", "no known pattern is on half of the lines")
+        look.unknown.append("When things happened: without a time in the lines, that of the broker is taken.")
+        return
+    timed = [event for event in events if event.time is not None]
+    shows = [_timed(event, proposed.zone) for event in timed[:_SHOWN]]
+    if timed:
+        first, last = timed[0].time, timed[-1].time
+        assert first is not None
+        assert last is not None
+        shows.append(f"from {_iso(first, 'UTC')} to {_iso(last, 'UTC')}")
+    odd = {name: accounting.noticed[name] for name in _ODD if name in accounting.noticed}
+    shows += [f"{count:,} × {_ODD[name]}" for name, count in odd.items()]
+    certainty: Certainty = "certain" if len(timed) == len(events) else "likely"
+    other = _other_order(lines, pattern)
+    if other is not None:
+        certainty = "a guess"
+        look.unknown.append(f"Day or month first: every time in the sample reads both ways ({pattern} or {other}).")
+    if not proposed.clock().writes_year or (pattern == "month-name" and not _writes_year(lines)):
+        certainty = "likely"
+        look.unknown.append(
+            f"The year: the lines write none; {proposed.year} is taken for the first and then counted on."
+        )
+    reason = f"{len(timed):,} of {len(events):,} events have such a time"
+    otherwise = () if other is None else (other,)
+    look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=otherwise)
+
+
+_ODD = {
+    AMBIGUOUS: "an hour that the zone's clocks repeat: `fold` says which pass",
+    NONEXISTENT: "an hour that the zone's clocks skip: is the zone right?",
+    CLOCK_BACK: "the clock goes back by more than an hour: was it set, or do several processes write?",
+    CLOCK_AHEAD: "the clock is ahead of the time of receipt by more than an hour",
+}
+
+
+def _other_order(lines: Sequence[str], pattern: str) -> str | None:
+    other = {"day-first": "month-first", "month-first": "day-first"}.get(pattern)
+    if other is None:
+        return None
+    clock, first = Clock(other, "UTC", 2000), Clock(pattern, "UTC", 2000)
+    return other if all(clock.read(line)[0] is not None or first.read(line)[0] is None for line in lines) else None
+
+
+def _writes_year(lines: Sequence[str]) -> bool:
+    expression = re.compile(PATTERNS["month-name"])
+    return any(match["Y"] for line in lines[:50] if (match := expression.search(line)))
+
+
+def _timed(event: Event, zone_name: str) -> str:
+    assert event.time is not None
+    line = event.text.split("\n", 1)[0][:_SHOWN_CHARACTERS]
+    return f"{_iso(event.time, zone_name)} = {_iso(event.time, 'UTC')}  {line}"
+
+
+def _iso(seconds: float, zone_name: str) -> str:
+    shown = datetime.fromtimestamp(seconds, UTC).astimezone(zone(zone_name)).isoformat(timespec="milliseconds")
+    return shown.replace("+00:00", "Z")
+
+
+# --- framing, delimiter, masks, templates ------------------------------------------------------------------------
+
+
+def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accounting: Accounting) -> None:
+    start = proposed.framing.start
+    if start == "line":
+        look.choose("framing", "line", "likely", "no lines look like continuations; every line is an event")
+        return
+    longest = max(events, key=lambda event: event.lines)
+    lines = sum(event.lines for event in events)
+    shows = [f"{lines:,} lines make {len(events):,} events; the longest has {longest.lines:,} lines:"]
+    shows += [f"│ {line[:_SHOWN_CHARACTERS]}" for line in longest.text.split("\n")[: _SHOWN + 1]]
+    value = "time: a line without a time belongs to the event before" if start == "time" else proposed.framing.pattern
+    look.choose("framing", value or start, "likely", "indented lines and stack traces follow", shows=tuple(shows))
+    if longest.lines >= proposed.framing.max_lines:
+        look.unknown.append("Where the longest event ends: it reaches the cap on lines.")
+
+
+def _masks(events: Sequence[Event], proposed: SourceFormat) -> tuple[tuple[str, str], ...]:
+    """Return masks for identifiers that the built-in masks leave, where they make fewer templates of the sample."""
+    kept: tuple[tuple[str, str], ...] = ()
+    fewest = _count(events, proposed)
+    for mask in propose_masks([words(event.message, proposed.delimiter) for event in events]):
+        count = _count(events, replace(proposed, masks=(*kept, mask)))
+        if count < fewest:
+            kept, fewest = (*kept, mask), count
+    return kept
+
+
+def _shapes(events: Sequence[Event], source_format: SourceFormat) -> list[tuple[list[str], str]]:
+    masks = [(re.compile(pattern), f"<{name}>") for pattern, name in source_format.masks]
+    found = []
+    for event in events:
+        message = event.message
+        for pattern, name in masks:
+            message = pattern.sub(name, message)
+        found.append((words(message, source_format.delimiter), event.text))
+    return found
+
+
+def _count(events: Sequence[Event], source_format: SourceFormat) -> int:
+    return len(learn_vocabulary(_shapes(events, source_format)).templates)
+
+
+def _templates(look: _Look, proposed: SourceFormat, events: Sequence[Event]) -> dict[str, int]:
+    """Count the sample's templates as proposed, and with one choice undone at a time."""
+    counts = {"as proposed": _count(events, proposed)}
+    if proposed.masks:
+        counts["without masks"] = _count(events, replace(proposed, masks=()))
+    if proposed.delimiter is not None:
+        counts["without delimiter"] = _count(events, replace(proposed, delimiter=None))
+    for name, other in (
+        ("without envelope", replace(proposed, envelope=RawEnvelope())),
+        ("without framing", replace(proposed, framing=Framing())),
+    ):
+        if other != proposed:
+            counts[name] = _count(parse_sample(look.sample, other)[0], other)
+    shapes = _shapes(events, proposed)
+    typical = list(dict.fromkeys(" ".join(shape)[:_SHOWN_CHARACTERS] for shape, _ in shapes))[:_SHOWN]
+    delimiter = proposed.delimiter
+    effect = f"{counts['as proposed']:,} templates"
+    if delimiter is not None:
+        undone = counts["without delimiter"]
+        reason = f"on nearly every line; {effect} with it, {undone:,} without"
+        look.choose("delimiter", repr(delimiter), "likely", reason)
+    else:
+        look.choose("delimiter", "none", "likely", "no character separates fields on nearly every line")
+    value = ", ".join(f"{name} {pattern}" for pattern, name in proposed.masks) or "the built-in ones"
+    reason = f"{effect} with them, {counts['without masks']:,} without" if proposed.masks else effect
+    look.choose("masks", value, "a guess" if proposed.masks else "likely", reason, shows=tuple(typical))
+    return counts

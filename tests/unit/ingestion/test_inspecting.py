@@ -1,0 +1,205 @@
+"""A proposed format: right for files as plants write them, honest about what a sample cannot tell."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import json
+import os
+import random
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingestion import BadInput, Event
+from ingestion.decoding import canonical_encoding
+from ingestion.guessing import guess_encodings
+from ingestion.inspecting import Inspection, inspect_sample, parse_sample
+from ingestion.proposing import propose_masks
+
+DATA = Path(os.environ.get("LOGVQ_DATA", "/nonexistent"))
+JAPANESE = (
+    "プレス07号機主軸温度異常{}℃を検出しました",
+    "加工開始 ロット番号 {}",
+    "主軸起動 回転数{}rpm",
+    "非常停止ボタンが押されました",
+    "油圧低下 {}MPa",
+)
+KATAKANA = ("ﾄﾞｱ ｱｲﾃｲﾏｽ", "ｼｭｼﾞｸ ｵﾝﾄﾞ ｲｼﾞｮｳ {}", "ｶｺｳ ｶｲｼ", "ﾕｱﾂ ﾃｲｶ {}", "ﾋｼﾞｮｳﾃｲｼ")
+GERMAN = ("Störung an Presse {}", "Kühlmittel zu niedrig {} bar", "Tür geöffnet", "Überhitzung {} °C")
+
+
+def written(kinds: tuple[str, ...], stamp: str = "2026/01/{day:02} {hour:02}:{minute:02}:{second:02}") -> str:
+    random.seed(7)
+    lines = []
+    for number in range(900):
+        when = stamp.format(day=13 + number // 400, hour=number // 60 % 24, minute=number % 60, second=number % 57)
+        lines.append(f"{when} {random.choice(kinds).format(random.randint(1, 999))}\r\n")
+    return "".join(lines)
+
+
+def inspected(sample: bytes, **more: str | None) -> Inspection:
+    return inspect_sample(sample, name="x.log", year=2026, **more)  # type: ignore[arg-type]
+
+
+def certainty(found: Inspection, name: str) -> str:
+    return next(choice.certainty for choice in found.choices if choice.name == name)
+
+
+@pytest.mark.parametrize("kinds", [JAPANESE, KATAKANA], ids=["kanji", "half-width"])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc-jp", "utf-16-le", "utf-16-be"])
+def test_japanese_files_are_read_as_they_were_written(kinds: tuple[str, ...], encoding: str) -> None:
+    text = written(kinds)
+    found = inspected(text.encode(encoding))
+    assert found.source_format.encoding == canonical_encoding(encoding)
+    assert found.source_format.time_pattern == "year-first"
+    assert found.source_format.zone == "Asia/Tokyo"
+    assert any("Asia/Tokyo is taken because" in line for line in found.unknown)
+    events, accounting = parse_sample(text.encode(encoding), found.source_format)
+    assert [event.text for event in events] == text.split("\r\n")[:-1]
+    assert accounting.dropped == {}
+    assert found.templates["as proposed"] == len(kinds)
+
+
+def test_other_encodings_are_told_apart() -> None:
+    assert guess_encodings(written(GERMAN).encode("cp1252"))[0].encoding == "cp1252"
+    assert guess_encodings(written(JAPANESE).encode("iso2022_jp"))[0].encoding == "iso2022_jp"
+    assert guess_encodings(b"\xff\xfe" + written(GERMAN).encode("utf-16-le"))[0].encoding == "utf-16-le"
+    (only,) = guess_encodings(b"plain ASCII\n" * 50)
+    assert (only.encoding, only.is_sure) == ("utf-8", False)
+    assert any("encoding" in line for line in inspected(b"2026-01-05 00:00:00 plain\n" * 50).unknown)
+
+
+def test_eras_and_orders_of_day_and_month() -> None:
+    era = written(JAPANESE, "令和8年1月{day}日 {hour}時{minute:02}分{second:02}秒")
+    assert inspected(era.encode("cp932")).source_format.time_pattern == "era"
+    clear = inspected(written(GERMAN, "{day}.01.2026 {hour:02}:{minute:02}:{second:02}").encode())
+    assert (clear.source_format.time_pattern, certainty(clear, "time")) == ("day-first", "certain")
+    unclear = inspected(b"02.01.2026 10:00:00 door open\n" * 30)
+    assert certainty(unclear, "time") == "a guess"
+    assert any("Day or month first" in line for line in unclear.unknown)
+
+
+def test_envelopes_are_proposed_with_their_fields() -> None:
+    rows = [
+        {
+            "@timestamp": f"2026-01-05T00:00:{n % 60:02}Z",
+            "level": "INFO",
+            "host": {"name": "p7"},
+            "message": f"axis {n} ok",
+        }
+        for n in range(100)
+    ]
+    found = inspected("\n".join(map(json.dumps, rows)).encode()).source_format
+    assert found.envelope.kind == "json"
+    assert (found.envelope.message, found.envelope.time) == (("message",), "@timestamp")
+    assert found.envelope.severity == "level"
+    assert found.time_pattern == "iso"
+    columns = "発生日時\t設備\t内容\n" + "".join(
+        f"2026/01/13 00:{n % 60:02}:00\tPR07\t温度異常{n}℃\n" for n in range(100)
+    )
+    sheet = inspected(columns.encode("cp932")).source_format
+    assert sheet.envelope.kind == "delimited"
+    assert (sheet.envelope.message, sheet.envelope.time, sheet.envelope.source_field) == (("内容",), "発生日時", "設備")
+    syslog = "".join(f"<34>1 2026-01-05T00:00:{n % 60:02}Z press app - - - door {n} open\n" for n in range(100))
+    assert inspected(syslog.encode()).source_format.envelope.kind == "syslog"
+
+
+def test_continuations_are_proposed_as_events_of_several_lines() -> None:
+    trace = "2026-01-05 00:00:0{n} failed\njava.io.IOException: gone\n\tat a.b.C\n2026-01-05 00:00:0{n} fine\n"
+    found = inspected("".join(trace.format(n=n) for n in range(9)).encode())
+    assert found.source_format.framing.start == "time"
+    untimed = inspected(b"failed\n\tat a.b.C\nfine\nfine\n" * 20)
+    assert untimed.source_format.framing.start == "pattern"
+    events, _ = parse_sample(b"failed\n\tat a.b.C\nfine\nfine\n" * 20, untimed.source_format)
+    assert len(events) == 60
+
+
+def test_masks_are_proposed_for_words_alike_but_for_letters_and_digits() -> None:
+    random.seed(1)
+    lots = {"LOT-" + "".join(random.choices("ABCDEFGH", k=2)) + f"{random.randint(10, 99)}" for _ in range(200)}
+    ((pattern, name),) = propose_masks([["entered", lot, "X1"] for lot in lots])
+    assert name == "LOT"
+    assert all(re.fullmatch(pattern, lot) for lot in lots)
+    assert not re.search(pattern, "LOT-A1 LOT-AB123 XLOT-AB12 entered")
+
+
+@pytest.mark.parametrize("sample", [b"", b"\n\n\r\n", bytes(range(128, 256)) * 90, b"\x00" * 100])
+def test_what_is_no_log_is_refused(sample: bytes) -> None:
+    with pytest.raises(BadInput, match=r"x\.log"):
+        inspected(sample)
+
+
+# name, envelope, time, delimiter, framing, zone
+EXPECTED = {
+    "Apache": ("raw", "month-name", None, "line", "UTC"),
+    "BGL": ("raw", "bluegene", None, "line", "America/Los_Angeles"),
+    "HDFS": ("raw", "compact", None, "line", "UTC"),
+    "HPC": ("raw", "epoch", None, "line", "UTC"),
+    "Hadoop": ("raw", "iso", None, "line", "UTC"),
+    "Linux": ("raw", "month-name", None, "line", "UTC"),
+    "OpenSSH": ("raw", "month-name", None, "line", "UTC"),
+    "Spark": ("raw", "two-digit-year", None, "line", "UTC"),
+    "Thunderbird": ("raw", "epoch", None, "line", "UTC"),
+    "Windows": ("raw", "iso", None, "line", "UTC"),
+    "Zookeeper": ("raw", "iso", None, "line", "UTC"),
+    "mazak_raw": ("shdr", "iso", "|", "line", "UTC"),
+    "mazak_events": ("shdr", "iso", "|", "line", "UTC"),
+    "linux_whole": ("raw", "month-name", None, "line", "UTC"),
+    "bgl_100k": ("raw", "bluegene", None, "line", "America/Los_Angeles"),
+    "hadoop_raw": ("raw", "iso", None, "time", "UTC"),
+    "nezha": ("delimited", "iso", None, "line", "UTC"),
+}
+
+
+def samples() -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(DATA / "loghub_2k" / "loghub_2k_11systems.tar.gz") as archive:
+        for member in archive:
+            name = Path(member.name).name
+            if member.name.startswith("loghub/") and name.endswith("_2k.log"):
+                file = archive.extractfile(member)
+                assert file is not None
+                yield name.removesuffix("_2k.log"), file.read()
+    for name, path in (
+        ("mazak_events", "nist_mazak01/Mazak01_events_to_2018-02-01.txt.gz"),
+        ("linux_whole", "linux/Linux.log.gz"),
+        ("bgl_100k", "bgl_100k/bgl_first100k_raw.log.gz"),
+    ):
+        with gzip.open(DATA / path) as file:
+            yield name, b"".join(itertools.islice(file, 3000))
+    yield "mazak_raw", b"".join(itertools.islice(_zstd("nist_mazak01/Mazak01_raw_first_2M.txt.zst"), 3000))
+    with tarfile.open(DATA / "hadoop_raw" / "hadoop_raw_976files.tar.gz") as archive:
+        logs = (archive.extractfile(m) for m in archive if m.name.endswith("_000001.log"))
+        first = next(file for file in logs if file is not None)
+        yield "hadoop_raw", first.read()
+    with tarfile.open(fileobj=_zstd("nezha_0129/nezha_2023-01-29.tar.zst"), mode="r|") as archive:
+        file = next(f for m in archive if m.name.endswith("_log.csv") and (f := archive.extractfile(m)))
+        yield "nezha", file.read()
+
+
+def _zstd(path: str) -> io.BufferedReader:
+    zstandard = pytest.importorskip("zstandard")
+    return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader((DATA / path).open("rb")))
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason="LOGVQ_DATA names no directory")
+def test_public_logs_are_proposed_as_they_are() -> None:
+    found = {}
+    for name, sample in samples():
+        result = inspect_sample(sample, name=name, year=2005)
+        proposed = result.source_format
+        found[name] = (
+            proposed.envelope.kind, proposed.time_pattern, proposed.delimiter, proposed.framing.start, proposed.zone
+        )  # fmt: skip
+        events, accounting = parse_sample(sample, proposed)
+        kept = {reason: n for reason, n in accounting.dropped.items() if reason not in {"blank", "header"}}
+        assert kept == {}, name
+        assert all(isinstance(event, Event) and event.time is not None for event in events), name
+        if name == "BGL":
+            assert result.templates["as proposed"] < result.templates["without masks"]
+    assert found == EXPECTED
