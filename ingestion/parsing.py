@@ -9,14 +9,13 @@ from typing import Any
 from ingestion.decoding import decode
 from ingestion.format import SourceFormat
 from ingestion.masking import words
+from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.vocabulary import Vocabulary
 
 # An event of more lines or characters is closed and a new one begun, so that a lost start line cannot grow for ever.
 MAX_EVENT_LINES = 500
 MAX_EVENT_CHARACTERS = 64 * 1024
-# Distinct messages whose token is remembered; plant logs repeat themselves far more than they vary.
-MEMO_SIZE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class SourceParser:
         self._vocabulary = vocabulary
         self._clock = source_format.clock()
         self._frame: _Frame | None = None
-        self._memo: dict[str, int] = {}
+        self._matcher = Matcher.of(vocabulary, source_format.delimiter)
 
     def feed(self, record: Record) -> list[Event | Dropped]:
         """Take one record; return what became complete with it."""
@@ -144,13 +143,7 @@ class SourceParser:
         return Dropped(record.stream, record.position, reason, record.value)
 
     def _event(self, frame: _Frame) -> Event:
-        message = _message(frame.head, frame.body)
-        token = self._memo.get(message)
-        if token is None:
-            token = self._vocabulary.token(words(message, self._format.delimiter))
-            if len(self._memo) >= MEMO_SIZE:
-                self._memo.clear()
-            self._memo[message] = token
+        token = self._matcher.token(_message(frame.head, frame.body))
         lines = len(frame.body)
         self.accounting.consumed += lines
         if self._vocabulary.is_unseen(token):

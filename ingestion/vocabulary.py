@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ingestion.errors import BadVocabulary
 
+_Picker = Callable[[Sequence[str]], Any]
 WILDCARD = "<*>"
 NEW_STATE = "<new>"
 PADDING = 0
@@ -72,6 +74,11 @@ class Template:
         return " ".join(words)
 
 
+def _picker(slots: tuple[int, ...]) -> _Picker:
+    """Return what takes the words at some positions out of a line, as a value to compare."""
+    return itemgetter(*slots) if slots else lambda _: ()
+
+
 class Vocabulary:
     """Templates of one bundle and the matching of lines to them.
 
@@ -82,6 +89,7 @@ class Vocabulary:
         patterns: their distinct patterns.
         learned: how many token ids the model has its own parameters for. Later ones, templates seen at most once or
             added afterwards, are known here and share the parameters of `UNSEEN` there.
+        matchers: `ingestion.matching.Matcher`s of this vocabulary, by delimiter and masks; they live as long as it.
     """
 
     def __init__(self, templates: Sequence[Template], learned: int | None = None) -> None:
@@ -100,23 +108,30 @@ class Vocabulary:
                 self._states.append({})
             self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
         self._index_patterns()
+        self.matchers: dict[Any, Any] = {}
         self._once: dict[str, int] = {}
         for template in self.templates:
             family = template.text.split(" ", 1)[0]
             self._once[family] = self._once.get(family, 0) + (template.count == 1)
 
     def _index_patterns(self) -> None:
-        # Per word count: the position sets that patterns fix, most words first, each with a hash of those words.
-        # A line is looked up once per position set, of which there are few, however many patterns there are.
-        by_length: dict[int, dict[tuple[int, ...], dict[tuple[str, ...], int]]] = {}
+        # Per word count and first word: the position sets that patterns fix, most words first, each with a hash of
+        # those words. A line is looked up once per position set, of which there are few, however many patterns.
+        by_head: dict[tuple[int, str], dict[tuple[int, ...], dict[Any, int]]] = {}
         for place, pattern in sorted(enumerate(self.patterns), key=lambda item: item[1].words):
+            if not pattern.words:
+                continue
             fixed = tuple(slot for slot, word in enumerate(pattern.words) if word != WILDCARD)
-            words = tuple(pattern.words[slot] for slot in fixed)
-            by_length.setdefault(len(pattern.words), {}).setdefault(fixed, {})[words] = place
-        self._by_length = {
-            length: sorted(sets.items(), key=lambda item: (-len(item[0]), item[0]))
-            for length, sets in by_length.items()
-        }
+            head = (len(pattern.words), pattern.words[0])
+            by_head.setdefault(head, {}).setdefault(fixed, {})[_picker(fixed)(pattern.words)] = place
+        self._by_head: dict[tuple[int, str], list[tuple[_Picker, dict[Any, int]]]] = {}
+        for length, first in by_head:
+            # Sets that fix the first word and sets that leave it open are never equal.
+            sets = [*by_head[length, first].items()]
+            if first != WILDCARD:
+                sets += by_head.get((length, WILDCARD), {}).items()
+            sets.sort(key=lambda item: (-len(item[0]), item[0]))
+            self._by_head[length, first] = [(_picker(fixed), known) for fixed, known in sets]
 
     def __len__(self) -> int:
         """Number of token ids, the two special ones included."""
@@ -124,8 +139,12 @@ class Vocabulary:
 
     def find_pattern(self, words: Sequence[str]) -> int | None:
         """Return the index in `patterns` of the most specific pattern that a line matches, or None."""
-        for fixed, known in self._by_length.get(len(words), ()):
-            place = known.get(tuple(words[slot] for slot in fixed))
+        if not words:
+            return None
+        length = len(words)
+        sets = self._by_head.get((length, words[0])) or self._by_head.get((length, WILDCARD), ())
+        for pick, known in sets:
+            place = known.get(pick(words))
             if place is not None:
                 return place
         return None
