@@ -34,25 +34,29 @@ _JOINS = re.compile(r"[^\u0300-\u036f\u3099\u309a\uff9e\uff9f][\u0300-\u036f\u30
 
 _UNIT = r"(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)"
 _START, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
+_NUMBER = r"(?:(?<![0-9A-Za-z])[-+]|(?<![0-9A-Za-z_]))\d+"
 _BUILT_IN = (
     ("UUID", rf"{_START}[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"),
     ("MAC", rf"{_START}(?:[0-9a-fA-F]{{2}}[:-]){{5}}[0-9a-fA-F]{{2}}{_END}"),
     ("TIME", rf"{_START}\d{{4}}-\d\d-\d\d(?:[T_-]\d\d[:.]\d\d[:.]\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?{_END}"),
     ("TIME", rf"{_START}\d{{4}}[/.]\d\d[/.]\d\d(?:[T_-]\d\d:\d\d:\d\d(?:[.,]\d+)?)?(?![0-9A-Za-z.])"),
     ("TIME", r"(?<![0-9A-Za-z.:])\d{1,2}:\d\d:\d\d(?:[.,]\d+)?(?![0-9A-Za-z:])"),
+    # A name of a day or month is masked where it is the whole word: else every August would be news.
+    ("TIME", r"(?<!\S)(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)(?=,?$)"),
     ("IP", r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?:/\d+)?(?![0-9A-Za-z])"),
     ("IP", r"(?<![0-9A-Za-z:.])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![0-9A-Za-z:])"),
     ("HEX", rf"{_START}0[xX][0-9a-fA-F]+{_END}"),
     ("HEX", rf"{_START}(?=[0-9a-f]*\d)(?=[0-9]*[a-f])[0-9a-f]{{8,}}{_END}"),
     ("PATH", r"(?<![^\s=:\"'(\[,])(?:[A-Za-z]:)?[\\/][\w.$@%+~-]+(?:[\\/][\w.$@%+~:-]*)+"),
-    ("NUM", r"(?<![0-9A-Za-z_])[-+]?\d+(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"),
+    ("NUM", rf"{_NUMBER}(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"),
     # A number with its unit: the unit stays, the number does not.
-    ("NUM", rf"(?<![0-9A-Za-z_])[-+]?\d+(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"),
+    ("NUM", rf"{_NUMBER}(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"),
     # Short numbers glued to letters name a thing (X1, S2ovr); from three digits on they count something.
-    ("NUM", r"\d{3,}"),
+    ("NUM", r"(?:(?<![0-9A-Za-z])[-+])?\d{3,}"),
 )
 # A word without any of these holds nothing that a built-in mask matches.
-_MAY_MATCH = re.compile(r"[\d\\/]|[0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-]")
+_MAY_MATCH = re.compile(r"[\d\\/]|[0-9a-fA-F]{2}[:-][0-9a-fA-F]{2}[:-]|^[A-Z][a-z]{2},?$")
+_MASK_NAME = re.compile(r"<[A-Z_]+>")
 # The one place where a built-in mask asks which digit it is.
 _DIGIT_MATTERS = re.compile(r"0[xX]")
 
@@ -244,6 +248,11 @@ def masked_words(message: str, delimiter: str | None, masks: Masks = BUILT_IN) -
         for part in masks.parts(word.group()):
             found.append(_moved(part, word.start(), kept))
     return found[:MAX_WORDS]
+
+
+def unnamed(word: str) -> str:
+    """Return a masked word without the names of its masks: the same for `<NUM>` and `<HEX>`."""
+    return _MASK_NAME.sub("<>", word) if "<" in word else word
 
 
 def variable_spans(text: str) -> list[tuple[int, int]]:

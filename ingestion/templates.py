@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from drain3.drain import Drain
 
+from ingestion.masking import unnamed
 from ingestion.vocabulary import FIRST_TEMPLATE, WILDCARD, Template, Vocabulary, WordPattern
 
 # Drain's published defaults (He et al., ICWS 2017): depth 4, similarity 0.4.
@@ -85,7 +86,15 @@ def _drain(counts: Counter[tuple[str, ...]]) -> list[tuple[str, ...]]:
         drain.add_log_message(" ".join(words))
         if len(drain.id_to_cluster) >= MAX_GROUPS:
             break
-    return sorted({tuple(cluster.log_template_tokens) for cluster in drain.clusters})
+    # An identifier of hexadecimal digits is at times all decimal: what differs only in the kind of a mask is one group.
+    alike: dict[tuple[str, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for cluster in drain.clusters:
+        alike[tuple(map(unnamed, cluster.log_template_tokens))].append(tuple(cluster.log_template_tokens))
+    return sorted({tuple(_common(words) for words in zip(*group, strict=True)) for group in alike.values()})
+
+
+def _common(words: tuple[str, ...]) -> str:
+    return words[0] if len(set(words)) == 1 else WILDCARD
 
 
 def _split_states(
@@ -124,6 +133,8 @@ def _is_closed(slot: int, members: Sequence[tuple[str, ...]], counts: Counter[tu
     return (
         total >= MIN_SLOT_LINES
         and len(seen) <= MAX_CLOSED_VALUES
+        # Values that differ only in what was masked are one value.
+        and len(set(map(unnamed, seen))) > 1
         and total >= MIN_MEAN_USES * len(seen)
         and once + 0.5 <= MAX_CLOSED_NOVELTY * total
     )

@@ -49,7 +49,7 @@ def test_japanese_lines_that_differ_in_width_and_numbers_are_one_template() -> N
     ("line", "masked"),
     [
         ("took 12.5 ms from 10.0.0.7:80", "took <NUM> ms from <IP>"),
-        ("block blk_-1608999687919862906 ok", "block blk_-<NUM> ok"),
+        ("block blk_-1608999687919862906 ok", "block blk_<NUM> ok"),
         ("at 0xdeadbeef in /var/log/app.log", "at <HEX> in <PATH>"),
         ("id 123e4567-e89b-12d3-a456-426614174000", "id <UUID>"),
         ("axis X1 moved", "axis X1 moved"),
