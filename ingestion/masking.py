@@ -48,9 +48,9 @@ _BUILT_IN = (
     ("HEX", rf"{_START}0[xX][0-9a-fA-F]+{_END}"),
     ("HEX", rf"{_START}(?=[0-9a-f]*\d)(?=[0-9]*[a-f])[0-9a-f]{{8,}}{_END}"),
     ("PATH", r"(?<![^\s=:\"'(\[,])(?:[A-Za-z]:)?[\\/][\w.$@%+~-]+(?:[\\/][\w.$@%+~:-]*)+"),
-    ("NUM", rf"{_NUMBER}(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"),
     # A number with its unit: the unit stays, the number does not.
     ("NUM", rf"{_NUMBER}(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"),
+    ("NUM", rf"{_NUMBER}(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"),
     # Short numbers glued to letters name a thing (X1, S2ovr); from three digits on they count something.
     ("NUM", r"(?:(?<![0-9A-Za-z])[-+])?\d{3,}"),
 )
@@ -99,11 +99,11 @@ class MaskedWord(NamedTuple):
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of one source.
+    r"""The masks of one source.
 
     A declared mask is a regular expression in RE2's syntax, whose time is linear in the word whatever the word
     holds (R. Cox, Regular Expression Matching in the Wild, 2010), and a name. With a group, only the group is masked:
-    `lot=(\\w+)` leaves `lot=<LOT>`.
+    `lot=(\w+)` leaves `lot=<LOT>`.
 
     Attributes:
         declared: (regular expression, name) pairs, in order of precedence. A name is in capitals and underscores.
@@ -180,8 +180,8 @@ class Masks:
         parts: list[MaskedWord] = []
         place = 0
         for value in [*values, Value("", len(word), len(word))]:
-            for piece in _SCRIPTS.finditer(word, place, value.start):
-                parts.append(MaskedWord(piece.group(), *piece.span(), ()))
+            found = _SCRIPTS.finditer(word, place, value.start)
+            parts.extend(MaskedWord(piece.group(), *piece.span(), ()) for piece in found)
             if value.name:
                 parts.append(MaskedWord(f"<{value.name}>", value.start, value.end, (value,)))
             place = value.end
@@ -193,20 +193,22 @@ class Masks:
             values = tuple(self.spans(word)) if self._declared is not None or _MAY_MATCH.search(word) else ()
             return [MaskedWord(_fill(word, values, 0, len(word)), 0, len(word), values)]
         normal = unicodedata.normalize("NFKC", word)
-        origin = _origins(word, normal)
+        origins = _origins(word, normal)
         return [
             MaskedWord(
                 part.text,
-                origin[part.start],
-                origin[part.end],
-                tuple(Value(name, origin[start], origin[end]) for name, start, end in part.values),
+                origins[part.start][0],
+                origins[part.end - 1][1],
+                tuple(Value(name, origins[start][0], origins[end - 1][1]) for name, start, end in part.values),
             )
             for part in self._parts(normal)
         ]
 
 
 BUILT_IN = Masks()
-_EXPRESSION = re.compile("|".join(f"({pattern})" for _, pattern in _BUILT_IN))
+# Every mask begins with a sign, a digit, a slash, or the first letter of a name: most letters are passed over at once.
+_MAY_BEGIN = r"(?=[-+\d\\/]|(?<![0-9A-Za-z])[A-Za-z])"
+_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{'|'.join(f'({pattern})' for _, pattern in _BUILT_IN)})")
 _NAMES = ("", *(name for name, _ in _BUILT_IN))
 
 
@@ -245,8 +247,7 @@ def masked_words(message: str, delimiter: str | None, masks: Masks = BUILT_IN) -
     for count, word in enumerate(re.finditer(r"\S+", shown)):
         if count == MAX_WORDS:
             break
-        for part in masks.parts(word.group()):
-            found.append(_moved(part, word.start(), kept))
+        found.extend(_moved(part, word.start(), kept) for part in masks.parts(word.group()))
     return found[:MAX_WORDS]
 
 
@@ -283,15 +284,13 @@ def _fill(word: str, values: Sequence[Value], start: int, end: int) -> str:
     return text + word[start:end]
 
 
-def _origins(word: str, normal: str) -> list[int]:
-    """Return, for every index into a word after NFKC, the index into the word before."""
-    origin: list[int] = []
+def _origins(word: str, normal: str) -> list[tuple[int, int]]:
+    """Return, for every character of a word after NFKC, the range of the characters it was made of."""
+    origins: list[tuple[int, int]] = []
     for cluster in _JOINS.finditer(word):
-        origin += [cluster.start()] * len(unicodedata.normalize("NFKC", cluster.group()))
-    if len(origin) != len(normal):
-        # Some other characters were joined: every part then stands for the whole word.
-        return [0] * len(normal) + [len(word)]
-    return [*origin, len(word)]
+        origins += [cluster.span()] * len(unicodedata.normalize("NFKC", cluster.group()))
+    # Where some other characters were joined, every part stands for the whole word.
+    return origins if len(origins) == len(normal) else [(0, len(word))] * len(normal)
 
 
 def _kept(message: str) -> list[int] | None:
@@ -341,7 +340,7 @@ def _compile(pattern: str, name: str = "") -> Any:
 
 
 def _is_digit_blind(pattern: str) -> bool:
-    """Whether a regular expression treats all ASCII digits alike: it names none outside `0-9`, `\\d` and counts."""
+    r"""Whether a regular expression treats all ASCII digits alike: it names none outside `0-9`, `\d` and counts."""
     for token in _PATTERN_TOKEN.findall(pattern):
         if re.fullmatch(r"\{\d+(?:,\d*)?\}", token) or token.startswith((r"\p", r"\P")):
             continue

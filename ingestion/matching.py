@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from operator import itemgetter
 from sys import getsizeof
+from weakref import WeakSet
 
 from ingestion.masking import BUILT_IN, MAX_WORDS, Masks, digits_matter, prepare
 from ingestion.vocabulary import Vocabulary
 
-# Bytes each of the three caches may hold before it starts anew; what is in use is back after a few thousand lines.
+# Bytes each of a matcher's three caches may hold before it starts anew; what is in use is back after a few thousand
+# lines. All matchers of a process share the larger bound, however many bundles it serves.
 CACHE_BYTES = 8 * 1024 * 1024
+ALL_CACHES_BYTES = 256 * 1024 * 1024
 # What CPython spends on an entry of a dictionary beside its key and value.
 _ENTRY_BYTES = 112
 # Longer messages (in bytes) are rarely twice the same; remembering them would push out hundreds of others.
@@ -45,16 +48,16 @@ class _Words(dict[str, str]):
     def __init__(self, masks: Masks) -> None:
         super().__init__()
         self.masks = masks
-        self._bytes = 0
+        self.bytes = 0
 
     def __missing__(self, word: str) -> str:
         masked = self.masks.mask(word)
         if len(word) <= _MAX_BYTES:
             size = getsizeof(word) + getsizeof(masked) + _ENTRY_BYTES
-            self._bytes += size
-            if self._bytes > CACHE_BYTES:
+            self.bytes += size
+            if self.bytes > _allowed():
                 self.clear()
-                self._bytes = size
+                self.bytes = size
             self[word] = masked
         return masked
 
@@ -76,6 +79,12 @@ class Matcher:
         self._masked_bytes = 0
         self._shapes: dict[bytes, int | _Shape] = {}
         self._shapes_bytes = 0
+        _MATCHERS.add(self)
+
+    @property
+    def cached_bytes(self) -> int:
+        """What the caches hold, in bytes."""
+        return self._words.bytes + self._masked_bytes + self._shapes_bytes
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, delimiter: str | None, masks: Masks = BUILT_IN) -> Matcher:
@@ -93,7 +102,7 @@ class Matcher:
         found = self._shapes.get(shape)
         if found is None:
             return self._learn(shape, message)
-        if found.__class__ is int:
+        if isinstance(found, int):
             return found
         digits = found.digits(message)
         token = found.tokens.get(digits)
@@ -112,7 +121,7 @@ class Matcher:
             if len(masked) <= _MAX_BYTES:
                 size = getsizeof(masked) + _ENTRY_BYTES
                 self._masked_bytes += size
-                if self._masked_bytes > CACHE_BYTES:
+                if self._masked_bytes > _allowed():
                     self._masked.clear()
                     self._masked_bytes = size
                 self._masked[masked] = token
@@ -125,7 +134,10 @@ class Matcher:
     def _learn(self, shape: bytes, message: str) -> int:
         masked = self._mask(message)
         token = self._by_masked(masked)
-        if len(shape) > _MAX_BYTES or digits_matter(prepare(shape.decode("utf-8", "surrogatepass"), self._delimiter)):
+        # A hexadecimal identifier has other letters next time, so the shape would not come again.
+        if len(shape) > _MAX_BYTES or "<HEX>" in masked or "<UUID>" in masked:
+            return token
+        if digits_matter(prepare(shape.decode("utf-8", "surrogatepass"), self._delimiter)):
             return token
         places = () if _DIGITS.isdisjoint(masked) else self._uncovered(message)
         if not places:
@@ -165,6 +177,14 @@ class Matcher:
 
     def _grow(self, size: int) -> None:
         self._shapes_bytes += size
-        if self._shapes_bytes > CACHE_BYTES:
+        if self._shapes_bytes > _allowed():
             self._shapes.clear()
             self._shapes_bytes = size
+
+
+_MATCHERS: WeakSet[Matcher] = WeakSet()
+
+
+def _allowed() -> int:
+    """Return how many bytes each cache may hold now."""
+    return min(CACHE_BYTES, ALL_CACHES_BYTES // (3 * len(_MATCHERS)))
