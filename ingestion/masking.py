@@ -35,7 +35,7 @@ _JOINS = re.compile(r"[^\u0300-\u036f\u3099\u309a\uff9e\uff9f][\u0300-\u036f\u30
 _UNIT = r"(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)"
 _START, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
 _NUMBER = r"(?:(?<![0-9A-Za-z])[-+]|(?<![0-9A-Za-z_]))\d+"
-_BUILT_IN = (
+BUILT_IN_PATTERNS = (
     ("UUID", rf"{_START}[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"),
     ("MAC", rf"{_START}(?:[0-9a-fA-F]{{2}}[:-]){{5}}[0-9a-fA-F]{{2}}{_END}"),
     ("TIME", rf"{_START}\d{{4}}-\d\d-\d\d(?:[T_-]\d\d[:.]\d\d[:.]\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?{_END}"),
@@ -208,8 +208,8 @@ class Masks:
 BUILT_IN = Masks()
 # Every mask begins with a sign, a digit, a slash, or the first letter of a name: most letters are passed over at once.
 _MAY_BEGIN = r"(?=[-+\d\\/]|(?<![0-9A-Za-z])[A-Za-z])"
-_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{'|'.join(f'({pattern})' for _, pattern in _BUILT_IN)})")
-_NAMES = ("", *(name for name, _ in _BUILT_IN))
+_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{'|'.join(f'({pattern})' for _, pattern in BUILT_IN_PATTERNS)})")
+_NAMES = ("", *(name for name, _ in BUILT_IN_PATTERNS))
 
 
 def clean(text: str) -> str:
