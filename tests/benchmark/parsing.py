@@ -87,7 +87,17 @@ def speed() -> None:
     for name, over in (("harmonic mean", _harmonic), ("least", min)):
         ours, add, match, whole = (f"{over(column):,.0f}" for column in speeds)
         rows.append([name, "", ours, add, match, *(f"{over(column):.1f}" for column in ratios), whole, ""])
-    columns = ["log", "lines", "bytes to token", "Drain3 add", "Drain3 match", "x add", "x match", "whole parser", "unseen"]
+    columns = [
+        "log",
+        "lines",
+        "bytes to token",
+        "Drain3 add",
+        "Drain3 match",
+        "x add",
+        "x match",
+        "whole parser",
+        "unseen",
+    ]
     names = ("log", "lines", "bytes_to_token", "drain3_add", "drain3_match", "source_parser", "unseen")
     kept = {"lines_per_cpu_second": [dict(zip(names, figure, strict=True)) for figure in figures], "peers": PEERS}
     keep("parsing_speed", kept, columns, rows)
