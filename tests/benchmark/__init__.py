@@ -10,6 +10,6 @@
 - `parsing.py`   lines parsed per CPU-second, beside Drain3; linearity; memory of many sources
 - `grouping.py`  whether the templates are those people gave the lines, beside Drain3
 
-`lines.py` reads the public logs, `transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the
-machine and keeps the figures.
+`lines.py` reads the public logs; `transformer.py` is what layers are timed against, `markov.py` what surprisal stands
+beside; `report.py` names the machine and keeps the figures.
 """
