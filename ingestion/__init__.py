@@ -18,6 +18,7 @@ In the order the data flows:
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
+- `matching.py`    the quick way to the same token, which serving takes
 - `parsing.py`     one source's records to events, every line accounted for
 - `windowing.py`   events to windows
 - `errors.py`      what goes wrong, each with its slug
@@ -35,12 +36,13 @@ from ingestion.errors import (
 )
 from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
 from ingestion.format import SourceFormat
-from ingestion.masking import clean, variable_spans, words
+from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
+from ingestion.matching import Matcher
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
-from ingestion.templates import extend_vocabulary, learn_vocabulary
-from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
+from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
+from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Parameter, Template, Vocabulary
 from ingestion.windowing import Windower, WindowSpec
 
 __all__ = [
@@ -58,6 +60,10 @@ __all__ = [
     "FileInput",
     "IngestionError",
     "Input",
+    "MaskedWord",
+    "Masks",
+    "Matcher",
+    "Parameter",
     "Record",
     "SourceFormat",
     "SourceParser",
@@ -72,6 +78,8 @@ __all__ = [
     "file_size",
     "file_year",
     "learn_vocabulary",
+    "masked_words",
+    "name_unseen",
     "open_log",
     "propose_format",
     "read_records",

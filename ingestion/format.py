@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ingestion.decoding import canonical_encoding
 from ingestion.envelopes import ENVELOPES, Kind, RawEnvelope
 from ingestion.errors import BadFormat
 from ingestion.framing import Framing
+from ingestion.masking import Masks
 from ingestion.tables import build, to_table
 from ingestion.timestamps import Clock, time_expression, zone
 
@@ -64,11 +65,11 @@ class SourceFormat:
             raise BadFormat(f"max_line_bytes is {self.max_line_bytes}; it must lie between 1 and {MOST_LINE_BYTES}")
         if self.envelope.kind == "shdr" and self.framing.start != "line":
             raise BadFormat('every pair of an shdr line is an event of its own: framing.start must be "line"')
-        for pattern, name in self.masks:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise BadFormat(f"the mask {name} is no regular expression: {error}") from error
+        self.mask_set()
+
+    def mask_set(self) -> Masks:
+        """Return the masks that lines of this source get."""
+        return _mask_set(self.masks)
 
     def clock(self) -> Clock:
         """Return a fresh reader of this source's times."""
@@ -99,6 +100,12 @@ class SourceFormat:
             framing = values["framing"]
             values["framing"] = build(Framing, framing, f"{where}.framing")
         return build(cls, values, where)
+
+
+@lru_cache(maxsize=256)
+def _mask_set(declared: tuple[tuple[str, str], ...]) -> Masks:
+    # Compiled once: every event of unknown shape asks for them.
+    return Masks(declared)
 
 
 def envelope_table(envelope: Kind) -> dict[str, Any]:

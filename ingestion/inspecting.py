@@ -20,7 +20,7 @@ from ingestion.format import SourceFormat
 from ingestion.framing import Framing
 from ingestion.guessing import EncodingGuess, guess_encodings
 from ingestion.masking import words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
@@ -365,14 +365,7 @@ def _masks(events: Sequence[Event], proposed: SourceFormat) -> tuple[tuple[str, 
 
 
 def _shapes(events: Sequence[Event], source_format: SourceFormat) -> list[tuple[list[str], str]]:
-    masks = [(re.compile(pattern), f"<{name}>") for pattern, name in source_format.masks]
-    found = []
-    for event in events:
-        message = event.message
-        for pattern, name in masks:
-            message = pattern.sub(name, message)
-        found.append((words(message, source_format.delimiter), event.text))
-    return found
+    return [(event_shape(event, source_format), event.text) for event in events]
 
 
 def _count(events: Sequence[Event], source_format: SourceFormat) -> int:
@@ -404,5 +397,7 @@ def _templates(look: _Look, proposed: SourceFormat, events: Sequence[Event]) -> 
         look.choose("delimiter", "none", "likely", "no character separates fields on nearly every line")
     value = ", ".join(f"{name} {pattern}" for pattern, name in proposed.masks) or "the built-in ones"
     reason = f"{effect} with them, {counts['without masks']:,} without" if proposed.masks else effect
+    if slow := proposed.mask_set().digit_sensitive:
+        reason += f"; {', '.join(slow)} tells digits apart, so that lines are looked up a slower way"
     look.choose("masks", value, "a guess" if proposed.masks else "likely", reason, shows=tuple(typical))
     return counts

@@ -12,12 +12,11 @@ from ingestion.format import SourceFormat
 from ingestion.framing import Frame, Framer
 from ingestion.kafka_values import source_of
 from ingestion.masking import clean, words
+from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.schema import Schema
 from ingestion.vocabulary import Vocabulary
 
-# Distinct messages whose token is remembered; plant logs repeat themselves far more than they vary.
-MEMO_SIZE = 50_000
 # A line whose time cannot be and that has its broker's time instead.
 IMPOSSIBLE = "impossible-time"
 
@@ -175,7 +174,7 @@ class SourceParser:
         self._readers: dict[str, _Reader] = {}
         self._stream: str | None = None
         self._reader = self._reader_of("")
-        self._memo: dict[str, int] = {}
+        self._token = Matcher.of(vocabulary, source_format.delimiter, source_format.mask_set()).token
 
     def feed(self, record: Record) -> list[Event | Dropped]:
         """Take one record; return what became complete with it. No record makes it raise."""
@@ -346,15 +345,6 @@ class SourceParser:
         else:
             accounting.parsed += lines
 
-    def _token(self, message: str) -> int:
-        token = self._memo.get(message)
-        if token is None:
-            token = self._vocabulary.token(words(message, self._format.delimiter))
-            if len(self._memo) >= MEMO_SIZE:
-                self._memo.clear()
-            self._memo[message] = token
-        return token
-
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
         return {
@@ -380,7 +370,7 @@ def event_shape(event: Event, source_format: SourceFormat) -> list[str]:
         event: the event.
         source_format: the format that the vocabulary was learned with.
     """
-    return words(event.message, source_format.delimiter)
+    return words(event.message, source_format.delimiter, source_format.mask_set())
 
 
 def _frame(record: Record, next_position: int, time: float | None, message: str, text: str) -> Frame:

@@ -328,5 +328,6 @@ def _mask(known: set[str], number: int) -> tuple[str, str]:
         count = f"{{{lengths[0]},{lengths[-1]}}}" if len(lengths) > 1 else "" if lengths == [1] else f"{{{lengths[0]}}}"
         expression += (some if len(values) == 1 else _class_of(some) + count) + re.escape(literal)
     first = min(columns[0])
-    name = first.upper() if len(columns[0]) == 1 and first.isalpha() and len(first) > 1 else f"ID{number}"
-    return f"(?<![0-9A-Za-z]){expression}(?![0-9A-Za-z])", name
+    if len(columns[0]) == 1 and first.isalpha() and len(first) > 1:
+        return rf"\b{expression}\b", first.upper()
+    return rf"\b{expression}\b", f"ID_{'ABCDE'[number - 1]}"

@@ -11,13 +11,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from ingestion.errors import BadVocabulary
+from ingestion.masking import MaskedWord, Value
 
+_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_DECIMAL = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
+_Picker = Callable[[Sequence[str]], Any]
 WILDCARD = "<*>"
 NEW_STATE = "<new>"
 PADDING = 0
@@ -72,6 +79,41 @@ class Template:
         return " ".join(words)
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One varying part of a line.
+
+    Attributes:
+        slot: which word of the template it stands in, from 0.
+        part: which of that word's values it is, from 0.
+        name: its mask's name; empty for a whole word that no mask covers.
+        text: the text as the line writes it.
+        start: index of its first character in the message.
+        end: index after its last character.
+        number: its value where it is one number; None for ratios, times and everything else.
+    """
+
+    slot: int
+    part: int
+    name: str
+    text: str
+    start: int
+    end: int
+    number: float | None
+
+
+def _number(text: str) -> float | None:
+    text = unicodedata.normalize("NFKC", text)
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    return float(text) if _DECIMAL.fullmatch(text) else None
+
+
+def _picker(slots: tuple[int, ...]) -> _Picker:
+    """Return what takes the words at some positions out of a line, as a value to compare."""
+    return itemgetter(*slots) if slots else lambda _: ()
+
+
 class Vocabulary:
     """Templates of one bundle and the matching of lines to them.
 
@@ -82,6 +124,7 @@ class Vocabulary:
         patterns: their distinct patterns.
         learned: how many token ids the model has its own parameters for. Later ones, templates seen at most once or
             added afterwards, are known here and share the parameters of `UNSEEN` there.
+        matchers: `ingestion.matching.Matcher`s of this vocabulary, by delimiter and masks; they live as long as it.
     """
 
     def __init__(self, templates: Sequence[Template], learned: int | None = None) -> None:
@@ -100,23 +143,30 @@ class Vocabulary:
                 self._states.append({})
             self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
         self._index_patterns()
+        self.matchers: dict[Any, Any] = {}
         self._once: dict[str, int] = {}
         for template in self.templates:
             family = template.text.split(" ", 1)[0]
             self._once[family] = self._once.get(family, 0) + (template.count == 1)
 
     def _index_patterns(self) -> None:
-        # Per word count: the position sets that patterns fix, most words first, each with a hash of those words.
-        # A line is looked up once per position set, of which there are few, however many patterns there are.
-        by_length: dict[int, dict[tuple[int, ...], dict[tuple[str, ...], int]]] = {}
+        # Per word count and first word: the position sets that patterns fix, most words first, each with a hash of
+        # those words. A line is looked up once per position set, of which there are few, however many patterns.
+        by_head: dict[tuple[int, str], dict[tuple[int, ...], dict[Any, int]]] = {}
         for place, pattern in sorted(enumerate(self.patterns), key=lambda item: item[1].words):
+            if not pattern.words:
+                continue
             fixed = tuple(slot for slot, word in enumerate(pattern.words) if word != WILDCARD)
-            words = tuple(pattern.words[slot] for slot in fixed)
-            by_length.setdefault(len(pattern.words), {}).setdefault(fixed, {})[words] = place
-        self._by_length = {
-            length: sorted(sets.items(), key=lambda item: (-len(item[0]), item[0]))
-            for length, sets in by_length.items()
-        }
+            head = (len(pattern.words), pattern.words[0])
+            by_head.setdefault(head, {}).setdefault(fixed, {})[_picker(fixed)(pattern.words)] = place
+        self._by_head: dict[tuple[int, str], list[tuple[_Picker, dict[Any, int]]]] = {}
+        for (length, first), own in by_head.items():
+            # Sets that fix the first word and sets that leave it open are never equal.
+            sets = [*own.items()]
+            if first != WILDCARD:
+                sets += by_head.get((length, WILDCARD), {}).items()
+            sets.sort(key=lambda item: (-len(item[0]), item[0]))
+            self._by_head[length, first] = [(_picker(fixed), known) for fixed, known in sets]
 
     def __len__(self) -> int:
         """Number of token ids, the two special ones included."""
@@ -124,8 +174,11 @@ class Vocabulary:
 
     def find_pattern(self, words: Sequence[str]) -> int | None:
         """Return the index in `patterns` of the most specific pattern that a line matches, or None."""
-        for fixed, known in self._by_length.get(len(words), ()):
-            place = known.get(tuple(words[slot] for slot in fixed))
+        if not words:
+            return None
+        length = len(words)
+        for pick, known in self._by_head.get((length, words[0])) or self._by_head.get((length, WILDCARD)) or ():
+            place = known.get(pick(words))
             if place is not None:
                 return place
         return None
@@ -140,6 +193,33 @@ class Vocabulary:
         values = tuple(words[slot] for slot in closed)
         found = states.get(values)
         return states[(None,) * len(closed)] if found is None else found
+
+    def parameters(self, token: int, message: str, line: Sequence[MaskedWord]) -> list[Parameter]:
+        """Return the parameters of a line: what its masks cover, and its words where the template leaves a slot open.
+
+        Args:
+            token: the line's token.
+            message: the line without its time.
+            line: `masked_words` of the message.
+
+        Returns:
+            In the order of the line. A slot that holds a state is none, nor is anything else of an unseen line but
+            what its masks cover.
+        """
+        pattern: tuple[str, ...] = ()
+        states: set[int] = set()
+        if token >= FIRST_TEMPLATE:
+            template = self.templates[token - FIRST_TEMPLATE]
+            pattern, states = template.pattern, {slot for slot, _ in template.states}
+        found: list[Parameter] = []
+        for slot, word in enumerate(line):
+            values = word.values
+            if not values and slot < len(pattern) and pattern[slot] == WILDCARD and slot not in states:
+                values = (Value("", word.start, word.end),)
+            for part, (name, start, end) in enumerate(values):
+                text = message[start:end]
+                found.append(Parameter(slot, part, name, text, start, end, _number(text) if name == "NUM" else None))
+        return found
 
     def model_token(self, token: int) -> int:
         """Return the token as the model knows it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import Event, clean, event_shape, variable_spans
+from ingestion import UNSEEN, Event, clean, event_shape, name_unseen, variable_spans
 from model import ExplainedEvents
 from service.bundle import Bundle
 from service.evidence import Evidence
@@ -110,12 +110,19 @@ class Explainer:
                 for event in events
             ],
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
+            "names": self._names(events),
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
             "ranked": ranked,
             "surprises": [self._surprise(index, scored, texts) for index in ranked],
             "codes": self._codes(scored),
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
+
+    def _names(self, events: Sequence[Event]) -> dict[str, str]:
+        """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""
+        unknown = [index for index, event in enumerate(events) if event.token == UNSEEN]
+        shapes = [event_shape(events[index], self._bundle.source_format) for index in unknown]
+        return {str(index): f"(new) {name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
 
     def _ranked(self, scored: ExplainedEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
         """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
@@ -319,7 +326,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "position": position,
             "time": iso(time),
             "text": text,
-            "template": record["templates"][str(token)],
+            "template": record["names"].get(str(index), record["templates"][str(token)]),
             "token": token,
             "unseen": index in unseen,
             "surprisal_nats": surprisal[index],

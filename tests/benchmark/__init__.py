@@ -8,7 +8,9 @@
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
 - `formats.py`   bytes to framed, timed messages per format, beside the form one would first write
 - `mazak.py`     `logvq try` on a machining centre's events
+- `parsing.py`   lines parsed per CPU-second, beside Drain3; linearity; memory of many sources
+- `grouping.py`  whether the templates are those people gave the lines, beside Drain3
 
-`transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the
-machine and keeps the figures.
+`lines.py` reads the public logs; `transformer.py` is what layers are timed against, `markov.py` what surprisal stands
+beside; `report.py` names the machine and keeps the figures.
 """

@@ -1,27 +1,31 @@
-"""Masks, templates and the frozen vocabulary."""
+"""Templates and the frozen vocabulary."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
+from drain3.drain import Drain
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion import templates
 from ingestion.errors import BadVocabulary
-from ingestion.masking import MAX_WORDS, words
+from ingestion.masking import masked_words, words
 from ingestion.proposing import propose_format
-from ingestion.templates import MAX_GROUPS, extend_vocabulary, learn_vocabulary
-from ingestion.vocabulary import UNSEEN, Vocabulary
-
-PRESSES = (
-    "プレス07号機主軸温度異常85℃を検出しました",
-    "プレス08号機主軸温度異常91℃を検出しました",
-    "プレス07号機主軸温度異常８８℃を検出しました",
-    "プレス11号機主軸温度異常102.5℃を検出しました",
-    "ﾌﾟﾚｽ07号機主軸温度異常86℃を検出しました",
+from ingestion.templates import (
+    MAX_GROUPS,
+    MAX_NAMED_GROUPS,
+    LeafDrain,
+    extend_vocabulary,
+    learn_vocabulary,
+    name_unseen,
 )
+from ingestion.vocabulary import UNSEEN, Template, Vocabulary
 
 
 def machine(count: int, seed: int = 0) -> list[tuple[list[str], str]]:
@@ -38,38 +42,6 @@ def machine(count: int, seed: int = 0) -> list[tuple[list[str], str]]:
 
 def token(vocabulary: Vocabulary, line: str) -> int:
     return vocabulary.token(words(line, None))
-
-
-def test_japanese_lines_that_differ_in_width_and_numbers_are_one_template() -> None:
-    found = {" ".join(words(line, None)) for line in PRESSES}
-    assert found == {"プレス <NUM> 号機主軸温度異常 <NUM> °C を 検出 しました"}
-
-
-@pytest.mark.parametrize(
-    ("line", "masked"),
-    [
-        ("took 12.5 ms from 10.0.0.7:80", "took <NUM> ms from <IP>"),
-        ("block blk_-1608999687919862906 ok", "block blk_-<NUM> ok"),
-        ("at 0xdeadbeef in /var/log/app.log", "at <HEX> in <PATH>"),
-        ("id 123e4567-e89b-12d3-a456-426614174000", "id <UUID>"),
-        ("axis X1 moved", "axis X1 moved"),
-        ("\x1b[31mred\x1b[0m\u202ehidden", "red hidden"),
-    ],
-)
-def test_masks(line: str, masked: str) -> None:
-    assert " ".join(words(line, None)) == masked
-
-
-@given(st.text(max_size=300))
-def test_masking_a_line_is_masking_its_words(text: str) -> None:
-    line = " ".join(words(text, None))
-    assert " ".join(words(line, None)).count(" ") == line.count(" ")
-
-
-def test_long_and_hostile_lines_stay_bounded() -> None:
-    assert len(words("word " * 4000, None)) == MAX_WORDS
-    for shape in ("1" * 60_000, "1:" * 30_000, "/a" * 30_000, "a-" * 30_000, "0x" * 30_000):
-        assert words(shape, None)
 
 
 def test_states_become_tokens_and_parameters_do_not() -> None:
@@ -120,12 +92,84 @@ def test_new_templates_are_appended_and_known_ids_stay() -> None:
     assert vocabulary.is_unseen(token(vocabulary, "coolant level low"))
 
 
+def distinct(count: int, draw: random.Random, words_per_line: int = 1) -> list[list[str]]:
+    return [
+        ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(words_per_line)] for _ in range(count)
+    ]
+
+
 def test_lines_with_nothing_in_common_stop_growing_the_vocabulary() -> None:
-    draw = random.Random(1)
-    alphabet = "abcdefghijklmnopqrstuvwxyz"
-    lines = [("".join(draw.choices(alphabet, k=12)),) for _ in range(MAX_GROUPS + 2000)]
+    lines = distinct(MAX_GROUPS + 2000, random.Random(1))
     vocabulary = learn_vocabulary((line, line[0]) for line in lines)
     assert len(vocabulary.templates) <= MAX_GROUPS + 1
+
+
+def test_a_full_vocabulary_still_widens_the_templates_there_are() -> None:
+    lines = [*[["part", "alpha", "made"]] * 2, *distinct(MAX_GROUPS, random.Random(1)), *[["part", "beta", "made"]] * 2]
+    vocabulary = learn_vocabulary((line, "") for line in lines)
+    assert vocabulary.find_pattern(["part", "beta", "made"]) is not None
+
+
+WORDS = st.sampled_from(["a", "b", "c", "d", "<*>", "<NUM>", "x1", "x2"])
+# Few lengths, so that leaves are large.
+SAME_LENGTH = st.sampled_from([1, 3, 5]).flatmap(lambda n: st.lists(WORDS, min_size=n, max_size=n))
+
+
+@given(st.lists(SAME_LENGTH, max_size=60), st.sampled_from([0.4, 0.7]))
+def test_the_quick_comparison_of_a_leaf_makes_the_groups_of_drain3(lines: list[list[str]], similarity: float) -> None:
+    settings: dict[str, Any] = {"depth": 3, "sim_th": similarity, "max_children": 5, "param_str": "<*>"}
+    plain, quick = Drain(**settings), LeafDrain(**settings)
+    with patch.object(templates, "_FEW_COMPARISONS", 0):
+        for line in lines:
+            expected, found = plain.add_log_message(" ".join(line)), quick.add_log_message(" ".join(line))
+            assert (found[0].cluster_id, found[1]) == (expected[0].cluster_id, expected[1])
+        assert [c.get_template() for c in quick.clusters] == [c.get_template() for c in plain.clusters]
+
+
+def test_identifiers_that_are_at_times_all_decimal_are_one_template() -> None:
+    lines = [f"iar {word} dear {other}".split() for word in ("<HEX>", "<NUM>") for other in ("<HEX>", "<NUM>")]
+    vocabulary = learn_vocabulary((line, "") for line in lines * 50)
+    assert len({vocabulary.token(line) for line in lines}) == 1
+
+
+def test_the_most_specific_pattern_wins_whatever_the_first_word() -> None:
+    patterns = ["<*> b <*>", "a <*> <*>", "a b <*>", "<*> b c", "<*> <*> <*>", "c c c"]
+    vocabulary = Vocabulary([Template.of(pattern.split(), (), 9, "") for pattern in patterns])
+
+    def slow(line: list[str]) -> str:
+        fitting = [p for p in patterns if all(w in ("<*>", x) for w, x in zip(p.split(), line, strict=True))]
+        order = {p: (p.count("<*>"), tuple(i for i, w in enumerate(p.split()) if w != "<*>")) for p in fitting}
+        return min(fitting, key=order.__getitem__)
+
+    for line in itertools.product("abcz", repeat=3):
+        assert vocabulary.text(vocabulary.token(line)) == slow(list(line))
+    assert vocabulary.token(("a", "b")) == UNSEEN
+    assert vocabulary.token(()) == UNSEEN
+
+
+def test_parameters_are_the_values_of_the_line_with_their_places() -> None:
+    vocabulary = learn_vocabulary(machine(2000))
+    line = "part itemq77x finished well"
+    (part,) = vocabulary.parameters(token(vocabulary, line), line, masked_words(line, None))
+    assert (part.slot, part.text, part.number, line[part.start : part.end]) == (1, "itemq77x", None, "itemq77x")
+    assert (
+        vocabulary.parameters(
+            token(vocabulary, "execution READY"), "execution READY", masked_words("execution READY", None)
+        )
+        == []
+    )
+    line = "温度８８.5℃ 圧力-1,234.5kPa 比4:3"
+    found = vocabulary.parameters(UNSEEN, line, masked_words(line, None))
+    assert [(p.text, p.number) for p in found] == [("８８.5", 88.5), ("-1,234.5", -1234.5), ("4:3", None)]
+
+
+def test_unseen_lines_are_named_by_what_their_group_shares() -> None:
+    lines = [f"coolant pump {name} blocked".split() for name in ("alpha", "beta")] + [["quite", "another"], []]
+    names = name_unseen(lines)
+    assert names == ["coolant pump <*> blocked", "coolant pump <*> blocked", "quite another", ""]
+    many = distinct(MAX_NAMED_GROUPS + 50, random.Random(2))
+    assert name_unseen(many) == [line[0] for line in many]
+    assert len(name_unseen([["x" * 10_000] * 300])[0]) < 5000
 
 
 def test_formats_are_proposed_from_the_whole_sample() -> None:

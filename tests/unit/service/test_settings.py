@@ -74,7 +74,7 @@ def test_tables_take_what_they_do_not_say_from_the_default(tmp_path: Path) -> No
         ('[topic.x]\nenvelope = { kind = "xml" }', "topic.\"x\".envelope.kind is 'xml'; one of raw, json"),
         ('[topic.x]\nenvelope = { kind = "json" }', 'topic."x".envelope lacks a key'),
         ('[topic.x]\nenvelope = { kind = "json", message = "m", tiem = "t" }', "envelope has the unknown key 'tiem'"),
-        ('[topic.x]\nmasks = [["(", "BAD"]]', "the mask BAD is no regular expression"),
+        ('[topic.x]\nmasks = [["(", "BAD"]]', "the mask BAD (() is no regular expression"),
         ('[topic.x]\nmasks = ["LOT"]', 'topic."x".masks[0]'),
         ('[topic.x]\nframing = "time"', 'topic."x".framing is no table; its keys are start'),
         ("[topic.x]\nmax_line_bytes = 0", "max_line_bytes"),
