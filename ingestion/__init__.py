@@ -16,6 +16,7 @@ In the order the data flows:
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
 - `parsing.py`     one source's records to events, every line accounted for
+- `watermark.py`   how far a source's clock has come, and which events are late
 - `windowing.py`   events to windows
 - `errors.py`      what goes wrong, each with its slug
 """
@@ -28,7 +29,7 @@ from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_sh
 from ingestion.records import Input, Record
 from ingestion.templates import extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
-from ingestion.windowing import Windower, WindowSpec
+from ingestion.windowing import OpenWindow, Windower, WindowSpec
 
 __all__ = [
     "FIRST_TEMPLATE",
@@ -43,6 +44,7 @@ __all__ = [
     "FileInput",
     "IngestionError",
     "Input",
+    "OpenWindow",
     "Record",
     "SourceFormat",
     "SourceParser",

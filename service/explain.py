@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ingestion import Event, clean, event_shape, variable_spans
-from model import ExplainedEvents
 from service.bundle import Bundle
+from service.event_scores import EventScores
 from service.evidence import Evidence
 from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 
@@ -73,11 +73,10 @@ class Explainer:
     def build(
         self,
         events: Sequence[Event],
-        scored: ExplainedEvents,
+        scored: EventScores,
         evidence: Mapping[str, Evidence],
         verdict: Verdict,
-        recent: deque[tuple[int, int, str]],
-        first: int,
+        texts: Mapping[int, tuple[int, str]],
     ) -> Explained:
         """Explain one window.
 
@@ -86,11 +85,9 @@ class Explainer:
             scored: what the model says of them.
             evidence: what each kind of evidence says.
             verdict: what the evidence amounts to.
-            recent: the source's latest events before this window: (number in the stream, position, text).
-            first: number of the window's first event in the source's stream, as the model counts.
+            texts: position and text of events that these may have attended to, by their number in the source's
+                stream, as the model counts.
         """
-        texts = {number: (position, text) for number, position, text in recent}
-        texts |= {first + index: (event.position, event.text) for index, event in enumerate(events)}
         reasons = [
             self._reason(kind, events, scored, evidence[kind], strength, verdict)
             for kind, strength in sorted(verdict.strengths.items(), key=lambda item: -item[1])
@@ -117,7 +114,7 @@ class Explainer:
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
 
-    def _ranked(self, scored: ExplainedEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
+    def _ranked(self, scored: EventScores, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
         """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
         kinds = sorted(verdict.strengths, key=lambda kind: -verdict.strengths[kind])
         named = [evidence[kind].event for kind in kinds if evidence[kind].nats > 0]
@@ -129,7 +126,7 @@ class Explainer:
         self,
         kind: str,
         events: Sequence[Event],
-        scored: ExplainedEvents,
+        scored: EventScores,
         found: Evidence,
         strength: float,
         verdict: Verdict,
@@ -150,7 +147,7 @@ class Explainer:
             **build(events, scored, found.event if found.event is not None else 0),
         }
 
-    def _unseen(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _unseen(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         vocabulary = self._bundle.vocabulary
         seen = self._message(events[index])
         nearest = vocabulary.nearest(event_shape(events[index].text, self._bundle.source_format))
@@ -166,7 +163,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _rare(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _rare(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         seen = self._message(events[index])
         likely = self._expected(scored, index)[0]
         count = self._bundle.vocabulary.count(events[index].token)
@@ -179,7 +176,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _counts(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _counts(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         token = events[index].token
         count = Counter(event.token for event in events)[token]
         most = self._bundle.usual.most.get(token, 0)
@@ -192,7 +189,7 @@ class Explainer:
             "seen": f"{count} times",
         }
 
-    def _novel(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _novel(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         message = self._message(events[index])
         percentile = float(scored.code_percentile[index].max())
         return {
@@ -209,7 +206,7 @@ class Explainer:
         _, start, end = self._clock.read(head)
         return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
-    def _expected(self, scored: ExplainedEvents, index: int) -> list[dict[str, Any]]:
+    def _expected(self, scored: EventScores, index: int) -> list[dict[str, Any]]:
         return [
             {"template": self._bundle.vocabulary.text(int(token)), "probability": round(float(probability), 4)}
             for token, probability in zip(
@@ -217,10 +214,8 @@ class Explainer:
             )
         ]
 
-    def _surprise(self, index: int, scored: ExplainedEvents, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
-        mass = scored.code_mass[index]
-        top = np.argsort(-mass, axis=None, kind="stable")[:3]
-        heads, codes = np.unravel_index(top, mass.shape)
+    def _surprise(self, index: int, scored: EventScores, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
+        heads, size = self._bundle.model.statistics.usage.shape
         recent = []
         for number, share in zip(scored.recent_positions[index], scored.recent_mass[index], strict=True):
             if int(number) in texts and share > 0:
@@ -233,21 +228,23 @@ class Explainer:
             "expected": self._expected(scored, index)[:3],
             "recent": recent,
             "codes": [
-                {"code": f"{head}.{code}", "mass": round(float(mass[head, code]) / mass.shape[0], 4)}
-                for head, code in zip(heads.tolist(), codes.tolist(), strict=True)
-                if mass[head, code] > 0
+                {"code": f"{code // size}.{code % size}", "mass": round(float(mass) / heads, 4)}
+                for code, mass in zip(scored.top_codes[index].tolist(), scored.top_code_mass[index], strict=True)
+                if mass > 0
             ],
             "cache_mass": round(cached, 4),
             "recent_mass": round(1.0 - cached, 4),
         }
 
-    def _codes(self, scored: ExplainedEvents) -> list[dict[str, Any]]:
+    def _codes(self, scored: EventScores) -> list[dict[str, Any]]:
         statistics = self._bundle.model.statistics
         hits: Counter[tuple[int, int]] = Counter()
         for head in range(scored.codes.shape[1]):
             hits.update((head, code) for code in scored.codes[:, head].tolist())
         events = len(scored.surprisal_nats)
-        mass = scored.code_mass.mean(axis=0) / scored.codes.shape[1]
+        heads, size = statistics.usage.shape
+        # Of every event the most attended codes are known: a code's mass where it was not among them is left out.
+        mass = np.bincount(scored.top_codes.ravel(), scored.top_code_mass.ravel(), heads * size) / events / heads
         unusual = sorted(hits, key=lambda hit: (-hits[hit] / events / (statistics.usage[hit] + 1e-4), hit))[:_CODES]
         return [
             {
@@ -258,7 +255,7 @@ class Explainer:
                 "distance_percentile": round(
                     float(scored.code_percentile[scored.codes[:, head] == code, head].max()), 2
                 ),
-                "attention_mass": round(float(mass[head, code]), 5),
+                "attention_mass": round(float(mass[head * size + code]), 5),
                 "usual_templates": [
                     self._bundle.vocabulary.text(int(token)) for token in statistics.top_tokens[head][code][:3]
                 ],
@@ -293,7 +290,7 @@ def iso(seconds: float | None) -> str | None:
 
 def summary(window: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored window without its explanation, as the API lists it."""
-    names = ("id", "source", "index", "status", "events", "threshold", "anomalous", "incident")
+    names = ("id", "source", "index", "key", "status", "events", "threshold", "anomalous", "incident")
     return {name: window[name] for name in names} | {
         "start": iso(window["start"]),
         "end": iso(window["end"]),

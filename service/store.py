@@ -21,7 +21,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from service.schema import dead_letters, inbox, incidents, positions, sources, windows
+from service.schema import dead_letters, inbox, incidents, open_events, positions, sources, windows
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
 INBOX_LIMIT = 500_000
@@ -36,9 +36,10 @@ class SourceRow:
     Attributes:
         source: its name.
         bundle: id of the bundle its state belongs to.
-        state: parser, open window and incident state, as JSON values.
+        state: parser, windower and incident state, and events that wait to be scored, as JSON values.
         snapshot: exact model state at some event; None where it has not changed since the last commit.
         summary: what the API shows of the source.
+        chunks: events of open windows, packed, by number; written are those that are new, None drops one.
     """
 
     source: str
@@ -46,6 +47,7 @@ class SourceRow:
     state: dict[str, Any]
     snapshot: bytes | None
     summary: dict[str, Any]
+    chunks: Mapping[int, bytes | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,6 +112,7 @@ class Store:
                 if row.snapshot is not None:
                     values["snapshot"] = row.snapshot
                 _upsert(connection, sources, values, ("source",))
+                _write_chunks(connection, row)
             for window in batch.windows:
                 _upsert(connection, windows, window, ("id",))
             for incident in batch.incidents:
@@ -128,9 +131,11 @@ class Store:
         """Return the checkpoint of a source; None for a source never seen."""
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(sources).where(sources.c.source == source)).one_or_none()
-        if row is None:
-            return None
-        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary))
+            if row is None:
+                return None
+            query = sa.select(open_events.c.chunk, open_events.c.events).where(open_events.c.source == source)
+            chunks = {chunk: events for chunk, events in connection.execute(query)}  # noqa: C416
+        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary), chunks)
 
     def forget_lines(self, source: str, before_index: int) -> None:
         """Drop the raw lines of a source's quiet windows before an index; alarms keep theirs."""
@@ -262,6 +267,20 @@ def _configure(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
         with suppress(Exception):
             connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_chunks(connection: sa.Connection, row: SourceRow) -> None:
+    key = open_events.c.source == row.source
+    dropped = [chunk for chunk, events in row.chunks.items() if events is None]
+    if dropped:
+        connection.execute(
+            open_events.delete().where(key, open_events.c.chunk == sa.bindparam("number")),
+            [{"number": chunk} for chunk in dropped],
+        )
+    for chunk, events in row.chunks.items():
+        if events is not None:
+            values = {"source": row.source, "chunk": chunk, "events": events}
+            _upsert(connection, open_events, values, ("source", "chunk"))
 
 
 def _upsert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], key: Iterable[str]) -> None:

@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 from ingestion import Accounting, Input, Record
 from service.bundle import Bundle
 from service.metrics import STAGES, Metrics
-from service.pipeline import Produced, SourcePipeline
+from service.pipeline import Produced, SourcePipeline, score
 from service.store import INBOX_STREAM, Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
@@ -20,11 +20,18 @@ _LOG = logging.getLogger("logvq.worker")
 _POLL_SECONDS = 0.05
 # Silence after which an open multi-line event is taken to be complete.
 FLUSH_SECONDS = 5.0
+# How long a complete window may wait for events that fill its last block: scoring whole blocks is twice as fast.
+WAIT_SECONDS = 0.25
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
 # A dead letter keeps at most this much of its line: hostile input must not fill the disk.
 _DEAD_LETTER_BYTES = 1 << 20
+_COUNTS = {
+    "late": "logvq_late_events_total",
+    "clock_steps": "logvq_clock_steps_total",
+    "windows_cut": "logvq_windows_cut_total",
+}
 # Blank lines are counted and not kept.
 DEAD_LETTER_REASONS = ("too-long",)
 
@@ -48,9 +55,11 @@ class Worker:
         self._scorer = bundle.scorer()
         self._pipelines: dict[str, SourcePipeline] = {}
         self._last_fed: dict[str, float] = {}
+        self._waiting: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._published: dict[str, Accounting] = {}
+        self._counted: dict[str, dict[str, int]] = {}
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -86,6 +95,7 @@ class Worker:
         """Drop the states in memory, because streams now belong to another worker; the store has them all."""
         _LOG.info("handing over %s", ", ".join(streams))
         self._pipelines.clear()
+        self._waiting.clear()
 
     def _run(self) -> None:
         try:
@@ -107,6 +117,8 @@ class Worker:
             self._set_lag(item)
         if not fed:
             self._idle()
+        else:
+            self._judge_overdue()
 
     # --- one batch -----------------------------------------------------------------------------------------------
 
@@ -118,10 +130,10 @@ class Worker:
             by_source.setdefault(record.source, []).append(record)
             positions[record.stream] = record.next_position
         started = time.monotonic()
-        produced: dict[str, Produced] = {}
         for source, theirs in by_source.items():
-            produced[source] = self._pipeline(source).feed(theirs)
+            self._pipeline(source).feed(theirs)
             self._last_fed[source] = started
+        produced = self._score(by_source, now=False)
         self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="score")
         self._beat("scored")
         self._store_batch(produced, positions)
@@ -134,25 +146,48 @@ class Worker:
 
     def finish(self) -> None:
         """Close every open event and judge every open window, provisionally: the input has ended."""
-        produced = {source: pipeline.flush() for source, pipeline in self._pipelines.items()}
-        self._store_batch(produced, {})
+        for pipeline in self._pipelines.values():
+            pipeline.flush()
+        self._store_batch(self._score(self._pipelines, now=True), {})
         self._provisional()
+
+    def _score(self, sources: Iterable[str], *, now: bool) -> dict[str, Produced]:
+        """Score what is due of sources, together, and judge what is complete."""
+        pipelines = {source: self._pipelines[source] for source in sources}
+        score(self._scorer, pipelines.values(), now=now)
+        produced = {}
+        for source, pipeline in pipelines.items():
+            produced[source] = pipeline.take()
+            if pipeline.is_waiting:
+                self._waiting.setdefault(source, time.monotonic())
+            else:
+                self._waiting.pop(source, None)
+        return produced
+
+    def _judge_overdue(self) -> None:
+        """Judge windows that have waited for scores long enough, on behalf of sources that are slower than others."""
+        now = time.monotonic()
+        overdue = [source for source, since in self._waiting.items() if now - since >= WAIT_SECONDS]
+        if overdue:
+            self._store_batch(self._score(overdue, now=True), {})
 
     def _idle(self) -> None:
         now = time.monotonic()
-        silent = {
-            source: pipeline
-            for source, pipeline in self._pipelines.items()
-            if pipeline.parser.is_open and now - self._last_fed.get(source, now) > FLUSH_SECONDS
-        }
-        if silent:
-            self._store_batch({source: pipeline.flush() for source, pipeline in silent.items()}, {})
+        touched = set(self._waiting)
+        for source, pipeline in self._pipelines.items():
+            if pipeline.parser.is_open and now - self._last_fed.get(source, now) > FLUSH_SECONDS:
+                pipeline.flush()
+                touched.add(source)
+            elif pipeline.due(now=True) is not None:
+                touched.add(source)
+        if touched:
+            self._store_batch(self._score(sorted(touched), now=True), {})
         self._provisional()
         for stage in STAGES:
             self._beat(stage)
 
     def _provisional(self) -> None:
-        rows = [row for pipeline in self._pipelines.values() if (row := pipeline.provisional()) is not None]
+        rows = [row for pipeline in self._pipelines.values() for row in pipeline.provisional()]
         if rows:
             self._store.commit(Batch(windows=rows))
 
@@ -208,6 +243,10 @@ class Worker:
         metrics.add("logvq_unseen_tokens_total", now.unparsed - before.unparsed, source=label)
         metrics.add("logvq_decode_replacements_total", now.replaced - before.replaced, source=label)
         metrics.add("logvq_windows_total", len(made.windows), source=label)
+        counts, known = pipeline.counts, self._counted.get(source, {})
+        self._counted[source] = counts
+        for name, metric in _COUNTS.items():
+            metrics.add(metric, counts[name] - known.get(name, 0), source=label)
         opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")
         metrics.add("logvq_incidents_opened_total", opened, source=label)
         metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)
