@@ -57,12 +57,12 @@ class WindowSpec:
     lateness: int = 0
 
     def __post_init__(self) -> None:
-        if self.events < 1 or (self.seconds is not None and self.seconds < 1):
-            raise BadFormat("a window holds at least one event and lasts at least one second")
         if self.seconds is not None and self.session is not None:
             raise BadFormat("a window is cut by time or by session, not by both")
         if self.session is not None:
             self._check_session()
+        if self.events < 1 or (self.seconds is not None and self.seconds < 1):
+            raise BadFormat("a window holds at least one event and lasts at least one second")
         if self.lateness < 0:
             raise BadFormat(f"late={self.lateness}: events cannot be late by less than nothing")
 

@@ -22,6 +22,9 @@ from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_
 
 # How many of a window's most surprising events are explained in full.
 _SURPRISES = 5
+# A window less unusual than one normal window in ten is explained by its reasons and its most surprising event alone:
+# hardly anybody asks why it is normal, and short windows take longer to explain than to score.
+_NOTEWORTHY = 1.0
 _CODES = 6
 _TEXT = 400
 
@@ -69,6 +72,7 @@ class Explainer:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._clock = bundle.source_format.clock()
+        self._usual_max = float(np.median(bundle.calibration.kinds[RARE_TRANSITION].sample))
 
     def build(
         self,
@@ -94,13 +98,14 @@ class Explainer:
             if evidence[kind].nats > 0
         ]
         vocabulary = self._bundle.vocabulary
-        ranked = self._ranked(scored, evidence, verdict)
+        noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
+        ranked = self._ranked(scored, evidence, verdict)[: _SURPRISES if noteworthy else 1]
         head = reasons[0]
         record = {
             "score_cap": self._bundle.calibration.cap,
             "calibration_windows": self._bundle.calibration.windows,
             "surprisal": [round(float(nats), 4) for nats in scored.surprisal_nats],
-            "usual_max": float(np.median(self._bundle.calibration.kinds[RARE_TRANSITION].sample)),
+            "usual_max": self._usual_max,
             "reasons": reasons,
             "lines": [
                 [event.position, event.time, event.text, event.token, *self._clock.read(event.text)[1:]]
@@ -110,7 +115,7 @@ class Explainer:
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
             "ranked": ranked,
             "surprises": [self._surprise(index, scored, texts) for index in ranked],
-            "codes": self._codes(scored),
+            "codes": self._codes(scored) if noteworthy else [],
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import BadFormat, BadInput, FileInput, Record, SourceFormat, SourceParser, Windower, WindowSpec
+from ingestion import BadFormat, BadInput, FileInput, Record, SourceFormat, SourceParser
 from ingestion.files import read_records
 from ingestion.parsing import Dropped, Event
 from ingestion.templates import learn_vocabulary
@@ -121,27 +121,6 @@ def test_a_followed_file_grows_is_replaced_and_cut(tmp_path: Path) -> None:
     again.close()
     with pytest.raises(BadInput, match="no such file"):
         FileInput(tmp_path / "missing", "s", "utf-8", stored.get)
-
-
-def event(number: int, time: float | None) -> Event:
-    return Event("x", number, number + 1, time, None, "", 1, 2)
-
-
-def test_windows_by_count_and_by_the_clock() -> None:
-    by_count = Windower(WindowSpec(events=3))
-    closed = [window for n in range(7) for window in by_count.add(event(n, None))]
-    assert [(index, len(events)) for index, events in closed] == [(0, 3), (1, 3)]
-    assert len(by_count.events) == 1
-    by_clock = Windower(WindowSpec.parse("30m"))
-    times = [0.0, 1799.0, 1800.0, 1700.0, 7300.0]
-    closed = [window for n, time in enumerate(times) for window in by_clock.add(event(n, time))]
-    assert [[e.position for e in events] for _, events in closed] == [[0, 1], [2, 3]]
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5", "0", "0m", "5y"])
-def test_what_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(BadFormat):
-        WindowSpec.parse(text)
 
 
 def test_formats_refuse_what_they_do_not_know() -> None:

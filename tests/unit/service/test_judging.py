@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ingestion import Record
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.calibration import Calibration, Tail
 from service.errors import BadBundle, CannotWrite
 from service.incidents import MAX_GAP_SECONDS, IncidentTracker
 from service.kinds import KINDS, NOVEL_CODE, UNSEEN_TEMPLATE
-from service.pipeline import Produced, SourcePipeline, score
-from service.store import SourceRow, pack, unpack
-
-THRESHOLD = 2.0
-
-
-def records(lines: list[bytes]) -> list[Record]:
-    return [Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines)]
-
-
-class OneSource:
-    """A pipeline with its scorer."""
-
-    def __init__(self, bundle: Bundle, row: SourceRow | None = None) -> None:
-        self.scorer = bundle.scorer()
-        self.pipeline = SourcePipeline("mazak01", bundle, self.scorer, THRESHOLD, row)
-
-    def feed(self, lines: list[Record], *, now: bool = False) -> Produced:
-        self.pipeline.feed(lines)
-        score(self.scorer, [self.pipeline], now=now)
-        return self.pipeline.take()
 
 
 def test_a_p_value_is_the_share_of_normal_windows_at_least_as_large() -> None:
@@ -128,49 +104,6 @@ def test_a_tracker_goes_on_from_its_state() -> None:
     found = follow(tracker, windows[:3])
     found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows[3:])
     assert found == whole
-
-
-def test_windows_do_not_depend_on_how_records_were_cut(bundle: Bundle, machine_lines: list[bytes]) -> None:
-    whole = OneSource(bundle).feed(records(machine_lines), now=True)
-    cut = OneSource(bundle)
-    draw = random.Random(0)
-    rest = iter(records(machine_lines))
-    windows: list[dict[str, Any]] = []
-    while batch := list(itertools.islice(rest, draw.choice((1, 3, 100, 300)))):
-        now = draw.random() < 0.3
-        windows += cut.feed(batch, now=now).windows
-        if now:
-            cut.pipeline.provisional()
-    windows += cut.feed([], now=True).windows
-    assert windows == whole.windows
-    assert len(windows) == len(machine_lines) // bundle.window.events
-
-
-def test_a_restart_after_every_batch_changes_nothing(bundle: Bundle, machine_lines: list[bytes]) -> None:
-    lines = machine_lines[:3000]
-    whole = OneSource(bundle).feed(records(lines), now=True)
-    row: SourceRow | None = None
-    windows: list[dict[str, Any]] = []
-    incidents: dict[str, dict[str, Any]] = {}
-    snapshot: bytes | None = None
-    chunks: dict[int, bytes | None] = {}
-    draw = random.Random(1)
-    rest = iter(records(lines))
-    while batch := list(itertools.islice(rest, 170)):
-        current = OneSource(bundle, row)
-        produced = current.feed(batch, now=draw.random() < 0.3)
-        windows += produced.windows
-        incidents |= {item["id"]: item for item in produced.incidents}
-        stored = current.pipeline.checkpoint()
-        snapshot = stored.snapshot or snapshot
-        for number, chunk in stored.chunks.items():
-            chunks.pop(number, None) if chunk is None else chunks.update({number: chunk})
-        row = SourceRow(stored.source, stored.bundle, unpack(pack(stored.state)), snapshot, stored.summary, chunks)
-    produced = OneSource(bundle, row).feed([], now=True)
-    windows += produced.windows
-    incidents |= {item["id"]: item for item in produced.incidents}
-    assert windows == whole.windows
-    assert incidents == {item["id"]: item for item in whole.incidents}
 
 
 def test_a_bundle_is_what_was_saved_or_refused(bundle: Bundle, bundle_dir: Path, tmp_path: Path) -> None:
