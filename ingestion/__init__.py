@@ -5,7 +5,9 @@ In: log files, Kafka topics, pushed lines. Out: events, each with its time, its 
 In the order the data flows:
 
 - `records.py`     one line as an input delivers it, and what every input can do
-- `files.py`       log files, read whole or followed
+- `lines.py`       bytes to lines
+- `files.py`       log files, read whole; `following.py` as they grow, `rotation.py` what became of those before;
+                   `standard_input.py` lines that another program pipes in
 - `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_client.py` opened: only these use kafka-python, and
                    are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
                    what a record's key and value mean, `outage.py` how long to wait for a broker that is away
@@ -22,11 +24,15 @@ In the order the data flows:
 """
 
 from ingestion.errors import BadFormat, BadInput, BadVocabulary, BrokerUnavailable, IngestionError, WrongEncoding
-from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
+from ingestion.files import file_size, file_year, read_records, read_sample
+from ingestion.following import FileInput
 from ingestion.format import SourceFormat, propose_format
+from ingestion.lines import split_lines
 from ingestion.masking import clean, variable_spans, words
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.records import Input, Record
+from ingestion.rotation import ReadFile, open_log
+from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary
 from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Template, Vocabulary
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
@@ -45,9 +51,11 @@ __all__ = [
     "IngestionError",
     "Input",
     "OpenWindow",
+    "ReadFile",
     "Record",
     "SourceFormat",
     "SourceParser",
+    "StandardInput",
     "Template",
     "Vocabulary",
     "WindowSpec",
@@ -63,6 +71,7 @@ __all__ = [
     "propose_format",
     "read_records",
     "read_sample",
+    "split_lines",
     "variable_spans",
     "words",
 ]

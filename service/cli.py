@@ -45,7 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", help="text encoding of the lines, such as cp932 (default: UTF-8)")
     parser.add_argument("--tz", default="UTC", help="time zone of times without an offset (default: UTC)")
-    parser.add_argument("--window", help="events in a window, or its length: 64, 30m, 8h (default: by file size)")
+    parser.add_argument(
+        "--window",
+        help="events in a window, its length, or a key found in the line: 64, 30m, "
+        r"'session:blk_-?\d+,idle=10m,max=500' (default: by file size)",
+    )
 
 
 def _device(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +97,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
     verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
-    verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows")
+    verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows; - reads standard input")
+    verb.add_argument("--backfill", action="store_true", help="begin with the rotated files of --file, oldest first")
     verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
     verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
     verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")

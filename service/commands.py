@@ -171,6 +171,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             budget=options.budget,
             file=options.file,
             source=options.source,
+            backfill=options.backfill,
             kafka=options.kafka,
             topics=tuple(options.topic or ()),
             group=options.group,

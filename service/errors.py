@@ -65,6 +65,13 @@ class Unauthorized(ServiceError):
     status = 401
 
 
+class KeyReused(ServiceError):
+    """A push has the idempotency key of another push, and other lines."""
+
+    code = "idempotency-key-reused"
+    status = 422
+
+
 class InboxFull(ServiceError):
     """More pushed lines wait than the inbox holds; push again later."""
 

@@ -6,12 +6,13 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# Where reading each stream goes on.
+# Where reading each stream goes on; `mark` knows the content before it, where a stream's name is not enough.
 positions = sa.Table(
     "positions",
     metadata,
     sa.Column("stream", sa.Text, primary_key=True),
     sa.Column("next_position", sa.BigInteger, nullable=False),
+    sa.Column("mark", sa.LargeBinary),
 )
 
 # One row a source: its checkpoint, and the summary the API shows.

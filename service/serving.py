@@ -15,7 +15,7 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion import FileInput, Input
+from ingestion import FileInput, Input, ReadFile, StandardInput
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
@@ -46,6 +46,7 @@ class ServeOptions:
     budget: float = 1.0
     file: Path | None = None
     source: str | None = None
+    backfill: bool = False
     kafka: str | None = None
     topics: tuple[str, ...] = ()
     group: str = "logvq"
@@ -80,7 +81,13 @@ class Service:
             if options.file is not None:
                 source = options.source or source_name(options.file)
                 encoding = bundle.source_format.encoding
-                inputs.append(FileInput(options.file, source, encoding, self._store.next_position))
+                if options.file == Path("-"):
+                    inputs.append(StandardInput(options.source or "stdin", encoding))
+                else:
+                    known = _read_before(self._store, options.file)
+                    inputs.append(
+                        FileInput(options.file, source, encoding, known, backfill=options.backfill, report=_say)
+                    )
             if options.kafka is not None:
                 inputs.append(self._kafka(options))
             self.worker = Worker(bundle, self._store, inputs, metrics, bundle.calibration.threshold(options.budget))
@@ -164,6 +171,12 @@ def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate:
         return feeder.feed(lines, topic=topic, source=source, lines_per_second=rate)
     finally:
         feeder.close()
+
+
+def _read_before(store: Store, path: Path) -> list[ReadFile]:
+    prefix = f"file:{path.name}:"
+    marks = ((stream.removeprefix(prefix), position, mark) for stream, position, mark in store.marks(prefix))
+    return [ReadFile(int(generation), position, mark) for generation, position, mark in marks if generation.isdigit()]
 
 
 def _say(message: str) -> None:

@@ -21,11 +21,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from service.schema import dead_letters, inbox, incidents, open_events, positions, sources, windows
+from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, sources, windows
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
 INBOX_LIMIT = 500_000
 INBOX_STREAM = "http"
+# How long the answer to a push with an idempotency key is kept: a client that was cut off for a night may still repeat.
+KEEP_PUSHES_SECONDS = 86_400.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -55,10 +57,41 @@ class Batch:
     """Everything one transaction writes."""
 
     positions: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, bytes] = field(default_factory=dict)
     sources: list[SourceRow] = field(default_factory=list)
     windows: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Once:
+    """What makes a push one that may be repeated.
+
+    Attributes:
+        key: what the client calls it.
+        digest: of what it pushes.
+    """
+
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a push.
+
+    Attributes:
+        accepted: lines appended.
+        position: of the last of them.
+        repeated: whether that was an earlier push with the same key.
+        same: whether that one pushed the same.
+    """
+
+    accepted: int
+    position: int
+    repeated: bool = False
+    same: bool = True
 
 
 def pack(record: Mapping[str, Any]) -> bytes:
@@ -99,7 +132,10 @@ class Store:
         """Write one batch in one transaction."""
         with self.engine.begin() as connection:
             for stream, position in batch.positions.items():
-                _upsert(connection, positions, {"stream": stream, "next_position": position}, ("stream",))
+                place = {"stream": stream, "next_position": position}
+                if stream in batch.marks:
+                    place["mark"] = batch.marks[stream]
+                _upsert(connection, positions, place, ("stream",))
                 if stream == INBOX_STREAM:
                     connection.execute(inbox.delete().where(inbox.c.position < position))
             for row in batch.sources:
@@ -127,6 +163,14 @@ class Store:
                 sa.select(positions.c.next_position).where(positions.c.stream == stream)
             ).scalar_one_or_none()
 
+    def marks(self, prefix: str) -> list[tuple[str, int, bytes]]:
+        """Return the streams whose name begins so: name, next position, mark."""
+        name = positions.c.stream
+        query = sa.select(name, positions.c.next_position, positions.c.mark).where(positions.c.mark.is_not(None))
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.where(sa.func.substr(name, 1, len(prefix)) == prefix))
+            return [(row.stream, row.next_position, row.mark) for row in rows]
+
     def load_source(self, source: str) -> SourceRow | None:
         """Return the checkpoint of a source; None for a source never seen."""
         with self.engine.connect() as connection:
@@ -148,12 +192,32 @@ class Store:
 
     # --- the inbox of pushed lines ------------------------------------------------------------------------------
 
-    def push(self, source: str, lines: Sequence[bytes]) -> int | None:
-        """Append pushed lines to the inbox.
+    def push(self, source: str, lines: Sequence[bytes], once: Once | None = None) -> Pushed | None:
+        """Append pushed lines to the inbox; with `once` only where its key is new.
 
         Returns:
-            The position of the last line; None, and nothing appended, where the inbox is full.
+            What was appended, now or when the key was new; None, and nothing appended, where the inbox is full.
         """
+        if once is None:
+            return self._append(source, lines, None)
+        # Twice at most: a push with the same key may come in between, and then its answer is there.
+        for _ in range(2):
+            pushed = self._pushed(source, once)
+            if pushed is not None:
+                return pushed
+            with suppress(sa.exc.IntegrityError):
+                return self._append(source, lines, once)
+        raise AssertionError("a key that was taken is found")
+
+    def _pushed(self, source: str, once: Once) -> Pushed | None:
+        with self.engine.connect() as connection:
+            query = sa.select(pushes).where(pushes.c.source == source, pushes.c.key == once.key)
+            row = connection.execute(query.where(pushes.c.received >= time.time() - KEEP_PUSHES_SECONDS)).one_or_none()
+        if row is None:
+            return None
+        return Pushed(row.accepted, row.position, repeated=True, same=row.digest == once.digest)
+
+    def _append(self, source: str, lines: Sequence[bytes], once: Once | None) -> Pushed | None:
         now = time.time()
         with self.engine.begin() as connection:
             waiting = connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
@@ -161,7 +225,11 @@ class Store:
                 return None
             connection.execute(inbox.insert(), [{"source": source, "value": line, "received": now} for line in lines])
             last: int = connection.execute(sa.select(sa.func.max(inbox.c.position))).scalar_one()
-            return last
+            if once is not None:
+                connection.execute(pushes.delete().where(pushes.c.received < now - KEEP_PUSHES_SECONDS))
+                answer = {"digest": once.digest, "accepted": len(lines), "position": last, "received": now}
+                connection.execute(pushes.insert(), [{"source": source, "key": once.key, **answer}])
+            return Pushed(len(lines), last)
 
     def read_inbox(self, after: int, limit: int) -> list[sa.Row[tuple[int, str, bytes, float]]]:
         """Return the oldest pushed lines from a position on: (position, source, value, received)."""

@@ -126,9 +126,12 @@ class Worker:
         """Take one batch of records through to the store."""
         by_source: dict[str, list[Record]] = {}
         positions: dict[str, int] = {}
+        marks: dict[str, bytes] = {}
         for record in records:
             by_source.setdefault(record.source, []).append(record)
             positions[record.stream] = record.next_position
+            if record.mark is not None:
+                marks[record.stream] = record.mark
         started = time.monotonic()
         for source, theirs in by_source.items():
             self._pipeline(source).feed(theirs)
@@ -136,7 +139,7 @@ class Worker:
         produced = self._score(by_source, now=False)
         self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="score")
         self._beat("scored")
-        self._store_batch(produced, positions)
+        self._store_batch(produced, positions, marks)
         item.committed(positions)
         for stream, count in Counter(record.stream for record in records).items():
             self._metrics.add("logvq_records_consumed_total", count, topic=_topic(stream)[0])
@@ -199,9 +202,11 @@ class Worker:
             self._pipelines[source] = pipeline
         return pipeline
 
-    def _store_batch(self, produced: dict[str, Produced], positions: dict[str, int]) -> None:
+    def _store_batch(
+        self, produced: dict[str, Produced], positions: dict[str, int], marks: dict[str, bytes] | None = None
+    ) -> None:
         started = time.monotonic()
-        batch = Batch(positions=dict(positions))
+        batch = Batch(positions=dict(positions), marks=marks or {})
         for source, made in produced.items():
             batch.sources.append(self._pipelines[source].checkpoint())
             batch.windows += made.windows

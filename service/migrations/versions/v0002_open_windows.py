@@ -11,6 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("windows", sa.Column("key", sa.Text))
+    op.add_column("positions", sa.Column("mark", sa.LargeBinary))
     op.create_table(
         "open_events",
         sa.Column("source", sa.Text, primary_key=True),

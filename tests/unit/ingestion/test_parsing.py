@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import BadFormat, BadInput, FileInput, Record, SourceFormat, SourceParser
+from ingestion import BadFormat, Record, SourceFormat, SourceParser
 from ingestion.files import read_records
 from ingestion.parsing import Dropped, Event
 from ingestion.templates import learn_vocabulary
@@ -92,35 +92,6 @@ def test_positions_are_the_bytes_of_the_file(tmp_path: Path) -> None:
         "一行目",
         "第二",
     ]
-
-
-def test_a_followed_file_grows_is_replaced_and_cut(tmp_path: Path) -> None:
-    path = tmp_path / "live.log"
-    path.write_bytes(b"one\ntw")
-    stored: dict[str, int] = {}
-    follow = FileInput(path, "s", "utf-8", stored.get)
-
-    def take(source: FileInput) -> list[bytes]:
-        return [record.value for record in source.poll(0.0)]
-
-    assert take(follow) == [b"one"]
-    with path.open("ab") as more:
-        more.write(b"o\nthree\n")
-    assert take(follow) == [b"two", b"three"]
-    assert sum(follow.lag().values()) == 0
-    (stream,) = follow.lag()
-    follow.close()
-    stored[stream] = 4
-    again = FileInput(path, "s", "utf-8", stored.get)
-    assert take(again) == [b"two", b"three"]
-    path.rename(tmp_path / "live.log.1")
-    path.write_bytes(b"new\n")
-    assert take(again) + take(again) == [b"new"]
-    path.write_bytes(b"x\n")
-    assert take(again) + take(again) == [b"x"]
-    again.close()
-    with pytest.raises(BadInput, match="no such file"):
-        FileInput(tmp_path / "missing", "s", "utf-8", stored.get)
 
 
 def test_formats_refuse_what_they_do_not_know() -> None:
