@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_serve(verbs)
     _add_feed(verbs)
+    _add_replay(verbs)
     return parser
 
 
@@ -119,6 +120,26 @@ def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--rate", type=float, default=0.0, help="lines a second (default: 0, as fast as they go)")
     verb.add_argument("--create-topic", action="store_true", help="create the topic if it does not exist")
     verb.add_argument("--loop", action="store_true", help="begin again at the end")
+
+
+def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("replay", help="score a range of a file or a topic once more, alerting nobody")
+    verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
+    verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
+    verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
+    verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
+    verb.add_argument(
+        "--from",
+        dest="start",
+        metavar="WHERE",
+        help="first offset (Kafka), byte (FILE) or time, such as 2026-01-31T06:00 (default: the beginning)",
+    )
+    verb.add_argument("--to", dest="stop", metavar="WHERE", help="where to stop, before it (default: the end)")
+    verb.add_argument("--database", type=Path, metavar="FILE", help="a new SQLite file for windows and incidents")
+    verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
+    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _device(verb)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

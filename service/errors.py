@@ -65,6 +65,13 @@ class Unauthorized(ServiceError):
     status = 401
 
 
+class ReplayOnly(ServiceError):
+    """The database holds a replay, and takes no lines."""
+
+    code = "replay-only"
+    status = 409
+
+
 class KeyReused(ServiceError):
     """A push has the idempotency key of another push, and other lines."""
 

@@ -71,6 +71,7 @@ class Service:
                 self._store = Store(options.database)
             except (SQLAlchemyError, OSError) as error:
                 raise CannotWrite(f"cannot open the database {options.database}: {error}") from error
+            _check_not_replayed(self._store, options)
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
@@ -171,6 +172,15 @@ def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate:
         return feeder.feed(lines, topic=topic, source=source, lines_per_second=rate)
     finally:
         feeder.close()
+
+
+def _check_not_replayed(store: Store, options: ServeOptions) -> None:
+    replayed = store.replayed()
+    if replayed is not None and (options.file is not None or options.kafka is not None):
+        raise BadSetting(
+            f"{options.database} holds a replay of {replayed}: serve it without --file and --kafka to look at it, or "
+            "name another database for new lines"
+        )
 
 
 def _read_before(store: Store, path: Path) -> list[ReadFile]:

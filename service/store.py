@@ -21,7 +21,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, sources, windows
+from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, replays, sources, windows
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
 INBOX_LIMIT = 500_000
@@ -189,6 +189,25 @@ class Store:
                 .where(windows.c.source == source, windows.c.index < before_index, windows.c.anomalous.is_(False))
                 .values(record=None)
             )
+
+    # --- replays ---------------------------------------------------------------------------------------------------
+
+    def begin_replay(self, bundle: str, described: str) -> int:
+        """Mark the database as one that holds a replay; return the replay's number."""
+        values = {"bundle": bundle, "range": described, "started": time.time()}
+        with self.engine.begin() as connection:
+            number: int = connection.execute(replays.insert().returning(replays.c.id), values).scalar_one()
+            return number
+
+    def finish_replay(self, number: int) -> None:
+        """Say that a replay has come to its end."""
+        with self.engine.begin() as connection:
+            connection.execute(replays.update().where(replays.c.id == number).values(finished=time.time()))
+
+    def replayed(self) -> str | None:
+        """Return what was replayed into this database; None for one that serves."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(replays.c.range).order_by(replays.c.id).limit(1)).scalar_one_or_none()
 
     # --- the inbox of pushed lines ------------------------------------------------------------------------------
 

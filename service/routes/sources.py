@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from ingestion import split_lines
-from service.errors import BadRequest, InboxFull, KeyReused
+from service.errors import BadRequest, InboxFull, KeyReused, ReplayOnly
 from service.routes.common import Shared
 from service.store import KEEP_PUSHES_SECONDS, Once
 
@@ -62,26 +62,10 @@ async def push_lines(
     The answer comes when the lines are safely stored, before they are scored. A line feed ends a line in JSON as it
     does in text and in a file: a string that holds some is as many lines.
     """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise BadRequest(f"a push holds at most {MAX_BODY_BYTES >> 20} MiB; send several")
-    encoding = context.worker.encoding
-    media = request.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
-    if media == "application/json":
-        try:
-            parsed = Lines.model_validate_json(bytes(body))
-        except ValueError as error:
-            raise BadRequest(f'a JSON push looks like {{"lines": ["…"]}}: {error}') from error
-        lines = [part for line in parsed.lines for part in _encoded(line, encoding)]
-    elif media in {"text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}:
-        # curl's --data-binary sends the form type unless told otherwise; its bytes are the lines all the same.
-        lines = split_lines(bytes(body), encoding)
-    else:
-        raise BadRequest(f"cannot read {media}; push text/plain or application/json")
-    if not lines:
-        raise BadRequest("the push holds no lines")
+    replayed = context.store.replayed()
+    if replayed is not None:
+        raise ReplayOnly(f"this service shows a replay of {replayed}; push to the one that serves")
+    lines = await _lines(request, context.worker.encoding)
     once = None
     if idempotency_key is not None:
         # The lines, not the body: the same lines in another form are the same push.
@@ -100,6 +84,29 @@ async def push_lines(
     else:
         context.inbox.wake()
     return {"accepted": pushed.accepted, "position": pushed.position}
+
+
+async def _lines(request: Request, encoding: str) -> list[bytes]:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise BadRequest(f"a push holds at most {MAX_BODY_BYTES >> 20} MiB; send several")
+    media = request.headers.get("content-type", "text/plain").partition(";")[0].strip().lower()
+    if media == "application/json":
+        try:
+            parsed = Lines.model_validate_json(bytes(body))
+        except ValueError as error:
+            raise BadRequest(f'a JSON push looks like {{"lines": ["…"]}}: {error}') from error
+        lines = [part for line in parsed.lines for part in _encoded(line, encoding)]
+    elif media in {"text/plain", "application/octet-stream", "application/x-www-form-urlencoded"}:
+        # curl's --data-binary sends the form type unless told otherwise; its bytes are the lines all the same.
+        lines = split_lines(bytes(body), encoding)
+    else:
+        raise BadRequest(f"cannot read {media}; push text/plain or application/json")
+    if not lines:
+        raise BadRequest("the push holds no lines")
+    return lines
 
 
 def _encoded(text: str, encoding: str) -> list[bytes]:
