@@ -8,9 +8,10 @@ In the order the data flows:
 - `lines.py`       bytes to lines
 - `files.py`       log files, read whole; `following.py` as they grow, `rotation.py` what became of those before;
                    `standard_input.py` lines that another program pipes in
-- `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_client.py` opened: only these use kafka-python, and
-                   are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
-                   what a record's key and value mean, `outage.py` how long to wait for a broker that is away
+- `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_range.py` a range of them, once; `kafka_client.py`
+                   opened: only these use kafka-python, and are imported where they are needed. `kafka_settings.py`
+                   says how to reach a broker, `kafka_values.py` what a record's key and value mean, `outage.py` how
+                   long to wait for a broker that is away
 - `decoding.py`    bytes to text under a declared encoding
 - `timestamps.py`  event times in the source's own zone
 - `format.py`      how one source writes its lines, declared or proposed from a sample
