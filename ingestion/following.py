@@ -6,9 +6,8 @@ import gzip
 import os
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,7 +34,7 @@ class FileInput:
         path: the file; it must exist.
         source: whose lines they are.
         encoding: of the lines.
-        known: what the owner has stored of this file's streams: generation, next position, mark.
+        known: asked what the owner has stored of this file's streams: generation, next position, mark.
         backfill: whether a file that was never read before begins with its rotated predecessors, oldest first.
         report: takes each message a person should see.
 
@@ -48,7 +47,7 @@ class FileInput:
         path: Path,
         source: str,
         encoding: str,
-        known: Sequence[ReadFile],
+        known: Callable[[], Sequence[ReadFile]],
         *,
         backfill: bool,
         report: Callable[[str], None],
@@ -59,17 +58,19 @@ class FileInput:
                 raise BadInput(f"{path} is compressed and cannot grow; unpack it, or use `logvq try`")
         self._file: BinaryIO | None = None
         self._reading = path
-        self._known = {read.generation: read for read in known}
-        self._generation = max(self._known, default=-1)
+        self._stored = known
         self._mark = Mark()
         self._lines = LineSplitter(encoding)
         self._next: list[Path] = []
         self._quiet_since: float | None = None
-        self._begin(backfill=backfill)
+        self._backfill = backfill
+        self._begin()
 
     # --- which file, from where ----------------------------------------------------------------------------------
 
-    def _begin(self, *, backfill: bool) -> None:
+    def _begin(self) -> None:
+        self._known = {read.generation: read for read in self._stored()}
+        self._generation = max(self._known, default=-1)
         read, files = self._unread()
         if read is not None:
             self._open(files[0], read.generation, read.position)
@@ -80,7 +81,7 @@ class FileInput:
                 f"neither {self._path} nor its rotated files hold what was read of it before; going on at the start of "
                 f"{self._path}. What was rotated away and deleted in between has not been read"
             )
-        elif backfill:
+        elif self._backfill:
             files = [*rotated(self._path), self._path]
         self._open(files[0], self._generation + 1, 0)
         self._next = files[1:]
@@ -164,9 +165,9 @@ class FileInput:
         if not lines:
             return []
         stream, now = f"file:{self._path.name}:{self._generation}", time.time()
-        records = [Record(self._source, stream, position, end, value, now) for position, value, end in lines]
-        records[-1] = replace(records[-1], mark=self._mark.at(self._lines.position))
-        return records
+        records = [Record(self._source, stream, position, end, value, now) for position, value, end in lines[:-1]]
+        position, value, end = lines[-1]
+        return [*records, Record(self._source, stream, position, end, value, now, mark=self._mark.at(end))]
 
     def _know(self, position: int) -> None:
         self._known[self._generation] = ReadFile(self._generation, position, self._mark.at(position))
@@ -231,6 +232,10 @@ class FileInput:
         self._open(files[0], self._generation + 1, 0)
         self._next = files[1:]
         return records
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Go on from what the owner has stored: it could not store what it was handed."""
+        self._begin()
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """A file keeps no positions of its own."""

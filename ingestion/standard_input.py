@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ingestion.lines import LineSplitter
 from ingestion.records import Record
@@ -30,9 +30,15 @@ class StandardInput:
         self._stream = f"pipe:{time.time_ns()}"
         self._lines = LineSplitter(encoding)
         self._ended = False
+        # Handed over, and not stored yet as far as is known.
+        self._unstored: list[Record] = []
+        self._again = False
 
     def poll(self, timeout_seconds: float) -> list[Record]:
         """Return the lines that have come, waiting at most `timeout_seconds`; nothing more after the end."""
+        if self._again:
+            self._again = False
+            return list(self._unstored)
         deadline = time.monotonic() + timeout_seconds
         while not self._ended:
             readable, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
@@ -43,12 +49,23 @@ class StandardInput:
             lines = list(self._lines.feed(block) if block else self._lines.last())
             if lines:
                 now = time.time()
-                return [Record(self._source, self._stream, position, end, value, now) for position, value, end in lines]
+                records = [
+                    Record(self._source, self._stream, position, end, value, now) for position, value, end in lines
+                ]
+                self._unstored += records
+                return records
         time.sleep(max(0.0, deadline - time.monotonic()))
         return []
 
     def committed(self, positions: Mapping[str, int]) -> None:
-        """A pipe keeps no positions."""
+        """Let go of what is stored."""
+        stored = positions.get(self._stream)
+        if stored is not None:
+            self._unstored = [record for record in self._unstored if record.next_position > stored]
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Hand over again what could not be stored."""
+        self._again = self._stream in streams and bool(self._unstored)
 
     def lag(self) -> dict[str, int]:
         """Nothing is known of what waits in a pipe."""

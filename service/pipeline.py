@@ -267,6 +267,7 @@ class SourcePipeline:
             },
             "replaced": accounting.replaced,
             "windows": self._windows,
+            "unjudged": len(self._complete),
             "open_windows": len(self._open.windows),
             "open_events": self._open.events,
             "last_event": iso(self._windower.watermark.latest),

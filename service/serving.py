@@ -10,6 +10,7 @@ import threading
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -85,7 +86,7 @@ class Service:
                 if options.file == Path("-"):
                     inputs.append(StandardInput(options.source or "stdin", encoding))
                 else:
-                    known = _read_before(self._store, options.file)
+                    known = partial(_read_before, self._store, options.file)
                     inputs.append(
                         FileInput(options.file, source, encoding, known, backfill=options.backfill, report=_say)
                     )

@@ -99,12 +99,24 @@ class Worker:
 
     def _run(self) -> None:
         try:
+            self.resume()
             while not self._stop.is_set():
                 self._round()
         except Exception as error:
             # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
             _LOG.exception("the worker stopped")
             self.error = error
+
+    def resume(self) -> None:
+        """Judge the windows that were complete but for scores when the worker before this one ended.
+
+        Their sources may never speak again: a machine that fails is silent.
+        """
+        waiting = [summary["id"] for summary in self._store.source_summaries() if summary.get("unjudged")]
+        for source in waiting:
+            self._pipeline(source)
+        if waiting:
+            self._store_batch(self._score(waiting, now=True), {})
 
     def _round(self) -> None:
         fed = False

@@ -39,18 +39,26 @@ class Owner:
         self.start()
 
     def start(self) -> None:
+        self.input = FileInput(
+            self.path, "press07", "utf-8", self.known, backfill=self.backfill, report=self.said.append
+        )
+
+    def known(self) -> list[ReadFile]:
         prefix = f"file:{self.path.name}:"
-        known = [
+        return [
             ReadFile(int(stream.removeprefix(prefix)), position, mark)
             for stream, (position, mark) in self.stored.items()
         ]
-        self.input = FileInput(self.path, "press07", "utf-8", known, backfill=self.backfill, report=self.said.append)
 
     def die(self) -> None:
         """Read something that is never stored, then start again from what is."""
         self.input.poll(0.0)
         self.input.close()
         self.start()
+
+    def rewind(self) -> None:
+        """Read something that the store refuses."""
+        self.input.rewind({record.stream for record in self.input.poll(0.0)})
 
     def take(self) -> list[Record]:
         records = self.input.poll(0.0)
@@ -335,7 +343,7 @@ def test_no_line_is_lost_or_doubled_whatever_happens(tmp_path: Path, seed: int, 
     # Of a file that was rotated away before anything was stored of it nobody knows that it was to be read.
     owner.take()
     for _ in range(60):
-        step = draw.choice(["write", "write", "take", "take all", "die", "rotate"])
+        step = draw.choice(["write", "write", "take", "take all", "die", "rewind", "rotate"])
         if step == "write":
             count = draw.randint(1, 60)
             data = text(written, written + count)
@@ -349,7 +357,7 @@ def test_no_line_is_lost_or_doubled_whatever_happens(tmp_path: Path, seed: int, 
             if path.stat().st_size > len(HEADER):
                 draw.choice((rotate, rotate_and_compress, copy_and_truncate))(path)
         else:
-            {"take": owner.take, "take all": owner.take_all, "die": owner.die}[step]()
+            {"take": owner.take, "take all": owner.take_all, "die": owner.die, "rewind": owner.rewind}[step]()
         for old in tmp_path.glob("press.log.9*"):
             old.unlink()
             owner.take_all()
@@ -413,5 +421,11 @@ def test_a_pipe_is_read_to_its_end() -> None:
     writer.join()
     assert [record.value for record in found] == [b"one", b"two", b"last"]
     assert [record.next_position for record in found] == [4, 8, 12]
+    (stream,) = {record.stream for record in found}
+    source.committed({stream: 4})
+    source.rewind({stream})
+    assert source.poll(0.0) == found[1:]
+    source.committed({stream: 12})
+    source.rewind({stream})
     assert source.poll(0.0) == []
     os.close(read)

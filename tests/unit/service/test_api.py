@@ -293,6 +293,22 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_window_that_was_complete_at_a_crash_is_judged_without_another_line(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    lines = machine_lines[: 3 * bundle.window.events]
+    store.push(SOURCE, lines)
+    inbox = InboxInput(store)
+    Worker(bundle, store, [inbox], Metrics(), 1.0).process(inbox, inbox.poll(0.0))
+    waiting = store.source_summaries()[0]["unjudged"]
+    assert len(store.find_windows()) + waiting == 3
+    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    assert [window["status"] for window in store.find_windows()] == ["final"] * 3
+    assert store.source_summaries()[0]["unjudged"] == 0
+    store.close()
+
+
 def test_metrics_count_every_line_and_bound_their_labels(
     bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
 ) -> None:
