@@ -5,10 +5,13 @@ In: log files, Kafka topics, pushed lines. Out: events, each with its time, its 
 In the order the data flows:
 
 - `records.py`     one line as an input delivers it, and what every input can do
-- `files.py`       log files, read whole or followed
-- `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_client.py` opened: only these use kafka-python, and
-                   are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
-                   what a record's key and value mean, `outage.py` how long to wait for a broker that is away
+- `lines.py`       bytes to lines
+- `files.py`       log files, read whole; `following.py` as they grow, `rotation.py` what became of those before;
+                   `standard_input.py` lines that another program pipes in
+- `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_range.py` a range of them, once; `kafka_client.py`
+                   opened: only these use kafka-python, and are imported where they are needed. `kafka_settings.py`
+                   says how to reach a broker, `kafka_values.py` what a record's key and value mean, `outage.py` how
+                   long to wait for a broker that is away
 - `decoding.py`    bytes to text under a declared encoding
 - `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
 - `timestamps.py`  event times in the source's own zone
@@ -20,10 +23,12 @@ In the order the data flows:
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
 - `matching.py`    the quick way to the same token, which serving takes
 - `parsing.py`     one source's records to events, every line accounted for
+- `watermark.py`   how far a source's clock has come, and which events are late
 - `windowing.py`   events to windows
 - `errors.py`      what goes wrong, each with its slug
 """
 
+from ingestion.decoding import split_lines
 from ingestion.errors import (
     DROP_REASONS,
     EMPTY_REASONS,
@@ -34,16 +39,19 @@ from ingestion.errors import (
     IngestionError,
     WrongEncoding,
 )
-from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
+from ingestion.files import file_size, file_year, read_records, read_sample
+from ingestion.following import FileInput
 from ingestion.format import SourceFormat
 from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
 from ingestion.matching import Matcher
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
+from ingestion.rotation import ReadFile, open_log
+from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
 from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Parameter, Template, Vocabulary
-from ingestion.windowing import Windower, WindowSpec
+from ingestion.windowing import OpenWindow, Windower, WindowSpec
 
 __all__ = [
     "DROP_REASONS",
@@ -63,10 +71,13 @@ __all__ = [
     "MaskedWord",
     "Masks",
     "Matcher",
+    "OpenWindow",
     "Parameter",
+    "ReadFile",
     "Record",
     "SourceFormat",
     "SourceParser",
+    "StandardInput",
     "Template",
     "Vocabulary",
     "WindowSpec",
@@ -84,6 +95,7 @@ __all__ = [
     "propose_format",
     "read_records",
     "read_sample",
+    "split_lines",
     "split_sources",
     "variable_spans",
     "words",

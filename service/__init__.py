@@ -8,12 +8,15 @@ In the order the data flows:
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
 - `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
-- `pipeline.py`     one source's state: parser, open window, model state, open incident
+- `pipeline.py`     one source's state: parser, open windows, model state, open incident
+- `open_windows.py` the events of open windows, saved; `event_scores.py` what the model says of them
+- `judging.py`      a complete window to a row of the store
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
 - `store.py`        the database; `schema.py` its tables, `migrations/` their history
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
+- `replaying.py`    a range once more, with a bundle of choice
 - `metrics.py`      the catalogue of metrics
 - `demo.py`         the bundled sample, streamed
 - `errors.py`       what goes wrong, each with its slug

@@ -7,15 +7,19 @@ standard error. Nothing heavy is imported before a verb needs it, so that `--hel
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service import __version__
 
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _EPILOG = """\
 start here:
   logvq demo                          a real machine's log, trained, streamed and explained
@@ -41,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_serve(verbs)
     _add_feed(verbs)
+    _add_replay(verbs)
     return parser
 
 
@@ -48,7 +53,11 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", help="text encoding of the lines, such as cp932 (default: UTF-8)")
     parser.add_argument("--tz", help="time zone of times without an offset (default: UTC)")
     _config(parser)
-    parser.add_argument("--window", help="events in a window, or its length: 64, 30m, 8h (default: by file size)")
+    parser.add_argument(
+        "--window",
+        help="events in a window, its length, or a key found in the line: 64, 30m, "
+        r"'session:blk_-?\d+,idle=10m,max=500' (default: by file size)",
+    )
 
 
 def _config(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +122,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
     verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
-    verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows")
+    verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows; - reads standard input")
+    verb.add_argument("--backfill", action="store_true", help="begin with the rotated files of --file, oldest first")
     verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
     verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
     verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
@@ -136,12 +146,43 @@ def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     verb.add_argument("--loop", action="store_true", help="begin again at the end")
 
 
+def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("replay", help="score a range of a file or a topic once more, alerting nobody")
+    verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
+    verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
+    verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
+    verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
+    verb.add_argument(
+        "--from",
+        dest="start",
+        metavar="WHERE",
+        help="first offset (Kafka), byte (FILE) or time, such as 2026-01-31T06:00 (default: the beginning)",
+    )
+    verb.add_argument("--to", dest="stop", metavar="WHERE", help="where to stop, before it (default: the end)")
+    verb.add_argument("--database", type=Path, metavar="FILE", help="a new SQLite file for windows and incidents")
+    verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
+    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _device(verb)
+
+
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: tensors that are mapped and unmapped each time cost up to six times as much.
+
+    Set in the process: the variables of the environment are read before it runs, and one of them alone,
+    MALLOC_TRIM_THRESHOLD_, also ends glibc's own adjustment and makes scoring 2.5 times slower.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            mallopt(parameter, 1 << 30)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     # Two threads of OpenMP on two busy cores stall each other by factors of ten; one thread a process does not.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Tensors of tens of MiB cost six times more per element when glibc maps and unmaps them each time.
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
+    _keep_memory()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(given)
     # A service manager stops a process with SIGTERM; it is handled as Ctrl-C is.

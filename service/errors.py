@@ -65,6 +65,20 @@ class Unauthorized(ServiceError):
     status = 401
 
 
+class ReplayOnly(ServiceError):
+    """The database holds a replay, and takes no lines."""
+
+    code = "replay-only"
+    status = 409
+
+
+class KeyReused(ServiceError):
+    """A push has the idempotency key of another push, and other lines."""
+
+    code = "idempotency-key-reused"
+    status = 422
+
+
 class InboxFull(ServiceError):
     """More pushed lines wait than the inbox holds; push again later."""
 

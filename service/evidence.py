@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
-from model import ScoredEvents
+from service.event_scores import EventScores
 from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 
 # A code never hit in training is as rare as one hit by every ten-thousandth event.
@@ -64,7 +64,7 @@ class Usual:
 
 def measure(
     events: Sequence[Event],
-    scored: ScoredEvents,
+    scored: EventScores,
     vocabulary: Vocabulary,
     source_format: SourceFormat,
     usual: Usual,
@@ -89,7 +89,7 @@ def measure(
 
 def _unseen(
     events: Sequence[Event],
-    scored: ScoredEvents,
+    scored: EventScores,
     unseen: np.ndarray,
     vocabulary: Vocabulary,
     source_format: SourceFormat,
@@ -126,7 +126,7 @@ def _counts(tokens: Sequence[int], usual: Usual) -> Evidence:
     return best
 
 
-def _codes(scored: ScoredEvents, usual: Usual) -> Evidence:
+def _codes(scored: EventScores, usual: Usual) -> Evidence:
     """Return how far the window's codes are from their usual shares: the mean rarity of its codes, standardised.
 
     Standardised by the number of events, so that a short window of rare codes does not outweigh a long one.

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from ingestion import UNSEEN, Event, clean, event_shape, name_unseen, variable_spans
-from model import ExplainedEvents
 from service.bundle import Bundle
+from service.event_scores import EventScores
 from service.evidence import Evidence
 from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 
 # How many of a window's most surprising events are explained in full.
 _SURPRISES = 5
+# A window less unusual than one normal window in ten is explained by its reasons and its most surprising event alone:
+# hardly anybody asks why it is normal, and short windows take longer to explain than to score.
+_NOTEWORTHY = 1.0
 _CODES = 6
 _TEXT = 400
 
@@ -69,15 +72,15 @@ class Explainer:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._clock = bundle.source_format.clock()
+        self._usual_max = float(np.median(bundle.calibration.kinds[RARE_TRANSITION].sample))
 
     def build(
         self,
         events: Sequence[Event],
-        scored: ExplainedEvents,
+        scored: EventScores,
         evidence: Mapping[str, Evidence],
         verdict: Verdict,
-        recent: deque[tuple[int, int, str]],
-        first: int,
+        texts: Mapping[int, tuple[int, str]],
     ) -> Explained:
         """Explain one window.
 
@@ -86,24 +89,23 @@ class Explainer:
             scored: what the model says of them.
             evidence: what each kind of evidence says.
             verdict: what the evidence amounts to.
-            recent: the source's latest events before this window: (number in the stream, position, text).
-            first: number of the window's first event in the source's stream, as the model counts.
+            texts: position and text of events that these may have attended to, by their number in the source's
+                stream, as the model counts.
         """
-        texts = {number: (position, text) for number, position, text in recent}
-        texts |= {first + index: (event.position, event.text) for index, event in enumerate(events)}
         reasons = [
             self._reason(kind, events, scored, evidence[kind], strength, verdict)
             for kind, strength in sorted(verdict.strengths.items(), key=lambda item: -item[1])
             if evidence[kind].nats > 0
         ]
         vocabulary = self._bundle.vocabulary
-        ranked = self._ranked(scored, evidence, verdict)
+        noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
+        ranked = self._ranked(scored, evidence, verdict)[: _SURPRISES if noteworthy else 1]
         head = reasons[0]
         record = {
             "score_cap": self._bundle.calibration.cap,
             "calibration_windows": self._bundle.calibration.windows,
             "surprisal": [round(float(nats), 4) for nats in scored.surprisal_nats],
-            "usual_max": float(np.median(self._bundle.calibration.kinds[RARE_TRANSITION].sample)),
+            "usual_max": self._usual_max,
             "reasons": reasons,
             "lines": [
                 [event.position, event.time, event.text, event.token, *self._clock.read(event.text)[1:]]
@@ -114,7 +116,7 @@ class Explainer:
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
             "ranked": ranked,
             "surprises": [self._surprise(index, scored, texts) for index in ranked],
-            "codes": self._codes(scored),
+            "codes": self._codes(scored) if noteworthy else [],
         }
         return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
 
@@ -124,7 +126,7 @@ class Explainer:
         shapes = [event_shape(events[index], self._bundle.source_format) for index in unknown]
         return {str(index): f"(new) {name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
 
-    def _ranked(self, scored: ExplainedEvents, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
+    def _ranked(self, scored: EventScores, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
         """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
         kinds = sorted(verdict.strengths, key=lambda kind: -verdict.strengths[kind])
         named = [evidence[kind].event for kind in kinds if evidence[kind].nats > 0]
@@ -136,7 +138,7 @@ class Explainer:
         self,
         kind: str,
         events: Sequence[Event],
-        scored: ExplainedEvents,
+        scored: EventScores,
         found: Evidence,
         strength: float,
         verdict: Verdict,
@@ -157,7 +159,7 @@ class Explainer:
             **build(events, scored, found.event if found.event is not None else 0),
         }
 
-    def _unseen(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _unseen(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         vocabulary = self._bundle.vocabulary
         seen = self._message(events[index])
         nearest = vocabulary.nearest(event_shape(events[index], self._bundle.source_format))
@@ -173,7 +175,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _rare(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _rare(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         seen = self._message(events[index])
         likely = self._expected(scored, index)[0]
         count = self._bundle.vocabulary.count(events[index].token)
@@ -186,7 +188,7 @@ class Explainer:
             "seen": seen,
         }
 
-    def _counts(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _counts(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         token = events[index].token
         count = Counter(event.token for event in events)[token]
         most = self._bundle.usual.most.get(token, 0)
@@ -199,7 +201,7 @@ class Explainer:
             "seen": f"{count} times",
         }
 
-    def _novel(self, events: Sequence[Event], scored: ExplainedEvents, index: int) -> dict[str, str]:
+    def _novel(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
         message = self._message(events[index])
         percentile = float(scored.code_percentile[index].max())
         return {
@@ -216,7 +218,7 @@ class Explainer:
         _, start, end = self._clock.read(head)
         return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
-    def _expected(self, scored: ExplainedEvents, index: int) -> list[dict[str, Any]]:
+    def _expected(self, scored: EventScores, index: int) -> list[dict[str, Any]]:
         return [
             {"template": self._bundle.vocabulary.text(int(token)), "probability": round(float(probability), 4)}
             for token, probability in zip(
@@ -224,10 +226,8 @@ class Explainer:
             )
         ]
 
-    def _surprise(self, index: int, scored: ExplainedEvents, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
-        mass = scored.code_mass[index]
-        top = np.argsort(-mass, axis=None, kind="stable")[:3]
-        heads, codes = np.unravel_index(top, mass.shape)
+    def _surprise(self, index: int, scored: EventScores, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
+        heads, size = self._bundle.model.statistics.usage.shape
         recent = []
         for number, share in zip(scored.recent_positions[index], scored.recent_mass[index], strict=True):
             if int(number) in texts and share > 0:
@@ -240,21 +240,23 @@ class Explainer:
             "expected": self._expected(scored, index)[:3],
             "recent": recent,
             "codes": [
-                {"code": f"{head}.{code}", "mass": round(float(mass[head, code]) / mass.shape[0], 4)}
-                for head, code in zip(heads.tolist(), codes.tolist(), strict=True)
-                if mass[head, code] > 0
+                {"code": f"{code // size}.{code % size}", "mass": round(float(mass) / heads, 4)}
+                for code, mass in zip(scored.top_codes[index].tolist(), scored.top_code_mass[index], strict=True)
+                if mass > 0
             ],
             "cache_mass": round(cached, 4),
             "recent_mass": round(1.0 - cached, 4),
         }
 
-    def _codes(self, scored: ExplainedEvents) -> list[dict[str, Any]]:
+    def _codes(self, scored: EventScores) -> list[dict[str, Any]]:
         statistics = self._bundle.model.statistics
         hits: Counter[tuple[int, int]] = Counter()
         for head in range(scored.codes.shape[1]):
             hits.update((head, code) for code in scored.codes[:, head].tolist())
         events = len(scored.surprisal_nats)
-        mass = scored.code_mass.mean(axis=0) / scored.codes.shape[1]
+        heads, size = statistics.usage.shape
+        # Of every event the most attended codes are known: a code's mass where it was not among them is left out.
+        mass = np.bincount(scored.top_codes.ravel(), scored.top_code_mass.ravel(), heads * size) / events / heads
         unusual = sorted(hits, key=lambda hit: (-hits[hit] / events / (statistics.usage[hit] + 1e-4), hit))[:_CODES]
         return [
             {
@@ -265,7 +267,7 @@ class Explainer:
                 "distance_percentile": round(
                     float(scored.code_percentile[scored.codes[:, head] == code, head].max()), 2
                 ),
-                "attention_mass": round(float(mass[head, code]), 5),
+                "attention_mass": round(float(mass[head * size + code]), 5),
                 "usual_templates": [
                     self._bundle.vocabulary.text(int(token)) for token in statistics.top_tokens[head][code][:3]
                 ],
@@ -300,7 +302,7 @@ def iso(seconds: float | None) -> str | None:
 
 def summary(window: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored window without its explanation, as the API lists it."""
-    names = ("id", "source", "index", "status", "events", "threshold", "anomalous", "incident")
+    names = ("id", "source", "index", "key", "status", "events", "threshold", "anomalous", "incident")
     return {name: window[name] for name in names} | {
         "start": iso(window["start"]),
         "end": iso(window["end"]),

@@ -37,13 +37,18 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_lines_noticed_total": Metric("counter", ("reason",), "What was odd about lines that became events."),
     "logvq_decode_replacements_total": Metric("counter", ("source",), "Undecodable byte sequences replaced."),
     "logvq_unseen_tokens_total": Metric("counter", ("source",), "Lines of a shape no known-good line had."),
+    "logvq_late_events_total": Metric("counter", ("source",), "Events that came behind the watermark."),
+    "logvq_clock_steps_total": Metric("counter", ("source",), "Times a source's clock was set back."),
+    "logvq_windows_cut_total": Metric(
+        "counter", ("source",), "Windows closed before their time because too many were open."
+    ),
     "logvq_windows_total": Metric("counter", ("source",), "Final windows scored."),
     "logvq_incidents_opened_total": Metric("counter", ("source",), "Incidents opened."),
     "logvq_incidents_open": Metric("gauge", ("source",), "Incidents open now."),
     "logvq_consumer_lag_records": Metric(
         "gauge", ("topic", "partition"), "Records not yet read; bytes for a followed file."
     ),
-    "logvq_watermark_timestamp_seconds": Metric("gauge", ("source",), "Time of the source's latest event."),
+    "logvq_watermark_timestamp_seconds": Metric("gauge", ("source",), "Event time up to which windows are final."),
     "logvq_heartbeat_timestamp_seconds": Metric("gauge", ("stage",), "When a stage last finished its round."),
     "logvq_source_score": Metric("gauge", ("source",), "Score of the source's latest final window."),
     "logvq_source_threshold": Metric("gauge", ("source",), "Score from which on a window is an alarm."),

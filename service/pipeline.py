@@ -1,25 +1,34 @@
-"""One source's way from records to judged windows; the same code under `try`, the API and Kafka."""
+"""One source's way from records to judged windows; the same code under `try`, the API and Kafka.
+
+A record is parsed and given to its window at once. Its events then wait to be scored, in the order of the source's
+whole stream whichever windows they are in, until a block of the encoder is full or somebody will not wait: sources are
+scored together, by `score`. A window is judged when it is complete and its last event has been scored.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import struct
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion import Dropped, Event, Record, SourceFormat, SourceParser, Windower
-from model import NewEvents, Scorer, SourceState
+from model import ExplainedEvents, NewEvents, Scorer, SourceState
 from service.bundle import Bundle
-from service.evidence import measure
-from service.explain import Explainer, Verdict, iso
+from service.event_scores import EventScores
+from service.explain import iso
 from service.incidents import IncidentTracker
-from service.store import SourceRow, pack
+from service.judging import Judge, Judged
+from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
+from service.store import SourceRow
 
-# Events between exact snapshots of the model state. A restart replays at most this many through the encoder.
-SNAPSHOT_EVENTS = 2048
-# Events whose text explanations can name: the encoder's attention window never reaches further back.
-_RECENT_EVENTS = 128
+# Events between exact snapshots of the model state: a restart scores at most this many once more. A snapshot of the
+# default encoder has 120 KB, the events since one 16 bytes each in every checkpoint.
+SNAPSHOT_EVENTS = 512
+# Characters kept of a line that an event attended to.
+_ATTENDED_TEXT = 400
 
 
 @dataclass
@@ -31,11 +40,21 @@ class Produced:
     dropped: list[Dropped] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """An event that has not been scored."""
+
+    window: int
+    event: OpenEvent
+    token: int
+    gap: float
+
+
 class SourcePipeline:
-    """The state of one source: parser, open window, model state, open incident.
+    """The state of one source: parser, open windows, model state, open incident.
 
     Everything it produces is a function of the bundle, the threshold and the source's own records; how the records were
-    cut into calls, and restarts in between, change nothing.
+    cut into calls, when they were scored, and restarts in between, change nothing.
     """
 
     def __init__(
@@ -49,48 +68,96 @@ class SourcePipeline:
     ) -> None:
         self.source = source
         self.threshold = threshold
-        self._bundle = bundle
-        self._scorer = scorer
-        self._explainer = Explainer(bundle)
         self.parser = SourceParser(bundle.source_format, bundle.vocabulary, origins)
+        self._bundle = bundle
+        self._config = bundle.model.encoder.config
+        self._judge = Judge(bundle, threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since: list[tuple[int, float]] = []
-        self._recent: deque[tuple[int, int, str]] = deque(maxlen=_RECENT_EVENTS)
-        self._tracker = IncidentTracker()
+        self._next_number = self._model.position
         self._last_time: float | None = None
         self._windower = Windower(bundle.window)
-        self._shown_events = 0
+        self._open = OpenWindows()
+        self._waiting: list[_Waiting] = []
+        self._complete: deque[int] = deque()
+        # No event attends further back than the block before its own.
+        self._recent: deque[tuple[int, int, str]] = deque(maxlen=2 * self._config.block + 1)
+        self._dropped: list[Dropped] = []
+        self._tracker = IncidentTracker()
         self._windows = 0
         self._last_score: float | None = None
         if row is not None and row.bundle == bundle.id:
-            self._restore(row)
+            self._restore(row, scorer)
         elif row is not None:
             # Another bundle's windows and model state mean nothing here; what became of the lines still counts.
             self.parser.restore(row.state["parser"])
+            self._open.restore((), row.chunks)
 
-    def feed(self, records: Sequence[Record]) -> Produced:
-        """Take records, in order; return what they complete."""
-        produced = Produced()
+    # --- records in, windows out ---------------------------------------------------------------------------------
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Take records, in order."""
         for record in records:
-            self._take(self.parser.feed(record), produced)
-        return produced
+            self._take(self.parser.feed(record))
 
-    def flush(self) -> Produced:
+    def flush(self) -> None:
         """Close the open event: the input has ended, or has been silent for long."""
-        produced = Produced()
-        self._take(self.parser.flush(), produced)
+        self._take(self.parser.flush())
+
+    def due(self, *, now: bool) -> NewEvents | None:
+        """Return the events to be scored: those that fill blocks or, with `now`, all that wait."""
+        count = len(self._waiting)
+        if not now:
+            count -= (self._model.position + count) % self._config.block
+        if count <= 0:
+            return None
+        tokens, gaps = zip(*((item.token, item.gap) for item in self._waiting[:count]), strict=True)
+        return NewEvents(self._model, tokens, gaps)
+
+    def scored(self, explained: ExplainedEvents) -> None:
+        """Take what the model says of the events that were due."""
+        scores = EventScores.of(explained, self._config)
+        parts, surprisals, attended = scores.apart(), scores.surprisal_nats.tolist(), scores.recent_positions
+        done, self._waiting = self._waiting[: len(parts)], self._waiting[len(parts) :]
+        unseen = self._bundle.vocabulary.is_unseen
+        for place, (item, part, nats) in enumerate(zip(done, parts, surprisals, strict=True)):
+            event = item.event
+            event.scores = part
+            if self._open.windows[item.window].surprising(nats) or unseen(event.event.token):
+                event.attended = self._attended(attended[place].tolist())
+            self._open.scored(item.window, event)
+            self._recent.append((event.number, event.event.position, event.event.text[:_ATTENDED_TEXT]))
+            self._since.append((item.token, item.gap))
+        if len(self._since) >= SNAPSHOT_EVENTS:
+            self._snapshot, self._since = self._model.to_bytes(), []
+
+    def take(self) -> Produced:
+        """Return what is complete: windows whose events are all scored, in the order they were completed."""
+        produced = Produced(dropped=self._dropped)
+        self._dropped = []
+        while self._complete and self._open.windows[self._complete[0]].events[-1].scores:
+            window = self._open.close(self._complete.popleft())
+            judged = self._judged(window)
+            produced.incidents += self._tracker.follow(judged.row, judged.reason, judged.signature, judged.title)
+            produced.windows.append(judged.row)
+            self._windows += 1
+            self._last_score = judged.row["score"]
         return produced
 
-    def provisional(self) -> dict[str, Any] | None:
-        """Return the open window as it stands, judged but not final; None where it has not changed since."""
-        events = self._windower.events
-        if not events or len(events) == self._shown_events:
-            return None
-        self._shown_events = len(events)
-        model = self._model.copy()
-        row, _ = self._judge(events, self._windower.index, model, self._last_time)
-        return row | {"status": "provisional", "anomalous": False}
+    def provisional(self) -> list[dict[str, Any]]:
+        """Return the open windows that have changed since, judged as they stand but not final, as far as scored."""
+        rows = []
+        for window in self._open.windows.values():
+            if len(window.events) != window.shown and window.events[-1].scores:
+                window.shown = len(window.events)
+                rows.append(self._judged(window).row | {"status": "provisional", "anomalous": False})
+        return rows
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a window is complete but for scores."""
+        return bool(self._complete)
 
     @property
     def incident_open(self) -> bool:
@@ -99,81 +166,42 @@ class SourcePipeline:
 
     @property
     def watermark(self) -> float | None:
-        """Time of the source's latest event, epoch seconds."""
-        return next((e.time for e in reversed(self._windower.events) if e.time is not None), self._last_time)
+        """Event time up to which windows are final, epoch seconds."""
+        return self._windower.watermark.value
 
-    def _take(self, parsed: Sequence[Event | Dropped], produced: Produced) -> None:
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the source's clock and windows have met since the source was first seen."""
+        watermark = self._windower.watermark
+        return {"late": watermark.late, "clock_steps": watermark.steps, "windows_cut": self._windower.cut}
+
+    def _take(self, parsed: Sequence[Event | Dropped]) -> None:
         for item in parsed:
             if isinstance(item, Dropped):
-                produced.dropped.append(item)
+                self._dropped.append(item)
                 continue
-            for index, events in self._windower.add(item):
-                self._close(index, events, produced)
-
-    def _close(self, index: int, events: Sequence[Event], produced: Produced) -> None:
-        before = self._model.position
-        row, words = self._judge(events, index, self._model, self._last_time)
-        for number, event in enumerate(events, start=before):
-            self._recent.append((number, event.position, event.text))
-        self._remember(events)
-        produced.incidents += self._tracker.follow(row, *words)
-        produced.windows.append(row)
-        self._windows += 1
-        self._shown_events = 0
-        self._last_score = row["score"]
-
-    def _remember(self, events: Sequence[Event]) -> None:
-        self._since += self._steps(events, self._last_time)
-        self._last_time = next((e.time for e in reversed(events) if e.time is not None), self._last_time)
-        if len(self._since) >= SNAPSHOT_EVENTS:
-            self._snapshot = self._model.to_bytes()
-            self._since = []
-
-    def _steps(self, events: Sequence[Event], last: float | None) -> list[tuple[int, float]]:
-        steps = []
-        for event in events:
             gap = 0.0
-            if event.time is not None:
-                gap = max(0.0, event.time - last) if last is not None else 0.0
-                last = event.time
-            steps.append((self._bundle.vocabulary.model_token(event.token), gap))
-        return steps
+            if item.time is not None:
+                gap = max(0.0, item.time - self._last_time) if self._last_time is not None else 0.0
+                self._last_time = item.time
+            event = OpenEvent(self._next_number, item)
+            self._next_number += 1
+            window, complete = self._windower.add(item)
+            self._open.join(window.index, window.key, event)
+            self._waiting.append(_Waiting(window.index, event, self._bundle.vocabulary.model_token(item.token), gap))
+            self._complete.extend(closed.index for closed in complete)
 
-    def _judge(
-        self, events: Sequence[Event], index: int, model: SourceState, last: float | None
-    ) -> tuple[dict[str, Any], tuple[str, str, str]]:
-        bundle = self._bundle
-        first = model.position
-        tokens, gaps = zip(*self._steps(events, last), strict=True)
-        scored = self._scorer.explain(model, tokens, gaps)
-        evidence = measure(events, scored, bundle.vocabulary, bundle.source_format, bundle.usual)
-        score, strength, strengths = bundle.calibration.judge({kind: e.nats for kind, e in evidence.items()})
-        verdict = Verdict(score, strength, strengths, self.threshold)
-        explained = self._explainer.build(events, scored, evidence, verdict, self._recent, first)
-        times = [event.time for event in events if event.time is not None]
-        number = hashlib.sha256(f"{bundle.id}\0{self.source}\0{index}".encode()).hexdigest()[:12]
-        row = {
-            "id": f"w-{number}",
-            "source": self.source,
-            "index": index,
-            "sequence": max(times) if times else float(index),
-            "bundle": bundle.id,
-            "status": "final",
-            "start": min(times) if times else None,
-            "end": max(times) if times else None,
-            "stream": events[0].stream,
-            "first_position": events[0].position,
-            "next_position": events[-1].next_position,
-            "events": len(events),
-            "score": score,
-            "strength": strength,
-            "threshold": self.threshold,
-            "anomalous": verdict.anomalous,
-            "incident": None,
-            "sentence": explained.sentence,
-            "record": pack(explained.record),
-        }
-        return row, (verdict.reason, explained.signature, explained.title)
+    def _attended(self, numbers: Sequence[int]) -> tuple[tuple[int, int, str], ...]:
+        last = self._recent[-1][0] if self._recent else 0
+        places = (number - last - 1 for number in numbers if number >= 0)
+        return tuple(self._recent[place] for place in places if -len(self._recent) <= place < 0)
+
+    def _judged(self, window: Collected) -> Judged:
+        texts = {number: (position, text) for event in window.events for number, position, text in event.attended}
+        texts |= {event.number: (event.event.position, event.event.text) for event in window.events}
+        scores = EventScores.joined([event.scores for event in window.events], self._config)
+        events = [event.event for event in window.events]
+        return self._judge.judge(self.source, window.index, window.key, events, scores, texts)
 
     # --- checkpoint ----------------------------------------------------------------------------------------------
 
@@ -185,34 +213,50 @@ class SourcePipeline:
             bundle=self._bundle.id,
             state={
                 "parser": self.parser.state(),
-                "index": self._windower.index,
-                "open": [
-                    [e.stream, e.position, e.next_position, e.time, e.received, e.text, e.lines, e.message, e.token]
-                    for e in self._windower.events
+                "windower": self._windower.state(),
+                "complete": [[index, self._open.windows[index].key] for index in self._complete],
+                "waiting": [
+                    [item.window, item.event.number, item.token, item.gap, *event_values(item.event.event)]
+                    for item in self._waiting
                 ],
-                "since": self._since,
+                "since": _pack_steps(self._since),
                 "recent": list(self._recent),
+                "number": self._next_number,
                 "last_time": self._last_time,
                 "incident": self._tracker.state(),
                 "windows": self._windows,
                 "last_score": self._last_score,
             },
             snapshot=snapshot,
+            chunks=self._open.changes(),
             summary=self.summary(),
         )
 
-    def _restore(self, row: SourceRow) -> None:
+    def _restore(self, row: SourceRow, scorer: Scorer) -> None:
         state = row.state
         assert row.snapshot is not None
         self.parser.restore(state["parser"])
-        self._windower = Windower(self._bundle.window, state["index"], [Event(*values) for values in state["open"]])
+        self._windower.restore(state["windower"])
+        self._complete = deque(index for index, _ in state["complete"])
+        unjudged = [(window.index, window.key) for window in self._windower.open.values()]
+        self._open.restore([*unjudged, *((index, key) for index, key in state["complete"])], row.chunks)
+        for window in self._open.windows.values():
+            if window.events:
+                scores = EventScores.joined([event.scores for event in window.events], self._config)
+                for nats in scores.surprisal_nats.tolist():
+                    window.surprising(nats)
+        for index, number, token, gap, *values in state["waiting"]:
+            event = OpenEvent(number, Event(*values))
+            self._open.windows[index].events.append(event)
+            self._waiting.append(_Waiting(index, event, token, gap))
         self._model = SourceState.from_bytes(row.snapshot, self._bundle.model)
         self._snapshot = None
-        self._since = [(token, gap) for token, gap in state["since"]]
+        self._since = _unpack_steps(state["since"])
         if self._since:
             tokens, gaps = zip(*self._since, strict=True)
-            self._scorer.score([NewEvents(self._model, tokens, gaps)])
+            scorer.score([NewEvents(self._model, tokens, gaps)])
         self._recent.extend((number, position, text) for number, position, text in state["recent"])
+        self._next_number = state["number"]
         self._last_time = state["last_time"]
         self._tracker = IncidentTracker(state["incident"])
         self._windows = state["windows"]
@@ -233,10 +277,34 @@ class SourcePipeline:
             "noticed": dict(accounting.noticed),
             "schema_changes": self.parser.schema_changes,
             "windows": self._windows,
-            "open_events": len(self._windower.events),
-            "last_event": iso(self.watermark),
+            "unjudged": len(self._complete),
+            "open_windows": len(self._open.windows),
+            "open_events": self._open.events,
+            "last_event": iso(self._windower.watermark.latest),
+            "watermark": iso(self.watermark),
+            **self.counts,
             "last_score": self._last_score,
             "threshold": self.threshold,
             "open_incidents": int(self._tracker.is_open),
             "bundle": self._bundle.id,
         }
+
+
+def score(scorer: Scorer, pipelines: Iterable[SourcePipeline], *, now: bool) -> None:
+    """Score what is due of sources, together; with `now` everything that waits."""
+    due = [(pipeline, events) for pipeline in pipelines if (events := pipeline.due(now=now)) is not None]
+    for (pipeline, _), explained in zip(due, scorer.explain([events for _, events in due]), strict=True):
+        pipeline.scored(explained)
+
+
+def _pack_steps(steps: Sequence[tuple[int, float]]) -> list[str]:
+    """Return tokens and gaps as text: ten times as fast as their digits."""
+    tokens, gaps = zip(*steps, strict=True) if steps else ((), ())
+    packed = struct.pack(f"<{len(tokens)}q", *tokens), struct.pack(f"<{len(gaps)}d", *gaps)
+    return [base64.b64encode(part).decode() for part in packed]
+
+
+def _unpack_steps(packed: Sequence[str]) -> list[tuple[int, float]]:
+    tokens, gaps = (base64.b64decode(part) for part in packed)
+    count = len(tokens) // 8
+    return list(zip(struct.unpack(f"<{count}q", tokens), struct.unpack(f"<{count}d", gaps), strict=True))

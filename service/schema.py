@@ -6,12 +6,13 @@ import sqlalchemy as sa
 
 metadata = sa.MetaData()
 
-# Where reading each stream goes on.
+# Where reading each stream goes on; `mark` knows the content before it, where a stream's name is not enough.
 positions = sa.Table(
     "positions",
     metadata,
     sa.Column("stream", sa.Text, primary_key=True),
     sa.Column("next_position", sa.BigInteger, nullable=False),
+    sa.Column("mark", sa.LargeBinary),
 )
 
 # One row a source: its checkpoint, and the summary the API shows.
@@ -25,6 +26,16 @@ sources = sa.Table(
     sa.Column("summary", sa.Text, nullable=False),
 )
 
+# Events of open windows that have been scored, packed; a source's checkpoint says which windows are open.
+open_events = sa.Table(
+    "open_events",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("chunk", sa.BigInteger, primary_key=True),
+    sa.Column("events", sa.LargeBinary, nullable=False),
+)
+
+# `key` is that of a window by session.
 # `sequence` orders windows of all sources by when their last event happened, or by index where events have no time.
 windows = sa.Table(
     "windows",
@@ -32,6 +43,7 @@ windows = sa.Table(
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("index", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.Text),
     sa.Column("sequence", sa.Float, nullable=False),
     sa.Column("bundle", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
@@ -84,6 +96,30 @@ inbox = sa.Table(
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# Pushes that named an idempotency key, with the answer that a repeat gets.
+pushes = sa.Table(
+    "pushes",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("accepted", sa.Integer, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.Float, nullable=False),
+    sa.Index("pushes_by_time", "received"),
+)
+
+# What was replayed into this database; a database that serves has none.
+replays = sa.Table(
+    "replays",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("range", sa.Text, nullable=False),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("finished", sa.Float),
 )
 
 # Lines that became no event, with the reason and their original bytes.

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion import FileInput, Input, SourceFormat
+from ingestion import FileInput, Input, ReadFile, SourceFormat, StandardInput
 from ingestion.decoding import line_ending
 from service import __version__
 from service.app import Context, create_app
@@ -48,6 +49,7 @@ class ServeOptions:
     budget: float = 1.0
     file: Path | None = None
     source: str | None = None
+    backfill: bool = False
     kafka: str | None = None
     topics: tuple[str, ...] = ()
     group: str = "logvq"
@@ -74,6 +76,7 @@ class Service:
                 self._store = Store(options.database)
             except (SQLAlchemyError, OSError) as error:
                 raise CannotWrite(f"cannot open the database {options.database}: {error}") from error
+            _check_not_replayed(self._store, options)
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
@@ -84,7 +87,13 @@ class Service:
             if options.file is not None:
                 source = options.source or source_name(options.file)
                 encoding = origins.get(f"file:{options.file.name}", bundle.source_format).encoding
-                inputs.append(FileInput(options.file, source, encoding, self._store.next_position))
+                if options.file == Path("-"):
+                    inputs.append(StandardInput(options.source or "stdin", encoding))
+                else:
+                    known = partial(_read_before, self._store, options.file)
+                    inputs.append(
+                        FileInput(options.file, source, encoding, known, backfill=options.backfill, report=_say)
+                    )
             if options.kafka is not None:
                 inputs.append(self._kafka(options, self._lines_apart([bundle.source_format, *origins.values()])))
             threshold = bundle.calibration.threshold(options.budget)
@@ -175,6 +184,21 @@ def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate:
         return feeder.feed(lines, topic=topic, source=source, lines_per_second=rate)
     finally:
         feeder.close()
+
+
+def _check_not_replayed(store: Store, options: ServeOptions) -> None:
+    replayed = store.replayed()
+    if replayed is not None and (options.file is not None or options.kafka is not None):
+        raise BadSetting(
+            f"{options.database} holds a replay of {replayed}: serve it without --file and --kafka to look at it, or "
+            "name another database for new lines"
+        )
+
+
+def _read_before(store: Store, path: Path) -> list[ReadFile]:
+    prefix = f"file:{path.name}:"
+    marks = ((stream.removeprefix(prefix), position, mark) for stream, position, mark in store.marks(prefix))
+    return [ReadFile(int(generation), position, mark) for generation, position, mark in marks if generation.isdigit()]
 
 
 def _say(message: str) -> None:

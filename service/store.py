@@ -21,11 +21,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from service.schema import dead_letters, inbox, incidents, positions, sources, windows
+from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, replays, sources, windows
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
 INBOX_LIMIT = 500_000
 INBOX_STREAM = "http"
+# How long the answer to a push with an idempotency key is kept: a client that was cut off for a night may still repeat.
+KEEP_PUSHES_SECONDS = 86_400.0
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
 
@@ -36,9 +38,10 @@ class SourceRow:
     Attributes:
         source: its name.
         bundle: id of the bundle its state belongs to.
-        state: parser, open window and incident state, as JSON values.
+        state: parser, windower and incident state, and events that wait to be scored, as JSON values.
         snapshot: exact model state at some event; None where it has not changed since the last commit.
         summary: what the API shows of the source.
+        chunks: events of open windows, packed, by number; written are those that are new, None drops one.
     """
 
     source: str
@@ -46,6 +49,7 @@ class SourceRow:
     state: dict[str, Any]
     snapshot: bytes | None
     summary: dict[str, Any]
+    chunks: Mapping[int, bytes | None] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,10 +57,41 @@ class Batch:
     """Everything one transaction writes."""
 
     positions: dict[str, int] = field(default_factory=dict)
+    marks: dict[str, bytes] = field(default_factory=dict)
     sources: list[SourceRow] = field(default_factory=list)
     windows: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Once:
+    """What makes a push one that may be repeated.
+
+    Attributes:
+        key: what the client calls it.
+        digest: of what it pushes.
+    """
+
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a push.
+
+    Attributes:
+        accepted: lines appended.
+        position: of the last of them.
+        repeated: whether that was an earlier push with the same key.
+        same: whether that one pushed the same.
+    """
+
+    accepted: int
+    position: int
+    repeated: bool = False
+    same: bool = True
 
 
 def pack(record: Mapping[str, Any]) -> bytes:
@@ -97,7 +132,10 @@ class Store:
         """Write one batch in one transaction."""
         with self.engine.begin() as connection:
             for stream, position in batch.positions.items():
-                _upsert(connection, positions, {"stream": stream, "next_position": position}, ("stream",))
+                place = {"stream": stream, "next_position": position}
+                if stream in batch.marks:
+                    place["mark"] = batch.marks[stream]
+                _upsert(connection, positions, place, ("stream",))
                 if stream == INBOX_STREAM:
                     connection.execute(inbox.delete().where(inbox.c.position < position))
             for row in batch.sources:
@@ -110,6 +148,7 @@ class Store:
                 if row.snapshot is not None:
                     values["snapshot"] = row.snapshot
                 _upsert(connection, sources, values, ("source",))
+                _write_chunks(connection, row)
             for window in batch.windows:
                 _upsert(connection, windows, window, ("id",))
             for incident in batch.incidents:
@@ -124,13 +163,23 @@ class Store:
                 sa.select(positions.c.next_position).where(positions.c.stream == stream)
             ).scalar_one_or_none()
 
+    def marks(self, prefix: str) -> list[tuple[str, int, bytes]]:
+        """Return the streams whose name begins so: name, next position, mark."""
+        name = positions.c.stream
+        query = sa.select(name, positions.c.next_position, positions.c.mark).where(positions.c.mark.is_not(None))
+        with self.engine.connect() as connection:
+            rows = connection.execute(query.where(sa.func.substr(name, 1, len(prefix)) == prefix))
+            return [(row.stream, row.next_position, row.mark) for row in rows]
+
     def load_source(self, source: str) -> SourceRow | None:
         """Return the checkpoint of a source; None for a source never seen."""
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(sources).where(sources.c.source == source)).one_or_none()
-        if row is None:
-            return None
-        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary))
+            if row is None:
+                return None
+            query = sa.select(open_events.c.chunk, open_events.c.events).where(open_events.c.source == source)
+            chunks = {chunk: events for chunk, events in connection.execute(query)}  # noqa: C416
+        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary), chunks)
 
     def forget_lines(self, source: str, before_index: int) -> None:
         """Drop the raw lines of a source's quiet windows before an index; alarms keep theirs."""
@@ -141,14 +190,53 @@ class Store:
                 .values(record=None)
             )
 
+    # --- replays ---------------------------------------------------------------------------------------------------
+
+    def begin_replay(self, bundle: str, described: str) -> int:
+        """Mark the database as one that holds a replay; return the replay's number."""
+        values = {"bundle": bundle, "range": described, "started": time.time()}
+        with self.engine.begin() as connection:
+            number: int = connection.execute(replays.insert().returning(replays.c.id), values).scalar_one()
+            return number
+
+    def finish_replay(self, number: int) -> None:
+        """Say that a replay has come to its end."""
+        with self.engine.begin() as connection:
+            connection.execute(replays.update().where(replays.c.id == number).values(finished=time.time()))
+
+    def replayed(self) -> str | None:
+        """Return what was replayed into this database; None for one that serves."""
+        with self.engine.connect() as connection:
+            return connection.execute(sa.select(replays.c.range).order_by(replays.c.id).limit(1)).scalar_one_or_none()
+
     # --- the inbox of pushed lines ------------------------------------------------------------------------------
 
-    def push(self, source: str, lines: Sequence[bytes]) -> int | None:
-        """Append pushed lines to the inbox.
+    def push(self, source: str, lines: Sequence[bytes], once: Once | None = None) -> Pushed | None:
+        """Append pushed lines to the inbox; with `once` only where its key is new.
 
         Returns:
-            The position of the last line; None, and nothing appended, where the inbox is full.
+            What was appended, now or when the key was new; None, and nothing appended, where the inbox is full.
         """
+        if once is None:
+            return self._append(source, lines, None)
+        # Twice at most: a push with the same key may come in between, and then its answer is there.
+        for _ in range(2):
+            pushed = self._pushed(source, once)
+            if pushed is not None:
+                return pushed
+            with suppress(sa.exc.IntegrityError):
+                return self._append(source, lines, once)
+        raise AssertionError("a key that was taken is found")
+
+    def _pushed(self, source: str, once: Once) -> Pushed | None:
+        with self.engine.connect() as connection:
+            query = sa.select(pushes).where(pushes.c.source == source, pushes.c.key == once.key)
+            row = connection.execute(query.where(pushes.c.received >= time.time() - KEEP_PUSHES_SECONDS)).one_or_none()
+        if row is None:
+            return None
+        return Pushed(row.accepted, row.position, repeated=True, same=row.digest == once.digest)
+
+    def _append(self, source: str, lines: Sequence[bytes], once: Once | None) -> Pushed | None:
         now = time.time()
         with self.engine.begin() as connection:
             waiting = connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
@@ -156,7 +244,11 @@ class Store:
                 return None
             connection.execute(inbox.insert(), [{"source": source, "value": line, "received": now} for line in lines])
             last: int = connection.execute(sa.select(sa.func.max(inbox.c.position))).scalar_one()
-            return last
+            if once is not None:
+                connection.execute(pushes.delete().where(pushes.c.received < now - KEEP_PUSHES_SECONDS))
+                answer = {"digest": once.digest, "accepted": len(lines), "position": last, "received": now}
+                connection.execute(pushes.insert(), [{"source": source, "key": once.key, **answer}])
+            return Pushed(len(lines), last)
 
     def read_inbox(self, after: int, limit: int) -> list[sa.Row[tuple[int, str, bytes, float]]]:
         """Return the oldest pushed lines from a position on: (position, source, value, received)."""
@@ -262,6 +354,20 @@ def _configure(connection: Any, _: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
         with suppress(Exception):
             connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_chunks(connection: sa.Connection, row: SourceRow) -> None:
+    key = open_events.c.source == row.source
+    dropped = [chunk for chunk, events in row.chunks.items() if events is None]
+    if dropped:
+        connection.execute(
+            open_events.delete().where(key, open_events.c.chunk == sa.bindparam("number")),
+            [{"number": chunk} for chunk in dropped],
+        )
+    for chunk, events in row.chunks.items():
+        if events is not None:
+            values = {"source": row.source, "chunk": chunk, "events": events}
+            _upsert(connection, open_events, values, ("source", "chunk"))
 
 
 def _upsert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], key: Iterable[str]) -> None:

@@ -7,7 +7,7 @@ have not seen, tells how surprising normal lines are. Shapes that only the secon
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from model import (
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
 from service.errors import TooFewLines
+from service.event_scores import EventScores
 from service.evidence import Usual, measure
 from service.kinds import KINDS
 
@@ -56,6 +57,8 @@ MIN_GOOD_EVENTS = round(MIN_CALIBRATION_WINDOWS * WINDOW_SIZES[-1] / (1 - FIT_SH
 _ENOUGH_WINDOWS = 60
 # Events that bring the encoder's memory up before the first calibration window is scored.
 _WARM_EVENTS = 16_384
+# Events scored between reports of progress.
+_SCORED_EVENTS = 16_384
 _HOUR, _DAY = 3600.0, 86_400.0
 
 Report = Callable[[str, float, str], None]
@@ -182,18 +185,18 @@ def _calibrate(
     state = scorer.initial_state()
     _advance(scorer, state, _part(stream, max(0, fit - _WARM_EVENTS), fit))
 
-    fitted = _cut(events[:fit], window)
-    usual = Usual.of(([event.token for event in part] for part in fitted), model.statistics.usage)
-    held_out = _cut(events[fit:], window)
+    fitted, straddling = _cut(events[:fit], window)
+    usual = Usual.of(([events[at].token for at in part] for part in fitted), model.statistics.usage)
+    # A session that was open at the cut is neither: what it has on either side is no whole window.
+    held_out, _ = _cut(events[fit:], window, without=straddling)
+    report("calibration", 0.0, f"{len(events) - fit:,} events")
+    scores = _scores(scorer, state, _part(stream, fit, len(events)))
     evidence: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    position = fit
     for number, part in enumerate(held_out, start=1):
-        piece = _part(stream, position, position + len(part))
-        scored = scorer.explain(state, piece.tokens.tolist(), piece.gaps.tolist())
-        found = measure(part, scored, vocabulary, good.source_format, usual)
+        window_events = [events[fit + at] for at in part]
+        found = measure(window_events, scores.some(part), vocabulary, good.source_format, usual)
         for kind in KINDS:
             evidence[kind].append(found[kind].nats)
-        position += len(part)
         if number % 16 == 0 or number == len(held_out):
             report("calibration", number / len(held_out), f"{number:,} windows")
     if len(held_out) < MIN_CALIBRATION_WINDOWS:
@@ -201,8 +204,9 @@ def _calibrate(
             f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
-    _advance(scorer, state, _part(stream, position, len(events)))
-    usual = Usual.of(([event.token for event in part] for part in [*fitted, *held_out]), model.statistics.usage)
+    tokens = [[events[at].token for at in part] for part in fitted]
+    tokens += [[events[fit + at].token for at in part] for part in held_out]
+    usual = Usual.of(tokens, model.statistics.usage)
     return Bundle(
         source_format=good.source_format,
         window=window,
@@ -227,9 +231,34 @@ def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
         scorer.score([NewEvents(state, part.tokens.tolist(), part.gaps.tolist())])
 
 
-def _cut(events: Sequence[Event], window: WindowSpec) -> list[list[Event]]:
+def _scores(scorer: Scorer, state: SourceState, part: TokenStream) -> EventScores:
+    config = scorer.model.encoder.config
+    found = []
+    for start in range(0, len(part.tokens), _SCORED_EVENTS):
+        tokens = part.tokens[start : start + _SCORED_EVENTS].tolist()
+        gaps = part.gaps[start : start + _SCORED_EVENTS].tolist()
+        found += EventScores.of(scorer.explain([NewEvents(state, tokens, gaps)])[0], config).apart()
+    return EventScores.joined(found, config)
+
+
+def _cut(events: Sequence[Event], window: WindowSpec, without: Container[str] = ()) -> tuple[list[list[int]], set[str]]:
+    """Cut events into windows.
+
+    Returns:
+        The places of the events of every whole window but those of the keys `without`, and the keys of those that are
+        not whole.
+    """
     windower = Windower(window)
-    return [part for event in events for _, part in windower.add(event)]
+    places: dict[int, list[int]] = {}
+    whole: list[list[int]] = []
+    for place, event in enumerate(events):
+        joined, complete = windower.add(event)
+        places.setdefault(joined.index, []).append(place)
+        for closed in complete:
+            found = places.pop(closed.index)
+            if closed.key is None or closed.key not in without:
+                whole.append(found)
+    return whole, {closed.key for closed in windower.open.values() if closed.key is not None}
 
 
 def _windows_per_day(events: Sequence[Event], windows: int) -> float | None:

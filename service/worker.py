@@ -6,13 +6,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 
 from ingestion import DROP_REASONS, EMPTY_REASONS, Accounting, Input, Record, SourceFormat, split_sources
 from service.bundle import Bundle
 from service.metrics import STAGES, Metrics
-from service.pipeline import Produced, SourcePipeline
+from service.pipeline import Produced, SourcePipeline, score
 from service.store import INBOX_STREAM, Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
@@ -22,6 +22,8 @@ _POLL_SECONDS = 0.05
 # measured by when lines were received, so that a replay cuts alike.
 FLUSH_PATIENCE = 2.0
 _FLUSH_EVERY_SECONDS = 0.5
+# How long a complete window may wait for events that fill its last block: scoring whole blocks is twice as fast.
+WAIT_SECONDS = 0.25
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
@@ -29,6 +31,11 @@ _SWEEP_WINDOWS = 500
 _DEAD_LETTER_BYTES = 1 << 20
 # What says nothing is counted and not kept.
 DEAD_LETTER_REASONS = tuple(reason for reason in DROP_REASONS if reason not in EMPTY_REASONS)
+_COUNTS = {
+    "late": "logvq_late_events_total",
+    "clock_steps": "logvq_clock_steps_total",
+    "windows_cut": "logvq_windows_cut_total",
+}
 
 
 class Worker:
@@ -58,9 +65,11 @@ class Worker:
         self._pipelines: dict[str, SourcePipeline] = {}
         self._last_fed: dict[str, float] = {}
         self._flush_due = 0.0
+        self._waiting: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._published: dict[str, Accounting] = {}
+        self._counted: dict[str, dict[str, int]] = {}
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -96,15 +105,28 @@ class Worker:
         """Drop the states in memory, because streams now belong to another worker; the store has them all."""
         _LOG.info("handing over %s", ", ".join(streams))
         self._pipelines.clear()
+        self._waiting.clear()
 
     def _run(self) -> None:
         try:
+            self.resume()
             while not self._stop.is_set():
                 self._round()
         except Exception as error:
             # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
             _LOG.exception("the worker stopped")
             self.error = error
+
+    def resume(self) -> None:
+        """Judge the windows that were complete but for scores when the worker before this one ended.
+
+        Their sources may never speak again: a machine that fails is silent.
+        """
+        waiting = [summary["id"] for summary in self._store.source_summaries() if summary.get("unjudged")]
+        for source in waiting:
+            self._pipeline(source)
+        if waiting:
+            self._store_batch(self._score(waiting, now=True), {})
 
     def _round(self) -> None:
         fed = False
@@ -119,6 +141,8 @@ class Worker:
         self._flush_silent()
         if not fed:
             self._idle()
+        else:
+            self._judge_overdue()
 
     # --- one batch -----------------------------------------------------------------------------------------------
 
@@ -126,18 +150,21 @@ class Worker:
         """Take one batch of records through to the store."""
         by_source: dict[str, list[Record]] = {}
         positions: dict[str, int] = {}
+        marks: dict[str, bytes] = {}
         for record in records:
             for part in split_sources(record, self._origins):
                 by_source.setdefault(part.source, []).append(part)
             positions[record.stream] = record.next_position
+            if record.mark is not None:
+                marks[record.stream] = record.mark
         started = time.monotonic()
-        produced: dict[str, Produced] = {}
         for source, theirs in by_source.items():
-            produced[source] = self._pipeline(source).feed(theirs)
+            self._pipeline(source).feed(theirs)
             self._last_fed[source] = started
+        produced = self._score(by_source, now=False)
         self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="score")
         self._beat("scored")
-        self._store_batch(produced, positions)
+        self._store_batch(produced, positions, marks)
         item.committed(positions)
         for stream, count in Counter(record.stream for record in records).items():
             self._metrics.add("logvq_records_consumed_total", count, topic=_topic(stream)[0])
@@ -147,8 +174,9 @@ class Worker:
 
     def finish(self) -> None:
         """Close every open event and judge every open window, provisionally: the input has ended."""
-        produced = {source: pipeline.flush() for source, pipeline in self._pipelines.items()}
-        self._store_batch(produced, {})
+        for pipeline in self._pipelines.values():
+            pipeline.flush()
+        self._store_batch(self._score(self._pipelines, now=True), {})
         self._provisional()
 
     def _flush_silent(self) -> None:
@@ -156,22 +184,48 @@ class Worker:
         if now < self._flush_due:
             return
         self._flush_due = now + _FLUSH_EVERY_SECONDS
-        silent = {
-            source: pipeline
+        silent = [
+            source
             for source, pipeline in self._pipelines.items()
             if pipeline.parser.is_open
             and now - self._last_fed.get(source, now) > FLUSH_PATIENCE * pipeline.parser.idle_seconds
-        }
+        ]
+        for source in silent:
+            self._pipelines[source].flush()
         if silent:
-            self._store_batch({source: pipeline.flush() for source, pipeline in silent.items()}, {})
+            self._store_batch(self._score(silent, now=True), {})
+
+    def _score(self, sources: Iterable[str], *, now: bool) -> dict[str, Produced]:
+        """Score what is due of sources, together, and judge what is complete."""
+        pipelines = {source: self._pipelines[source] for source in sources}
+        score(self._scorer, pipelines.values(), now=now)
+        produced = {}
+        for source, pipeline in pipelines.items():
+            produced[source] = pipeline.take()
+            if pipeline.is_waiting:
+                self._waiting.setdefault(source, time.monotonic())
+            else:
+                self._waiting.pop(source, None)
+        return produced
+
+    def _judge_overdue(self) -> None:
+        """Judge windows that have waited for scores long enough, on behalf of sources that are slower than others."""
+        now = time.monotonic()
+        overdue = [source for source, since in self._waiting.items() if now - since >= WAIT_SECONDS]
+        if overdue:
+            self._store_batch(self._score(overdue, now=True), {})
 
     def _idle(self) -> None:
+        touched = set(self._waiting)
+        touched |= {source for source, pipeline in self._pipelines.items() if pipeline.due(now=True) is not None}
+        if touched:
+            self._store_batch(self._score(sorted(touched), now=True), {})
         self._provisional()
         for stage in STAGES:
             self._beat(stage)
 
     def _provisional(self) -> None:
-        rows = [row for pipeline in self._pipelines.values() if (row := pipeline.provisional()) is not None]
+        rows = [row for pipeline in self._pipelines.values() for row in pipeline.provisional()]
         if rows:
             self._store.commit(Batch(windows=rows))
 
@@ -183,9 +237,11 @@ class Worker:
             self._pipelines[source] = pipeline
         return pipeline
 
-    def _store_batch(self, produced: dict[str, Produced], positions: dict[str, int]) -> None:
+    def _store_batch(
+        self, produced: dict[str, Produced], positions: dict[str, int], marks: dict[str, bytes] | None = None
+    ) -> None:
         started = time.monotonic()
-        batch = Batch(positions=dict(positions))
+        batch = Batch(positions=dict(positions), marks=marks or {})
         for source, made in produced.items():
             batch.sources.append(self._pipelines[source].checkpoint())
             batch.windows += made.windows
@@ -230,6 +286,10 @@ class Worker:
                 metrics.add("logvq_lines_noticed_total", count - before.noticed.get(reason, 0), reason=reason)
         metrics.add("logvq_decode_replacements_total", now.replaced - before.replaced, source=label)
         metrics.add("logvq_windows_total", len(made.windows), source=label)
+        counts, known = pipeline.counts, self._counted.get(source, {})
+        self._counted[source] = counts
+        for name, metric in _COUNTS.items():
+            metrics.add(metric, counts[name] - known.get(name, 0), source=label)
         opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")
         metrics.add("logvq_incidents_opened_total", opened, source=label)
         metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)

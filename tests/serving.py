@@ -35,7 +35,8 @@ def wait_for(done: Callable[[], bool], what: str) -> None:
 class Serving:
     """One `logvq serve --all` process; can be killed and started again on the same database."""
 
-    def __init__(self, bundle: Path, directory: Path, *arguments: str) -> None:
+    def __init__(self, bundle: Path, directory: Path, *arguments: str, stdin: bytes = b"") -> None:
+        self._stdin = stdin
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
@@ -43,9 +44,14 @@ class Serving:
         self.start()
 
     def start(self) -> None:
-        with (self.directory / "serve.log").open("a") as log:
+        piped = self.directory / "stdin"
+        piped.write_bytes(self._stdin)
+        with (self.directory / "serve.log").open("a") as log, piped.open("rb") as stdin:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--all", "--port", str(self.port), *self._arguments], stdout=log, stderr=log
+                [*COMMAND, "serve", "--all", "--port", str(self.port), *self._arguments],
+                stdin=stdin,
+                stdout=log,
+                stderr=log,
             )
         wait_for(self._is_ready, f"the service to be ready; its log: {self.directory / 'serve.log'}")
 

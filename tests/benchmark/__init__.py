@@ -7,6 +7,7 @@
                  `reader.py` trains on them
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
 - `formats.py`   bytes to framed, timed messages per format, beside the form one would first write
+- `pipeline.py`  records in memory to judged windows, many sources together, beside one window at a time
 - `mazak.py`     `logvq try` on a machining centre's events
 - `parsing.py`   lines parsed per CPU-second, beside Drain3; linearity; memory of many sources
 - `grouping.py`  whether the templates are those people gave the lines, beside Drain3

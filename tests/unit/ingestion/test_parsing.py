@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import BadFormat, BadInput, FileInput, Record, SourceFormat, SourceParser, Windower, WindowSpec
+from ingestion import BadFormat, Record, SourceFormat, SourceParser
 from ingestion.decoding import split_lines
 from ingestion.files import read_records
 from ingestion.framing import Framing
@@ -94,56 +94,6 @@ def test_positions_are_the_bytes_of_the_file(tmp_path: Path) -> None:
         "一行目",
         "第二",
     ]
-
-
-def test_a_followed_file_grows_is_replaced_and_cut(tmp_path: Path) -> None:
-    path = tmp_path / "live.log"
-    path.write_bytes(b"one\ntw")
-    stored: dict[str, int] = {}
-    follow = FileInput(path, "s", "utf-8", stored.get)
-
-    def take(source: FileInput) -> list[bytes]:
-        return [record.value for record in source.poll(0.0)]
-
-    assert take(follow) == [b"one"]
-    with path.open("ab") as more:
-        more.write(b"o\nthree\n")
-    assert take(follow) == [b"two", b"three"]
-    assert sum(follow.lag().values()) == 0
-    (stream,) = follow.lag()
-    follow.close()
-    stored[stream] = 4
-    again = FileInput(path, "s", "utf-8", stored.get)
-    assert take(again) == [b"two", b"three"]
-    path.rename(tmp_path / "live.log.1")
-    path.write_bytes(b"new\n")
-    assert take(again) + take(again) == [b"new"]
-    path.write_bytes(b"x\n")
-    assert take(again) + take(again) == [b"x"]
-    again.close()
-    with pytest.raises(BadInput, match="no such file"):
-        FileInput(tmp_path / "missing", "s", "utf-8", stored.get)
-
-
-def event(number: int, time: float | None) -> Event:
-    return Event("x", number, number + 1, time, None, "", 1, "", 2)
-
-
-def test_windows_by_count_and_by_the_clock() -> None:
-    by_count = Windower(WindowSpec(events=3))
-    closed = [window for n in range(7) for window in by_count.add(event(n, None))]
-    assert [(index, len(events)) for index, events in closed] == [(0, 3), (1, 3)]
-    assert len(by_count.events) == 1
-    by_clock = Windower(WindowSpec.parse("30m"))
-    times = [0.0, 1799.0, 1800.0, 1700.0, 7300.0]
-    closed = [window for n, time in enumerate(times) for window in by_clock.add(event(n, time))]
-    assert [[e.position for e in events] for _, events in closed] == [[0, 1], [2, 3]]
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5", "0", "0m", "5y"])
-def test_what_is_no_window_is_refused(text: str) -> None:
-    with pytest.raises(BadFormat):
-        WindowSpec.parse(text)
 
 
 def test_formats_refuse_what_they_do_not_know() -> None:

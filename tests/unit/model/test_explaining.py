@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model import ExplainedEvents, Scorer, TrainedModel
+from model import ExplainedEvents, NewEvents, Scorer, TrainedModel
 from model.scored import UNIGRAM_SHARE
 from tests.unit.model.examples import SMALL, broken_grammar
 
@@ -21,12 +21,12 @@ def scorer(trained: TrainedModel) -> Scorer:
 
 @pytest.fixture(scope="module")
 def whole(scorer: Scorer) -> ExplainedEvents:
-    return scorer.explain(scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist())
+    return scorer.explain([NewEvents(scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist())])[0]
 
 
 def test_surprisal_is_that_of_the_mixture_and_bounded(trained: TrainedModel, scorer: Scorer) -> None:
     tokens = list(range(1, SMALL.vocab_size))
-    found = scorer.explain(scorer.initial_state(), tokens, [0.0] * len(tokens))
+    (found,) = scorer.explain([NewEvents(scorer.initial_state(), tokens, [0.0] * len(tokens))])
     rarest = float(trained.unigram[1:].min())
     assert found.surprisal_nats.max() <= -np.log(UNIGRAM_SHARE * rarest) + 1e-4
     assert (found.surprisal_nats >= 0).all()
@@ -74,7 +74,7 @@ def test_recent_positions_name_events_inside_the_window(whole: ExplainedEvents) 
 def test_recent_positions_go_on_from_call_to_call(scorer: Scorer, whole: ExplainedEvents) -> None:
     state, tokens, gaps = scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist()
     stops = [0, 5, 2 * BLOCK, 3 * BLOCK + 1, EVENTS]
-    parts = [scorer.explain(state, tokens[a:b], gaps[a:b]) for a, b in pairwise(stops)]
+    parts = [scorer.explain([NewEvents(state, tokens[a:b], gaps[a:b])])[0] for a, b in pairwise(stops)]
     joined = ExplainedEvents.joined(parts)
     # Where two events have the same mass but for rounding, their order may change.
     clear = (np.diff(whole.recent_mass, axis=1) < -1e-4).all(-1)

@@ -52,7 +52,8 @@ def test_a_loaded_model_continues_a_stream_with_the_same_scores(trained: Trained
     state = first.initial_state()
     first.score([NewEvents(state, tokens[:37], gaps[:37])])
     other = SourceState.from_bytes(state.to_bytes(), second.model)
-    expected, found = first.explain(state, tokens[37:], gaps[37:]), second.explain(other, tokens[37:], gaps[37:])
+    (expected,) = first.explain([NewEvents(state, tokens[37:], gaps[37:])])
+    (found,) = second.explain([NewEvents(other, tokens[37:], gaps[37:])])
     assert np.array_equal(found.surprisal_nats, expected.surprisal_nats)
     assert np.array_equal(found.code_mass, expected.code_mass)
 

@@ -221,7 +221,5 @@ def test_explaining_changes_no_score_and_advances_the_state_alike(scorer: Scorer
     parts: list[ScoredEvents] = []
     for first, last in ((0, 40), (40, 41), (41, 150), (150, LENGTHS[LONGEST])):
         part = new(state, stream, first, last)
-        parts.append(
-            score(scorer, state, stream, first, last) if first == 40 else scorer.explain(state, part.tokens, part.gaps)
-        )
+        parts.append(score(scorer, state, stream, first, last) if first == 40 else scorer.explain([part])[0])
     assert_same(parts, whole[LONGEST])

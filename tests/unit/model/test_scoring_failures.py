@@ -99,7 +99,7 @@ def test_weights_that_give_no_number_are_found_before_a_state_moves(even: Traine
     with pytest.raises(NotFinite):
         scorer.score([NewEvents(state, [3] * 40, [0.5] * 40) for state in states])
     with pytest.raises(NotFinite):
-        scorer.explain(states[0], [3], [0.0])
+        scorer.explain([NewEvents(states[0], [3], [0.0])])
     assert [state.to_bytes() for state in states] == before
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +22,7 @@ from service.app import Context, create_app
 from service.bundle import Bundle
 from service.inbox import InboxInput
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
-from service.store import Batch, Store
+from service.store import Batch, Once, Store
 from service.trying import score_records
 from service.worker import Worker
 
@@ -128,7 +132,7 @@ def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
     ("body", "media", "accepted"),
     [
         (b"one\ntwo\n", "text/plain", 2),
-        (b'{"lines": ["one", "two\\nthree"]}', "application/json", 2),
+        (b'{"lines": ["one", "two\\nthree\\n"]}', "application/json", 3),
         (b"one", "application/x-www-form-urlencoded", 1),
     ],
 )
@@ -159,6 +163,83 @@ def test_a_bad_push_is_refused_whole(
     answer = client.post(f"/api/v1/sources/{path}/lines", content=body, headers={"Content-Type": media})
     assert answer.status_code == status
     assert context.store.inbox_size() == before
+
+
+def push(client: TestClient, body: bytes, key: str | None = None, source: str = "press07", **headers: str) -> Any:
+    named = {"Idempotency-Key": key} if key is not None else {}
+    headers = {"Content-Type": "text/plain"} | headers | named
+    return client.post(f"/api/v1/sources/{source}/lines", content=body, headers=headers)
+
+
+def test_a_line_feed_ends_a_line_in_json_as_in_text(client: TestClient, context: Context) -> None:
+    first = push(client, b"one\n\ntwo\r\n").json()["position"]
+    push(client, rb'{"lines": ["one\n", "\ntwo\r"]}', **{"Content-Type": "application/json"})
+    values = [row.value for row in context.store.read_inbox(first - 2, 10)]
+    assert values == [b"one", b"", b"two\r"] * 2
+
+
+def test_what_the_source_cannot_have_written_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Worker, "encoding", "cp932")
+    client = TestClient(create_app(context))
+    body = json.dumps({"lines": ["温度異常", "tall 😀"]}).encode()
+    answer = push(client, body, **{"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert "cp932" in answer.json()["detail"]
+    assert "text/plain" in answer.json()["detail"]
+
+
+def test_a_repeated_push_appends_nothing_and_gets_the_same_answer(client: TestClient, context: Context) -> None:
+    first = push(client, b"one\ntwo\n", "k-1")
+    size = context.store.inbox_size()
+    again = push(client, b"one\ntwo\n", "k-1")
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert (first.headers.get("idempotency-replayed"), again.headers["idempotency-replayed"]) == (None, "true")
+    assert context.store.inbox_size() == size
+    assert push(client, b"one\ntwo\n", "k-2").json() != first.json()
+    assert push(client, b"one\ntwo\n", "k-1", source="press08").json() != first.json()
+    assert context.store.inbox_size() == size + 4
+
+
+def test_a_key_given_to_other_lines_is_refused(client: TestClient, context: Context) -> None:
+    push(client, b"one\ntwo", "k-3")
+    size = context.store.inbox_size()
+    for body in (b"one two", b"one", b"two\none"):
+        answer = push(client, body, "k-3")
+        assert (answer.status_code, answer.json()["type"]) == (422, "/errors/idempotency-key-reused")
+    assert context.store.inbox_size() == size
+
+
+@pytest.mark.parametrize("key", ["", "with space", "x" * 256])
+def test_a_key_that_is_none_is_refused(client: TestClient, key: str) -> None:
+    assert push(client, b"one", key).status_code == 422
+
+
+def test_a_push_that_was_refused_may_be_repeated(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(store_module, "INBOX_LIMIT", 0)
+        assert push(client, b"one", "k-4").status_code == 429
+    assert push(client, b"one", "k-4").status_code == 202
+
+
+def test_a_key_is_forgotten_after_its_time(
+    client: TestClient, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = push(client, b"one", "k-5").json()
+    now = time.time()
+    monkeypatch.setattr(store_module.time, "time", lambda: now + store_module.KEEP_PUSHES_SECONDS + 1)
+    assert push(client, b"other", "k-5").json()["position"] > first["position"]
+    with context.store.engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM pushes")).scalar_one() == 1
+
+
+def test_two_pushes_with_one_key_at_once_append_once(context: Context) -> None:
+    size = context.store.inbox_size()
+    once = Once("k-6", b"same")
+    with ThreadPoolExecutor(8) as threads:
+        pushed = list(threads.map(lambda _: context.store.push("press07", [b"one"], once), range(8)))
+    assert len({(item.accepted, item.position) for item in pushed if item}) == 1
+    assert [item.repeated for item in pushed if item].count(False) == 1
+    assert context.store.inbox_size() == size + 1
 
 
 def test_a_full_inbox_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +290,22 @@ def test_a_batch_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
     assert store.inbox_size() == 2
     store.commit(Batch(positions={"http": 2}))
     assert (store.next_position("http"), store.inbox_size()) == (2, 1)
+    store.close()
+
+
+def test_a_window_that_was_complete_at_a_crash_is_judged_without_another_line(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    lines = machine_lines[: 3 * bundle.window.events]
+    store.push(SOURCE, lines)
+    inbox = InboxInput(store)
+    Worker(bundle, store, [inbox], Metrics(), 1.0).process(inbox, inbox.poll(0.0))
+    waiting = store.source_summaries()[0]["unjudged"]
+    assert len(store.find_windows()) + waiting == 3
+    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    assert [window["status"] for window in store.find_windows()] == ["final"] * 3
+    assert store.source_summaries()[0]["unjudged"] == 0
     store.close()
 
 

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ingestion import Record
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.calibration import Calibration, Tail
 from service.errors import BadBundle, CannotWrite
 from service.incidents import MAX_GAP_SECONDS, IncidentTracker
 from service.kinds import KINDS, NOVEL_CODE, UNSEEN_TEMPLATE
-from service.pipeline import SourcePipeline
-from service.store import SourceRow, pack, unpack
-
-THRESHOLD = 2.0
-
-
-def records(lines: list[bytes]) -> list[Record]:
-    return [Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines)]
-
-
-def pipeline(bundle: Bundle, row: SourceRow | None = None) -> SourcePipeline:
-    return SourcePipeline("mazak01", bundle, bundle.scorer(), THRESHOLD, row)
 
 
 def test_a_p_value_is_the_share_of_normal_windows_at_least_as_large() -> None:
@@ -119,39 +104,6 @@ def test_a_tracker_goes_on_from_its_state() -> None:
     found = follow(tracker, windows[:3])
     found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows[3:])
     assert found == whole
-
-
-def test_windows_do_not_depend_on_how_records_were_cut(bundle: Bundle, machine_lines: list[bytes]) -> None:
-    whole = pipeline(bundle).feed(records(machine_lines))
-    cut = pipeline(bundle)
-    draw = random.Random(0)
-    rest = iter(records(machine_lines))
-    windows: list[dict[str, Any]] = []
-    while batch := list(itertools.islice(rest, draw.choice((1, 3, 100, 300)))):
-        windows += cut.feed(batch).windows
-        cut.provisional()
-    assert windows == whole.windows
-    assert len(windows) == len(machine_lines) // bundle.window.events
-
-
-def test_a_restart_after_every_batch_changes_nothing(bundle: Bundle, machine_lines: list[bytes]) -> None:
-    lines = machine_lines[:3000]
-    whole = pipeline(bundle).feed(records(lines))
-    row: SourceRow | None = None
-    windows: list[dict[str, Any]] = []
-    incidents: dict[str, dict[str, Any]] = {}
-    snapshot: bytes | None = None
-    rest = iter(records(lines))
-    while batch := list(itertools.islice(rest, 170)):
-        current = pipeline(bundle, row)
-        produced = current.feed(batch)
-        windows += produced.windows
-        incidents |= {item["id"]: item for item in produced.incidents}
-        stored = current.checkpoint()
-        snapshot = stored.snapshot or snapshot
-        row = SourceRow(stored.source, stored.bundle, unpack(pack(stored.state)), snapshot, stored.summary)
-    assert windows == whole.windows
-    assert incidents == {item["id"]: item for item in whole.incidents}
 
 
 def test_a_bundle_is_what_was_saved_or_refused(bundle: Bundle, bundle_dir: Path, tmp_path: Path) -> None:

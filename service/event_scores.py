@@ -1,0 +1,96 @@
+"""What the model says of events, event by event: small enough to keep while a window is open, and restored exactly.
+
+The model speaks of the events of a call; windows take theirs out of many calls, and give them back after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from model import EncoderConfig, ExplainedEvents
+from model.scored import EXPECTED, RECENT
+
+# Codes kept of all that an event attended to.
+_TOP_CODES = 3
+
+
+def _layout(config: EncoderConfig) -> np.dtype:
+    expected = min(EXPECTED, config.vocab_size)
+    return np.dtype(
+        [
+            ("surprisal_nats", "<f4"),
+            ("codes", "<i4", (config.heads,)),
+            ("code_percentile", "<f4", (config.heads,)),
+            ("cache_mass", "<f4"),
+            ("expected_tokens", "<i4", (expected,)),
+            ("expected_probabilities", "<f4", (expected,)),
+            ("top_codes", "<i4", (_TOP_CODES,)),
+            ("top_code_mass", "<f4", (_TOP_CODES,)),
+            ("recent_positions", "<i8", (RECENT,)),
+            ("recent_mass", "<f4", (RECENT,)),
+        ]
+    )
+
+
+class EventScores:
+    """What the model says of n events; fields are those of `model.ExplainedEvents`, but for the mass on codes.
+
+    Attributes:
+        surprisal_nats: (n,) -ln p of each event.
+        codes: (n, h) code of the situation each came in.
+        code_percentile: (n, h) percentile of the distance to that code among training distances.
+        cache_mass: (n,) share of the attention on codes.
+        expected_tokens: (n, 5) most probable tokens, most probable first.
+        expected_probabilities: (n, 5) their probabilities.
+        top_codes: (n, 3) the codes most attended to, as head * s + code, most first.
+        top_code_mass: (n, 3) attention mass on them, of their head's.
+        recent_positions: (n, 3) stream positions of the recent events most attended to.
+        recent_mass: (n, 3) attention mass on them.
+    """
+
+    surprisal_nats: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.int32]
+    code_percentile: npt.NDArray[np.float32]
+    cache_mass: npt.NDArray[np.float32]
+    expected_tokens: npt.NDArray[np.int32]
+    expected_probabilities: npt.NDArray[np.float32]
+    top_codes: npt.NDArray[np.int32]
+    top_code_mass: npt.NDArray[np.float32]
+    recent_positions: npt.NDArray[np.int64]
+    recent_mass: npt.NDArray[np.float32]
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self._rows = rows
+        for name in rows.dtype.names or ():
+            setattr(self, name, rows[name])
+
+    @classmethod
+    def of(cls, explained: ExplainedEvents, config: EncoderConfig) -> EventScores:
+        """Take what is kept out of what the model of this shape says."""
+        layout = _layout(config)
+        rows = np.zeros(len(explained.surprisal_nats), layout)
+        mass = explained.code_mass.reshape(len(rows), -1)
+        top = np.argsort(-mass, axis=1, kind="stable")[:, :_TOP_CODES]
+        for name in layout.names or ():
+            if not name.startswith("top_"):
+                rows[name] = getattr(explained, name)
+        rows["top_codes"][:, : top.shape[1]] = top
+        rows["top_code_mass"][:, : top.shape[1]] = np.take_along_axis(mass, top, 1)
+        return cls(rows)
+
+    @classmethod
+    def joined(cls, parts: Sequence[bytes], config: EncoderConfig) -> EventScores:
+        """Lay what `apart` returned end to end."""
+        return cls(np.frombuffer(b"".join(parts), _layout(config)))
+
+    def apart(self) -> list[bytes]:
+        """Return every event's part of it."""
+        data, size = self._rows.tobytes(), self._rows.dtype.itemsize
+        return [data[at : at + size] for at in range(0, len(data), size)]
+
+    def some(self, events: Sequence[int]) -> EventScores:
+        """Return what is said of some of the events, by their numbers here."""
+        return EventScores(self._rows[np.asarray(events, dtype=np.int64)])

@@ -1,0 +1,199 @@
+"""`logvq replay`: a range of a file or of Kafka topics once more, with a bundle of choice, beside the service.
+
+The same bundle and range give the same windows, scores and incidents each time. They go into a database of their own,
+marked as a replay, or to a file of JSON lines: nothing that is replayed alerts anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any, TextIO
+
+from ingestion import Record, file_size, read_records
+from ingestion.timestamps import zone
+from service.bundle import Bundle, load_bundle
+from service.errors import BadSetting, CannotWrite
+from service.explain import summary
+from service.routes.incidents import shown
+from service.store import Store
+from service.trying import score_records, source_name
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What `logvq replay` was asked to do; see its command line."""
+
+    bundle: Path
+    file: Path | None
+    source: str | None
+    kafka: str | None
+    topics: tuple[str, ...]
+    start: str | None
+    stop: str | None
+    database: Path | None
+    output: str | None
+    budget: float
+    device: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Where a range begins or ends.
+
+    Attributes:
+        position: a Kafka offset or a byte of a file; None where it is a time.
+        time: epoch seconds; None where it is a position.
+    """
+
+    position: int | None = None
+    time: float | None = None
+
+    @classmethod
+    def parse(cls, text: str | None, option: str, zone_of_source: tzinfo) -> Bound:
+        """Read `120000` (a position) or `2026-01-31T06:00` (a time; without an offset, in the source's zone).
+
+        Raises:
+            BadSetting: it is neither.
+        """
+        if text is None:
+            return cls()
+        if text.isascii() and text.isdigit():
+            return cls(position=int(text))
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise BadSetting(
+                f"cannot read {option} {text!r}; give a position such as 120000, or a time such as 2026-01-31T06:00"
+            ) from error
+        return cls(time=(moment if moment.tzinfo else moment.replace(tzinfo=zone_of_source)).timestamp())
+
+
+def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """Replay a range.
+
+    Args:
+        options: what to replay, and to where.
+        progress: told the share done, where it is known, and a detail.
+
+    Returns:
+        What became of the lines: `read`, `windows`, `incidents`, and the accounting of every source.
+
+    Raises:
+        BadSetting: an option is not usable, or the database exists.
+    """
+    if (options.file is None) == (options.kafka is None):
+        raise BadSetting("replay a file or Kafka topics: give FILE, or --kafka HOST:PORT with --topic")
+    if options.kafka is not None and not options.topics:
+        raise BadSetting("--kafka needs at least one --topic")
+    if (options.database is None) == (options.output is None):
+        raise BadSetting("say where the windows go: --database FILE for a new database, or --output FILE or - for JSON")
+    if options.database is not None and options.database.exists():
+        raise BadSetting(f"{options.database} exists; a replay goes into a new database: name another")
+    bundle = load_bundle(options.bundle, options.device)
+    own_zone = zone(bundle.source_format.zone)
+    start = Bound.parse(options.start, "--from", own_zone)
+    stop = Bound.parse(options.stop, "--to", own_zone)
+    with ExitStack() as opened:
+        if options.database is None:
+            scratch = opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-replay-"))
+            store = Store(Path(scratch, "replay.sqlite"))
+        else:
+            store = Store(options.database)
+        opened.callback(store.close)
+        output = opened.enter_context(_open(options.output)) if options.output is not None else None
+        number = store.begin_replay(bundle.id, _describe(options))
+        read = at = 0
+
+        def counted() -> Iterator[Record]:
+            nonlocal read, at
+            for record in _records(options, bundle, start, stop):
+                read, at = read + 1, record.next_position
+                yield record
+
+        size = file_size(options.file) if options.file is not None else None
+
+        def report(_: int) -> None:
+            progress(0.0 if size is None else min(1.0, at / max(1, size)), f"{read:,} lines")
+
+        score_records(bundle, store, counted(), bundle.calibration.threshold(options.budget), report)
+        store.finish_replay(number)
+        progress(1.0, f"{read:,} lines")
+        return _result(store, output, read)
+
+
+def _records(options: ReplayOptions, bundle: Bundle, start: Bound, stop: Bound) -> Iterator[Record]:
+    if options.file is not None:
+        source = options.source or source_name(options.file)
+        return _part(read_records(options.file, source, bundle.source_format.encoding), bundle, start, stop)
+    from ingestion.kafka_range import Bounds, read_range  # noqa: PLC0415 - only those who read Kafka pay for its client
+    from ingestion.kafka_settings import BrokerSettings  # noqa: PLC0415
+
+    first, last = (Bounds(bound.position, bound.time) for bound in (start, stop))
+    return read_range(BrokerSettings(bootstrap=options.kafka or ""), options.topics, first, last)
+
+
+def _part(records: Iterator[Record], bundle: Bundle, start: Bound, stop: Bound) -> Iterator[Record]:
+    """Return the records from the first one at or after `start` up to the first one at or after `stop`.
+
+    Lines without a time belong to the line before.
+    """
+    clock, encoding = bundle.source_format.clock(), bundle.source_format.encoding
+    timed = start.time is not None or stop.time is not None
+    begun = start.position is None and start.time is None
+    for record in records:
+        time = clock.read(record.value.decode(encoding, "replace"))[0] if timed else None
+        begun = begun or _reached(record, time, start)
+        if _reached(record, time, stop):
+            return
+        if begun:
+            yield record
+
+
+def _reached(record: Record, time: float | None, bound: Bound) -> bool:
+    if bound.position is not None:
+        return record.position >= bound.position
+    return bound.time is not None and time is not None and time >= bound.time
+
+
+def _describe(options: ReplayOptions) -> str:
+    what = str(options.file) if options.file is not None else f"{options.kafka} {' '.join(options.topics)}"
+    return f"{what} from {options.start or 'the beginning'} to {options.stop or 'the end'}"
+
+
+def _open(output: str) -> Any:
+    if output == "-":
+        return ExitStack()
+    try:
+        return Path(output).open("x", encoding="utf-8")
+    except FileExistsError as error:
+        raise BadSetting(f"{output} exists; name another file with --output") from error
+    except OSError as error:
+        raise CannotWrite(f"cannot write {output}: {error.strerror}") from error
+
+
+def _result(store: Store, output: TextIO | ExitStack | None, read: int) -> dict[str, Any]:
+    windows = store.find_windows(limit=-1)
+    windows.sort(key=lambda row: (row["source"], row["index"]))
+    incidents = store.find_incidents(limit=-1)
+    if output is not None:
+        to = output if not isinstance(output, ExitStack) else sys.stdout
+        for window in windows:
+            exact = {"score": window["score"], "strength": window["strength"]}
+            _write(to, {"kind": "window", "replay": True, **summary(window), **exact})
+        for incident in sorted(incidents, key=lambda row: (row["source"], row["sequence"], row["id"])):
+            _write(to, {"kind": "incident", "replay": True, **shown(incident)})
+    sources = [
+        {name: source[name] for name in ("id", "lines", "late", "clock_steps")} for source in store.source_summaries()
+    ]
+    return {"read": read, "windows": len(windows), "incidents": len(incidents), "sources": sources}
+
+
+def _write(to: TextIO, item: dict[str, Any]) -> None:
+    to.write(json.dumps(item, ensure_ascii=False) + "\n")

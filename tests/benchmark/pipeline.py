@@ -1,0 +1,166 @@
+"""Lines per CPU-second from records in memory to judged windows in a database, and where the time goes.
+
+    python -m tests.benchmark.pipeline [--lines N]
+
+The lines are the later part of the bundled sample, dealt to one source or to fifty, in batches as an input hands them
+over. `together` is how the worker does it: a batch's events are scored side by side, in whole blocks. `one by one` is
+the naive form: every source by itself, and every window at the moment it is complete. Both give the same windows, bit
+for bit, which is checked. `sessions` are windows by the first field of a line.
+
+The bundle is trained for seconds; weights decide no speed. One thread; CPU seconds of the process, the best of several
+rounds, forms in turn within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ingestion import Record, WindowSpec
+from model import TrainingOptions
+from service.bundle import Bundle, load_bundle, save_bundle
+from service.pipeline import SourcePipeline, score
+from service.sample import good_sample, later_lines
+from service.store import Batch, Store
+from service.training import train_bundle
+from tests.benchmark.report import keep
+
+ROUNDS = 3
+BATCH = 4096
+GOOD_LINES = 12_000
+FORMS = ("together", "one by one")
+STAGES = ("parse and window", "score", "collect", "judge", "checkpoint", "store")
+
+
+class Stopwatch:
+    """CPU seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._last = time.process_time()
+
+    def lap(self, stage: str) -> None:
+        """Book the time since the last lap."""
+        now = time.process_time()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+def trained(directory: Path, window: str | None) -> Bundle:
+    """Return a bundle with this kind of windows."""
+    good = good_sample()
+    good = replace(
+        good,
+        records=itertools.islice(good.records, GOOD_LINES),
+        window=WindowSpec.parse(window) if window else None,
+        training=TrainingOptions(max_steps=20, min_steps=20),
+    )
+    save_bundle(train_bundle(good, lambda *_: None), directory)
+    return load_bundle(directory)
+
+
+def dealt(lines: int, sources: int) -> list[list[Record]]:
+    """Return batches of records, dealt to sources line by line."""
+    records = (
+        Record(f"machine-{n % sources}", "file:x", n, n + 1, line, None)
+        for n, line in enumerate(itertools.islice(itertools.cycle(later_lines()), lines))
+    )
+    return list(iter(lambda: list(itertools.islice(records, BATCH)), []))
+
+
+def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: Store) -> tuple[Stopwatch, set[object]]:
+    """Take records through to the store; return the time and the scores."""
+    scorer, pipelines = bundle.scorer(), dict[str, SourcePipeline]()
+    watch, found = Stopwatch(), set[object]()
+    for batch in batches:
+        by_source: dict[str, list[Record]] = {}
+        for record in batch:
+            by_source.setdefault(record.source, []).append(record)
+        for source in by_source:
+            if source not in pipelines:
+                pipelines[source] = SourcePipeline(source, bundle, scorer, 2.0, None)
+        touched = [pipelines[source] for source in by_source]
+        stored = Batch(positions={"file:x": batch[-1].next_position})
+        if form == "together":
+            for source, records in by_source.items():
+                pipelines[source].feed(records)
+            watch.lap("parse and window")
+            due = [(pipeline, events) for pipeline in touched if (events := pipeline.due(now=False)) is not None]
+            explained = scorer.explain([events for _, events in due])
+            watch.lap("score")
+            for (pipeline, _), said in zip(due, explained, strict=True):
+                pipeline.scored(said)
+            watch.lap("collect")
+            made = [pipeline.take() for pipeline in touched]
+            watch.lap("judge")
+        else:
+            made = []
+            for source, records in by_source.items():
+                for record in records:
+                    pipelines[source].feed([record])
+                    if pipelines[source].is_waiting:
+                        score(scorer, [pipelines[source]], now=True)
+                        made.append(pipelines[source].take())
+            watch.lap("score")
+        for produced in made:
+            stored.windows += produced.windows
+            stored.incidents += produced.incidents
+        stored.sources = [pipeline.checkpoint() for pipeline in touched]
+        watch.lap("checkpoint")
+        store.commit(stored)
+        watch.lap("store")
+        found |= {(row["id"], row["score"], row["strength"]) for row in stored.windows}
+    return watch, found
+
+
+def main() -> None:
+    """Measure and keep."""
+    parser = argparse.ArgumentParser(description="Lines per CPU-second from records to judged windows.")
+    parser.add_argument("--lines", type=int, default=40_960)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows, figures = [], {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, window, sources in (
+            ("1 source", None, 1),
+            ("50 sources", None, 50),
+            ("1 source, sessions", r"session:\|(\w+),idle=10m,max=64", 1),
+        ):
+            bundle = trained(Path(scratch, name), window)
+            batches = dealt(options.lines, sources)
+            best: dict[str, Stopwatch] = {}
+            for number in range(ROUNDS):
+                found = {}
+                for form in FORMS:
+                    store = Store(Path(scratch, f"{name}-{form}-{number}.sqlite"))
+                    watch, found[form] = run(bundle, batches, form, store)
+                    store.close()
+                    if form not in best or watch.seconds.total() < best[form].seconds.total():
+                        best[form] = watch
+                # What waits for its block at the end is judged in one form and not yet in the other.
+                assert found["together"] <= found["one by one"], "the forms disagree"
+            speeds = {form: options.lines / watch.seconds.total() for form, watch in best.items()}
+            micros = {stage: best["together"].seconds[stage] / options.lines * 1e6 for stage in STAGES}
+            figures[name] = {"lines_per_cpu_second": speeds, "microseconds_per_line": micros}
+            rows.append(
+                [
+                    name,
+                    *(f"{speeds[form]:,.0f}" for form in FORMS),
+                    f"{speeds['together'] / speeds['one by one']:.2f}",
+                    *(f"{micros[stage]:.1f}" for stage in STAGES),
+                ]
+            )
+    columns = ["", *(f"{form}, lines/CPU-s" for form in FORMS), "ratio", *(f"{stage}, µs" for stage in STAGES)]
+    keep("pipeline", {"lines": options.lines, "batch": BATCH, "figures": figures}, columns, rows)
+
+
+if __name__ == "__main__":
+    main()
