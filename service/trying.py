@@ -161,7 +161,7 @@ def _report_data(
     options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int, threshold: float
 ) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
-    windows = store.find_windows(limit=-1)[::-1]
+    windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)
     anomalous = [window for window in windows if window["anomalous"]]
@@ -240,7 +240,7 @@ def _report_data(
 def _entries(store: Store) -> list[dict[str, Any]]:
     """Return incidents of the same signature as one entry with a count, strongest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for incident in store.find_incidents(limit=-1):
+    for incident in store.find_incidents(limit=None):
         groups.setdefault(incident["signature"], []).append(incident)
     ordered = sorted(groups.values(), key=lambda group: -max(incident["strength"] for incident in group))
     entries = []
