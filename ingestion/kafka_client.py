@@ -12,6 +12,8 @@ from ingestion.kafka_settings import BrokerSettings
 
 BOOTSTRAP_TIMEOUT_MS = 5000
 REQUEST_TIMEOUT_MS = 5000
+# What a broker that closes or ignores connections looks like from here.
+NOT_KAFKA = "it takes connections but does not answer as Kafka; check the port and the security settings"
 _Client = TypeVar("_Client")
 
 
@@ -42,6 +44,8 @@ def open_client(kind: Callable[..., _Client], settings: BrokerSettings, **option
             sasl_plain_username=settings.sasl_username,
             sasl_plain_password=settings.password(),
             ssl_cafile=None if settings.ca_file is None else str(settings.ca_file),
+            ssl_certfile=None if settings.certificate_file is None else str(settings.certificate_file),
+            ssl_keyfile=None if settings.key_file is None else str(settings.key_file),
             bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
             client_id="logvq",
             kafka_client=network,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,9 @@ class Input(Protocol):
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         """Return what has arrived, waiting at most `timeout_seconds`; empty when nothing did."""
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Hand over these streams from the owner's stored positions again, forgetting what was handed over since."""
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Hear that everything before these next positions, per stream, is safely stored."""

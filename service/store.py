@@ -157,9 +157,7 @@ class Store:
             row = connection.execute(sa.select(sources).where(sources.c.source == source)).one_or_none()
         if row is None:
             return None
-        return SourceRow(
-            row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary), row.version
-        )
+        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary), row.version)
 
     def forget_lines(self, source: str, before_index: int) -> None:
         """Drop the raw lines of a source's quiet windows before an index; alarms keep theirs."""
