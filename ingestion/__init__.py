@@ -8,7 +8,8 @@ In the order the data flows:
 - `files.py`       log files, read whole or followed
 - `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_client.py` opened: only these use kafka-python, and
                    are imported where they are needed. `kafka_settings.py` says how to reach a broker, `kafka_values.py`
-                   what a record's key and value mean, `outage.py` how long to wait for a broker that is away
+                   what its records mean, `kafka_dead_letters.py` sends what could not be read; `outage.py` how long
+                   to wait for something that is away
 - `decoding.py`    bytes to text under a declared encoding
 - `timestamps.py`  event times in the source's own zone
 - `format.py`      how one source writes its lines, declared or proposed from a sample
@@ -20,10 +21,19 @@ In the order the data flows:
 - `errors.py`      what goes wrong, each with its slug
 """
 
-from ingestion.errors import BadFormat, BadInput, BadVocabulary, BrokerUnavailable, IngestionError, WrongEncoding
+from ingestion.errors import (
+    BadFormat,
+    BadInput,
+    BadVocabulary,
+    BrokerUnavailable,
+    DeadLettersUndelivered,
+    IngestionError,
+    WrongEncoding,
+)
 from ingestion.files import FileInput, file_size, file_year, open_log, read_records, read_sample
 from ingestion.format import SourceFormat, propose_format
 from ingestion.masking import clean, variable_spans, words
+from ingestion.outage import Outage
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.records import Input, Record
 from ingestion.templates import extend_vocabulary, learn_vocabulary
@@ -38,11 +48,13 @@ __all__ = [
     "BadInput",
     "BadVocabulary",
     "BrokerUnavailable",
+    "DeadLettersUndelivered",
     "Dropped",
     "Event",
     "FileInput",
     "IngestionError",
     "Input",
+    "Outage",
     "Record",
     "SourceFormat",
     "SourceParser",

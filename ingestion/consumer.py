@@ -257,8 +257,8 @@ class KafkaInput:
             at = self._consumer.position(partition, timeout_ms=_IDLE_CHECK_TIMEOUT_MS) if offset is None else offset
             raise OffsetUnavailable(
                 f"{stream_name(partition)}: the next offset to read is {at}, but the broker has "
-                f"{self._range(partition)}; retention has removed records that were never read, or the topic was made anew. Restore the topic, or "
-                "accept the gap and start again with a new database"
+                f"{self._range(partition)}; retention has removed records that were never read, or the topic was made "
+                "anew. Restore the topic, or accept the gap and start again with a new database"
             )
 
     def _range(self, partition: TopicPartition) -> str:

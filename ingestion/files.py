@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -169,6 +169,12 @@ class FileInput:
             position = 0
         self._file.seek(position)
         self._lines = _LineSplitter(self._ending, position)
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Read again from the owner's position."""
+        if self._file and self._stream in streams:
+            self._file.close()
+            self._file, self._ready = None, []
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """A file keeps no positions of its own."""

@@ -1,4 +1,7 @@
-"""`logvq serve --all`: the worker and the API in one process, on one SQLite database."""
+"""`logvq serve --all`: the worker and the API in one process.
+
+Several such processes with one PostgreSQL database and one Kafka group share the work.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,31 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion import FileInput, Input
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
-from service.errors import BadSetting, CannotWrite, PortTaken
+from service.errors import BadSetting, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.store import Store
 from service.trying import source_name
-from service.worker import DEAD_LETTER_REASONS, Worker
+from service.worker import DeadLetterSink, Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIN_TOKEN = 16
 _STOP_SECONDS = 5
 _FEED_PARTITIONS = 4
+# Attributes of `ingestion.kafka_settings.KafkaSettings` by name; empty where no Kafka is read.
+KafkaOptions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class ServeOptions:
     """What `logvq serve` was asked to do; see its command line."""
 
     bundle: Path
-    database: Path
+    database: Path | str
+    database_password_file: Path | None = None
     device: str = "cpu"
     host: str = "127.0.0.1"
     port: int = 8765
@@ -46,10 +52,8 @@ class ServeOptions:
     budget: float = 1.0
     file: Path | None = None
     source: str | None = None
-    kafka: str | None = None
-    topics: tuple[str, ...] = ()
-    group: str = "logvq"
-    give_up_seconds: float | None = None
+    kafka: KafkaOptions = field(default_factory=dict)
+    max_dead_share: float = 1.0
 
 
 class Service:
@@ -66,24 +70,30 @@ class Service:
             port = self._socket.getsockname()[1]
             self.url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"  # noqa: S104
             bundle = load_bundle(options.bundle, options.device)
-            try:
-                self._store = Store(options.database)
-            except (SQLAlchemyError, OSError) as error:
-                raise CannotWrite(f"cannot open the database {options.database}: {error}") from error
+            self._store = Store(options.database, options.database_password_file)
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
-            for reason in DEAD_LETTER_REASONS:
-                metrics.add("logvq_dead_letters_total", 0.0, reason=reason)
+            metrics.add("logvq_dead_letters_total", 0.0, reason="too-long")
             inbox = InboxInput(self._store)
             inputs: list[Input] = [inbox]
             if options.file is not None:
                 source = options.source or source_name(options.file)
                 encoding = bundle.source_format.encoding
-                inputs.append(FileInput(options.file, source, encoding, self._store.next_position))
-            if options.kafka is not None:
-                inputs.append(self._kafka(options))
-            self.worker = Worker(bundle, self._store, inputs, metrics, bundle.calibration.threshold(options.budget))
+                inputs.append(FileInput(options.file, source, encoding, self._next_position))
+            dead_letters = None
+            if options.kafka:
+                kafka, dead_letters = self._kafka(options.kafka)
+                inputs.append(kafka)
+            self.worker = Worker(
+                bundle,
+                self._store,
+                inputs,
+                metrics,
+                bundle.calibration.threshold(options.budget),
+                dead_letters=dead_letters,
+                max_dead_share=options.max_dead_share,
+            )
         except BaseException:
             self._socket.close()
             raise
@@ -93,23 +103,27 @@ class Service:
         )
         self._server = uvicorn.Server(config)
 
-    def _kafka(self, options: ServeOptions) -> Input:
+    def _kafka(self, options: KafkaOptions) -> tuple[Input, DeadLetterSink | None]:
         # Only those who read Kafka pay for loading its client.
         from ingestion.consumer import KafkaInput  # noqa: PLC0415
+        from ingestion.kafka_dead_letters import DeadLetterTopic  # noqa: PLC0415
         from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
 
-        if not options.topics:
+        if "bootstrap" not in options:
+            raise BadSetting("reading Kafka needs the address of a broker: give --kafka HOST:PORT")
+        if not options.get("topics"):
             raise BadSetting("--kafka needs at least one --topic")
-        settings = KafkaSettings(
-            bootstrap=options.kafka or "",
-            topics=options.topics,
-            group=options.group,
-            give_up_seconds=options.give_up_seconds,
-        )
-        return KafkaInput(settings, next_position=self._store.next_position, on_revoked=self._revoked, report=_say)
+        settings = KafkaSettings(**options)
+        settings.password()
+        source = KafkaInput(settings, next_position=self._next_position, on_revoked=self._revoked, report=_say)
+        topic = settings.dead_letter_topic
+        return source, None if topic is None else DeadLetterTopic(settings, topic)
+
+    def _next_position(self, stream: str) -> int | None:
+        return self.worker.next_position(stream)
 
     def _revoked(self, streams: Collection[str]) -> None:
-        self.worker.forget(sorted(streams))
+        self.worker.forget(streams)
 
     def run(self) -> int:
         """Serve until stopped by a signal or by the worker's failure; returns the exit code."""
@@ -152,12 +166,14 @@ def serve(options: ServeOptions) -> int:
     return service.run()
 
 
-def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate: float, create: bool) -> int:
+def feed(*, kafka: KafkaOptions, topic: str, source: str, lines: Iterable[bytes], rate: float, create: bool) -> int:
     """Send lines to a Kafka topic, keyed by source; returns how many were delivered."""
-    from ingestion.kafka_settings import BrokerSettings  # noqa: PLC0415
+    from ingestion.kafka_settings import broker_settings  # noqa: PLC0415
     from ingestion.producer import KafkaFeeder  # noqa: PLC0415
 
-    feeder = KafkaFeeder(BrokerSettings(bootstrap=brokers), report=_say)
+    if "bootstrap" not in kafka:
+        raise BadSetting("feeding Kafka needs the address of a broker: give --kafka HOST:PORT")
+    feeder = KafkaFeeder(broker_settings(kafka), report=_say)
     try:
         if create:
             feeder.create_topic(topic, partitions=_FEED_PARTITIONS)

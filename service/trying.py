@@ -10,7 +10,7 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -114,6 +114,9 @@ class _Replayed(Input):
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         """Return nothing: the caller hands the records over itself."""
         return ()
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Nothing to read again."""
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Nothing to remember."""
