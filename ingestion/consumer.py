@@ -246,6 +246,8 @@ class KafkaInput:
             self._consumer.seek_to_beginning(partition)
         else:
             self._consumer.seek(partition, wanted)
+            # An instance whose name another has taken learns it from a commit only (kafka-python 3.0.12).
+            self._to_commit[partition] = wanted
         self._consumer.resume(partition)
 
     def _out_of_range(self, wanted: Mapping[TopicPartition, int | None]) -> None:
