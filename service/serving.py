@@ -159,7 +159,8 @@ class Service:
 def serve(options: ServeOptions) -> int:
     """Serve until stopped; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # What matters of it is reported in the program's own words.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     service = Service(options)
     _say(f"logvq {__version__} answers at {service.url} (pages: {service.url}/ui/)")

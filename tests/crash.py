@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -364,18 +364,29 @@ def crash(
     bundle: Bundle,
     bundle_dir: Path,
     broker: tuple[str, KafkaBroker | None],
-    database: str,
-    password_file: Path | None,
+    database: Sequence[str],
+    open_store: Callable[[], Store],
     directory: Path,
     plan: Plan,
     report: Callable[[str], None],
 ) -> Outcome:
-    """Run one plan on one database: one worker on SQLite, two on PostgreSQL."""
+    """Run one plan on one database: one worker on SQLite, two on PostgreSQL.
+
+    Args:
+        bundle: what scores.
+        bundle_dir: where it lies.
+        broker: its address, and the broker where it may be killed.
+        database: how the command line names the database.
+        open_store: opens the same.
+        directory: for logs and settings.
+        plan: what to do.
+        report: takes each message a person may want to see.
+    """
     bootstrap, ours = broker
     topic = f"crash-{time.time_ns()}"
     create_topics(bootstrap, {topic: PARTITIONS, f"{topic}-dead": 1})
     outcome = Outcome()
-    shared = database.startswith("postgresql://")
+    shared = any(argument.startswith("postgresql://") for argument in database)
     with ExitStack() as stack:
         workers = []
         for number in range(2 if shared else 1):
@@ -386,11 +397,9 @@ def crash(
                 f'[kafka]\nbootstrap = "{bootstrap}"\ntopics = ["{topic}"]\ngroup = "{topic}"\n{named}'
                 f'session_timeout_seconds = {SESSION_SECONDS}\ndead_letter_topic = "{topic}-dead"\n'
             )
-            arguments = ["--database", database, "--kafka-settings", str(settings)]
-            if password_file is not None:
-                arguments += ["--database-password-file", str(password_file)]
+            arguments = [*database, "--kafka-settings", str(settings)]
             workers.append(stack.enter_context(Serving(bundle_dir, directory, *arguments, name=f"worker{number}")))
-        store = Store(database if shared else Path(database), password_file)
+        store = open_store()
         stack.callback(store.close)
         started = time.monotonic()
         feeder = Feeder(bootstrap, topic, plan)
@@ -462,11 +471,17 @@ def main() -> int:
             directory = Path(scratch, name)
             directory.mkdir()
             database, password = str(directory / "logvq.sqlite"), None
+            arguments = ["--database", database]
             if name == "postgresql":
                 server = stack.enter_context(PostgresqlServer())
                 database, password = server.new_database(), server.password_file
+                arguments = ["--database", database, "--database-password-file", str(password)]
+
+            def open_store(database: str = database, password: Path | None = password) -> Store:
+                return Store(database, password)
+
             outcomes[name] = crash(
-                bundle, bundle_dir, (broker.bootstrap, broker), database, password, directory, plan, report
+                bundle, bundle_dir, (broker.bootstrap, broker), arguments, open_store, directory, plan, report
             )
             report(f"{name}: {outcomes[name]}")
     _keep(plan, outcomes)
