@@ -76,7 +76,8 @@ class DeadLetterTopic:
             KafkaProducer,
             self._settings,
             acks="all",
-            enable_idempotence=True,
+            # An idempotent producer gives up everything that waits when the broker finds one record too large.
+            enable_idempotence=False,
             allow_auto_create_topics=False,
             compression_type="lz4",
             max_request_size=_LARGEST_REQUEST_BYTES,
@@ -88,7 +89,8 @@ class DeadLetterTopic:
     def _post(self, producer: KafkaProducer, source: str, dropped: Dropped, *, cut: bool = False) -> Any:
         headers = [("reason", dropped.reason.encode()), *_origin(dropped.stream, dropped.position)]
         value = dropped.value
-        if cut:
+        # Letters that shared a request with one that was too large are sent again as they are.
+        if cut and len(value) > _CUT_BYTES:
             headers.append(("truncated", b"%d" % len(value)))
             value = value[:_CUT_BYTES]
         return producer.send(self._topic, value, source.encode("utf-8", "replace"), headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import repeat
 from typing import Protocol
 
 from ingestion.kafka_settings import KafkaSettings
@@ -57,8 +58,9 @@ def read_messages(settings: KafkaSettings, partition: Partition, messages: Itera
         lines = split_value(message.value) if split else [message.value or b""]
         timestamp = message.timestamp / 1000 if message.timestamp >= 0 else None
         offset = message.offset
-        for line in lines[:-1]:
-            yield Record(source, stream, offset, offset, line, timestamp)
+        if len(lines) > 1:
+            same = (repeat(source), repeat(stream), repeat(offset), repeat(offset))
+            yield from map(Record._make, zip(*same, lines[:-1], repeat(timestamp), strict=False))
         yield Record(source, stream, offset, offset + 1, lines[-1], timestamp)
 
 

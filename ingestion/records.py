@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One line as an input delivered it, before decoding.
+
+    A tuple, because one is made for every line: it takes a third of the time of a frozen dataclass.
 
     Attributes:
         source: the equipment stream the line belongs to.
