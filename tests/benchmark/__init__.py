@@ -6,7 +6,10 @@
 - `sequences.py` the same on sequence tasks: recall, copying, induction, ListOps, pixels, speech; `tasks/` makes them,
                  `reader.py` trains on them
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
+- `kafka_client.py` lines read from Kafka per CPU-second, without the model
 - `mazak.py`     `logvq try` on a machining centre's events
+
+`python -m tests.crash` keeps what it did, and to what, here as well.
 
 `transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the
 machine and keeps the figures.
