@@ -53,6 +53,8 @@ GOOD_LINES = 8000
 SESSION_SECONDS = 4.0
 # Feeding keeps this share of all lines ahead of the kills, so that every kill meets work.
 _AHEAD = 0.02
+# And this share comes at once before a worker is frozen: some seconds of work.
+_BURST = 0.08
 _PATIENCE_SECONDS = 300.0
 # One worker life in so many ends while it starts.
 _EARLY = 6
@@ -74,7 +76,7 @@ class Plan:
     lines: int = 250_000
     kills: int = 60
     broker_kills: int = 2
-    freezes: int = 4
+    freezes: int = 6
     departures: int = 4
     seed: int = 0
 
@@ -197,9 +199,18 @@ class Havoc:
         broker: None where it is to be left alone.
         feeder: allowed to go on with every kill.
         plan: how much of what.
+        progress: lines stored so far.
     """
 
-    def __init__(self, workers: list[Serving], broker: KafkaBroker | None, feeder: Feeder, plan: Plan) -> None:
+    def __init__(
+        self,
+        workers: list[Serving],
+        broker: KafkaBroker | None,
+        feeder: Feeder,
+        plan: Plan,
+        progress: Callable[[], int],
+    ) -> None:
+        self._progress = progress
         self.events: Counter[str] = Counter()
         self._workers = workers
         self._broker = broker
@@ -243,12 +254,16 @@ class Havoc:
             report(f"{number + 1} of {plan.kills} kills, {self._feeder.sent:,} lines sent")
 
     def _freeze(self, worker: Serving) -> None:
-        worker.wait_ready()
-        # With work at hand, which it goes on with when it wakes up.
-        self._feeder.allow(self._feeder.sent + _AHEAD * self._plan.lines)
-        time.sleep(self._random.uniform(0.0, 0.6))
+        for one in self._workers:
+            one.wait_ready()
+        # In the middle of work, which it goes on with when it wakes up.
+        self._feeder.allow(self._feeder.sent + _BURST * self._plan.lines)
+        before, deadline = self._progress(), time.monotonic() + SESSION_SECONDS
+        while self._progress() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(self._random.uniform(0.0, 0.3))
         worker.process.send_signal(signal.SIGSTOP)
-        time.sleep(SESSION_SECONDS + self._random.uniform(1.0, 4.0))
+        time.sleep(SESSION_SECONDS + self._random.uniform(2.0, 6.0))
         worker.process.send_signal(signal.SIGCONT)
         self.events["frozen"] += 1
 
@@ -403,7 +418,7 @@ def crash(
         stack.callback(store.close)
         started = time.monotonic()
         feeder = Feeder(bootstrap, topic, plan)
-        havoc = Havoc(workers, ours, feeder, plan)
+        havoc = Havoc(workers, ours, feeder, plan, lambda: consumed(store))
         havoc.run(report)
         feeder.allow(plan.lines)
         feeder.join()
@@ -451,7 +466,7 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
     options = parser.parse_args()
     plan = Plan(lines=options.lines, kills=options.kills, seed=options.seed)
-    few = max(1, plan.kills // 15)
+    few = max(1, plan.kills // 10)
     plan = replace(plan, freezes=min(plan.freezes, few), departures=min(plan.departures, few))
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     torch.set_num_threads(1)
@@ -483,32 +498,24 @@ def main() -> int:
             outcomes[name] = crash(
                 bundle, bundle_dir, (broker.bootstrap, broker), arguments, open_store, directory, plan, report
             )
-            report(f"{name}: {outcomes[name]}")
-    _keep(plan, outcomes)
+            _keep(plan, name, outcomes[name])
     return 1 if any(outcome.differences for outcome in outcomes.values()) else 0
 
 
-def _keep(plan: Plan, outcomes: dict[str, Outcome]) -> None:
-    rows = [
-        [
-            name,
-            f"{plan.lines:,}",
-            ", ".join(f"{count} {what}" for what, count in outcome.events.items()),
-            outcome.refused,
-            ", ".join(f"{count:,} {table}" for table, count in outcome.rows.items()),
-            outcome.resent,
-            "; ".join(f"{table}: {what}" for table, what in outcome.differences.items()) or "none",
-            f"{outcome.seconds:.0f} s",
-        ]
-        for name, outcome in outcomes.items()
+def _keep(plan: Plan, name: str, outcome: Outcome) -> None:
+    row = [
+        name,
+        f"{plan.lines:,}",
+        ", ".join(f"{count} {what}" for what, count in outcome.events.items()),
+        outcome.refused,
+        ", ".join(f"{count:,} {table}" for table, count in outcome.rows.items()),
+        outcome.resent,
+        "; ".join(f"{table}: {what}" for table, what in outcome.differences.items()) or "none",
+        f"{outcome.seconds:.0f} s",
     ]
     columns = ["database", "lines", "done to it", "transactions refused", "compared", "dead letters sent again"]
-    keep(
-        "crash",
-        {"plan": vars(plan), "outcomes": {name: vars(outcome) for name, outcome in outcomes.items()}},
-        [*columns, "differences", "time"],
-        rows,
-    )
+    figures = {"plan": vars(plan), "outcome": vars(outcome)}
+    keep(f"crash_{name}", figures, [*columns, "differences", "time"], [row])
 
 
 if __name__ == "__main__":
