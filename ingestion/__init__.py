@@ -10,8 +10,8 @@ In the order the data flows:
                    `standard_input.py` lines that another program pipes in
 - `consumer.py`    Kafka topics, read; `producer.py` written; `kafka_range.py` a range of them, once; `kafka_client.py`
                    opened: only these use kafka-python, and are imported where they are needed. `kafka_settings.py`
-                   says how to reach a broker, `kafka_values.py` what a record's key and value mean, `outage.py` how
-                   long to wait for a broker that is away
+                   says how to reach a broker, `kafka_values.py` what its records mean, `kafka_dead_letters.py` sends
+                   what could not be read; `outage.py` how long to wait for something that is away
 - `decoding.py`    bytes to text under a declared encoding
 - `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
 - `timestamps.py`  event times in the source's own zone
@@ -36,6 +36,7 @@ from ingestion.errors import (
     BadInput,
     BadVocabulary,
     BrokerUnavailable,
+    DeadLettersUndelivered,
     IngestionError,
     WrongEncoding,
 )
@@ -44,6 +45,7 @@ from ingestion.following import FileInput
 from ingestion.format import SourceFormat
 from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
 from ingestion.matching import Matcher
+from ingestion.outage import Outage
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
@@ -63,6 +65,7 @@ __all__ = [
     "BadInput",
     "BadVocabulary",
     "BrokerUnavailable",
+    "DeadLettersUndelivered",
     "Dropped",
     "Event",
     "FileInput",
@@ -72,6 +75,7 @@ __all__ = [
     "Masks",
     "Matcher",
     "OpenWindow",
+    "Outage",
     "Parameter",
     "ReadFile",
     "Record",

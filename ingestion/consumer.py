@@ -22,9 +22,9 @@ from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, T
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, OffsetUnavailable, TopicMissing
-from ingestion.kafka_client import REQUEST_TIMEOUT_MS, missing_topics, open_client
-from ingestion.kafka_settings import BrokerSettings, KafkaSettings
-from ingestion.kafka_values import source_of, split_value
+from ingestion.kafka_client import NOT_KAFKA, REQUEST_TIMEOUT_MS, missing_topics, open_client
+from ingestion.kafka_settings import KafkaSettings
+from ingestion.kafka_values import read_messages, stream_name
 from ingestion.outage import Outage, why_unreachable
 from ingestion.records import Record
 
@@ -48,6 +48,7 @@ _REFUSED = (
     errors.SaslAuthenticationFailedError,
     errors.UnsupportedSaslMechanismError,
     errors.IllegalSaslStateError,
+    errors.FencedInstanceIdError,
 )
 
 
@@ -83,7 +84,6 @@ class KafkaInput:
         self._unseen_topics = set(settings.topics)
         self._consumer: Any = None
         self._closed = False
-        self._paused = False
         self._changes: deque[tuple[bool, frozenset[TopicPartition]]] = deque()
         self._untouched: set[TopicPartition] = set()
         self._ends: dict[TopicPartition, int] = {}
@@ -104,6 +104,7 @@ class KafkaInput:
             BrokerRefused: the broker does not let this client read.
             OffsetUnavailable: the owner's next offset is not on the broker.
             BrokerFailed: another answer that trying again does not cure.
+            Exception: what the owner's `next_position` raises; the partition waits and the next call asks again.
         """
         if self._closed:
             return ()
@@ -111,42 +112,50 @@ class KafkaInput:
             time.sleep(min(timeout_seconds, self._outage.seconds_to_next_try()))
             return ()
         self._look_for_topics()
-        try:
-            batches = self._fetch(timeout_seconds)
-        finally:
-            self._follow_assignment()
+        batches = self._fetch(timeout_seconds)
         if batches:
             self._answered()
         elif time.monotonic() - self._last_answer >= _IDLE_CHECK_SECONDS:
             self._check_idle()
+        for _, partitions in list(self._changes):
+            for partition in partitions:
+                batches.pop(partition, None)
         self._untouched.difference_update(batches)
-        self._commit()
         self._measure_lag()
-        return [record for partition, messages in batches.items() for record in self._records(partition, messages)]
+        try:
+            self._follow_assignment()
+        except BaseException:
+            # Nobody has seen these records, so nothing may have moved past them.
+            self.rewind(map(stream_name, batches))
+            raise
+        self._commit()
+        return [
+            record
+            for partition, messages in batches.items()
+            for record in read_messages(self._settings, partition, messages)
+        ]
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Hand over nothing more of these streams until `next_position` has been asked again, by the next `poll`."""
+        if self._consumer is None:
+            return
+        wanted = set(streams)
+        partitions = {one for one in self._consumer.assignment() if stream_name(one) in wanted}
+        if partitions:
+            self._consumer.pause(*partitions)
+            self._changes.append((True, frozenset(partitions)))
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Tell the broker, for lag tools and at most once a second, what is stored; failures change nothing."""
         if self._consumer is None:
             return
-        assigned = {_stream(partition): partition for partition in self._consumer.assignment()}
+        assigned = {stream_name(partition): partition for partition in self._consumer.assignment()}
         self._to_commit.update({assigned[name]: offset for name, offset in positions.items() if name in assigned})
         self._commit()
 
     def lag(self) -> Mapping[str, int]:
         """Return how many Kafka records each stream of this member holds unread, as of at most seconds ago."""
         return self._lag
-
-    def pause(self) -> None:
-        """Hand over nothing more until `resume`; keep calling `poll`, which keeps this member in its group."""
-        self._paused = True
-        if self._consumer is not None:
-            self._consumer.pause(*self._consumer.assignment())
-
-    def resume(self) -> None:
-        """Go on where `pause` stopped; nothing is read twice."""
-        self._paused = False
-        if self._consumer is not None:
-            self._consumer.resume(*self._consumer.assignment())
 
     def close(self) -> None:
         """Leave the group, so that other members take over at once; takes a few seconds at most."""
@@ -172,6 +181,7 @@ class KafkaInput:
                     KafkaConsumer,
                     self._settings,
                     group_id=self._settings.group,
+                    group_instance_id=self._settings.instance,
                     # Neither the broker's offsets nor a reset policy may move a position: see `_follow_assignment`.
                     auto_offset_reset="none",
                     enable_auto_commit=False,
@@ -185,8 +195,10 @@ class KafkaInput:
                     # Keeps what stays: a member that joins does not make the others reload all their sources.
                     partition_assignment_strategy=[CooperativeStickyAssignor],
                 )
+            except _REFUSED as error:
+                raise _refused(self._settings, error) from error
             except errors.KafkaTimeoutError:
-                reason = "it takes connections but does not answer as Kafka; check the port and the security settings"
+                reason = NOT_KAFKA
         if reason is not None:
             self._away(reason)
             return False
@@ -223,18 +235,20 @@ class KafkaInput:
                     self._to_commit.pop(partition, None)
                     self._ends.pop(partition, None)
                     self._untouched.discard(partition)
-                self._on_revoked(sorted(map(_stream, partitions)))
+                self._on_revoked(sorted(map(stream_name, partitions)))
             self._lag_due = 0.0
             self._changes.popleft()
 
     def _start(self, partition: TopicPartition) -> None:
-        wanted = self._next_position(_stream(partition))
+        wanted = self._next_position(stream_name(partition))
         if wanted is None:
-            self._untouched.add(partition)  # The listener has asked for the earliest offset already.
+            self._untouched.add(partition)
+            self._consumer.seek_to_beginning(partition)
         else:
             self._consumer.seek(partition, wanted)
-        if not self._paused:
-            self._consumer.resume(partition)
+            # An instance whose name another has taken learns it from a commit only (kafka-python 3.0.12).
+            self._to_commit[partition] = wanted
+        self._consumer.resume(partition)
 
     def _out_of_range(self, wanted: Mapping[TopicPartition, int | None]) -> None:
         for partition, offset in wanted.items():
@@ -244,9 +258,9 @@ class KafkaInput:
                 continue
             at = self._consumer.position(partition, timeout_ms=_IDLE_CHECK_TIMEOUT_MS) if offset is None else offset
             raise OffsetUnavailable(
-                f"{_stream(partition)}: the next offset to read is {at}, but the broker has {self._range(partition)}; "
-                "retention has removed records that were never read, or the topic was made anew. Restore the topic, or "
-                "accept the gap and start again with a new database"
+                f"{stream_name(partition)}: the next offset to read is {at}, but the broker has "
+                f"{self._range(partition)}; retention has removed records that were never read, or the topic was made "
+                "anew. Restore the topic, or accept the gap and start again with a new database"
             )
 
     def _range(self, partition: TopicPartition) -> str:
@@ -317,7 +331,7 @@ class KafkaInput:
             position = self._position(partition)
             ends = [end for end in (self._consumer.highwater(partition), self._ends.get(partition)) if end is not None]
             if position is not None and ends:
-                lag[_stream(partition)] = max(0, max(ends) - position)
+                lag[stream_name(partition)] = max(0, max(ends) - position)
         self._lag = lag
 
     def _position(self, partition: TopicPartition) -> int | None:
@@ -326,17 +340,6 @@ class KafkaInput:
         except errors.KafkaError:
             return None
         return position
-
-    def _records(self, partition: TopicPartition, messages: Iterable[Any]) -> Iterable[Record]:
-        stream, topic, split = _stream(partition), partition.topic, self._settings.split_lines
-        for message in messages:
-            lines = split_value(message.value) if split else [message.value or b""]
-            source = source_of(message.key, topic)
-            timestamp = message.timestamp / 1000 if message.timestamp >= 0 else None
-            offset = message.offset
-            for line in lines[:-1]:
-                yield Record(source, stream, offset, offset, line, timestamp)
-            yield Record(source, stream, offset, offset + 1, lines[-1], timestamp)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -361,15 +364,15 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
             self._changes.append((True, frozenset(assigned)))
 
 
-def _stream(partition: TopicPartition) -> str:
-    return f"kafka:{partition.topic}:{partition.partition}"
-
-
 def _offsets(positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
     return {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in positions.items()}
 
 
-def _refused(settings: BrokerSettings, error: errors.KafkaError) -> BrokerRefused:
+def _refused(settings: KafkaSettings, error: errors.KafkaError) -> BrokerRefused:
+    if isinstance(error, errors.FencedInstanceIdError):
+        return BrokerRefused(
+            f"another worker reads as instance {settings.instance!r} of group {settings.group!r}: give each its own"
+        )
     return BrokerRefused(
         f"broker {settings.bootstrap} refuses this client: {error}; check user, password file and the rights to read "
         "the topic and the group"

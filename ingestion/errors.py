@@ -88,6 +88,13 @@ class OffsetUnavailable(IngestionError):
     code = "offset-unavailable"
 
 
+class DeadLettersUndelivered(IngestionError):
+    """Dead letters did not reach their topic; nothing is read on until they do."""
+
+    code = "dead-letters-undelivered"
+    retriable = True
+
+
 class BadKafkaSettings(IngestionError):
     """The settings of a Kafka connection do not fit together; the message names the setting."""
 

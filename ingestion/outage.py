@@ -6,8 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from ingestion.errors import IngestionError
-
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 15.0
 _CONNECT_TIMEOUT_SECONDS = 2.0
@@ -44,11 +42,11 @@ class Outage:
         """Return how long to wait before trying again; 0 when it is time."""
         return max(0.0, self._next_try - self._clock())
 
-    def failed(self, message: str, error: type[IngestionError]) -> None:
+    def failed(self, message: str, error: type[Exception]) -> None:
         """Note a failed try and report it with the time of the next.
 
         Raises:
-            IngestionError: of class `error`, when the failures have gone on for `give_up_seconds`.
+            Exception: of class `error`, when the failures have gone on for `give_up_seconds`.
         """
         now = self._clock()
         if self._since is None:

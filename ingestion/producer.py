@@ -11,7 +11,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaProducer, errors
 
 from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, TopicMissing
-from ingestion.kafka_client import missing_topics, open_client
+from ingestion.kafka_client import NOT_KAFKA, missing_topics, open_client
 from ingestion.kafka_settings import BrokerSettings, check_topic
 from ingestion.outage import Outage, why_unreachable
 
@@ -50,9 +50,7 @@ class KafkaFeeder:
                 try:
                     self._producer = self._open(int(patience * 1000))
                 except errors.KafkaTimeoutError:
-                    reason = (
-                        "it takes connections but does not answer as Kafka; check the port and the security settings"
-                    )
+                    reason = NOT_KAFKA
                 else:
                     outage.ended(f"broker {settings.bootstrap} answers")
                     return

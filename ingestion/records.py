@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One line as an input delivered it, before decoding.
+
+    A tuple, because one is made for every line: it takes a third of the time of a frozen dataclass.
 
     Attributes:
         source: the equipment stream the line belongs to.
@@ -42,6 +42,9 @@ class Input(Protocol):
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
         """Return what has arrived, waiting at most `timeout_seconds`; empty when nothing did."""
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Hand over these streams from the owner's stored positions again, forgetting what was handed over since."""
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """Hear that everything before these next positions, per stream, is safely stored."""

@@ -13,7 +13,9 @@ In the order the data flows:
 - `judging.py`      a complete window to a row of the store
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
-- `store.py`        the database; `schema.py` its tables, `migrations/` their history
+- `dead_letters.py` stopping when most lines cannot be read
+- `store.py`        what is written and read; `database.py` SQLite or PostgreSQL, opened; `schema.py` the tables,
+                    `migrations/` their history
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
 - `replaying.py`    a range once more, with a bundle of choice

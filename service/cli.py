@@ -116,7 +116,16 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
     _device(verb)
     _config(verb)
-    verb.add_argument("--database", type=Path, default=Path("logvq.sqlite"), help="SQLite file (default: logvq.sqlite)")
+    verb.add_argument(
+        "--database",
+        type=_database,
+        metavar="DB",
+        default=Path("logvq.sqlite"),
+        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers (default: logvq.sqlite)",
+    )
+    verb.add_argument(
+        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
+    )
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
@@ -125,12 +134,33 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows; - reads standard input")
     verb.add_argument("--backfill", action="store_true", help="begin with the rotated files of --file, oldest first")
     verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
-    verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    _kafka(verb)
     verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
-    verb.add_argument("--group", default="logvq", help="Kafka consumer group (default: logvq)")
+    verb.add_argument("--group", help="Kafka consumer group, whose members share the partitions (default: logvq)")
     verb.add_argument(
+        "--max-dead-share",
+        type=float,
+        default=0.5,
+        metavar="SHARE",
+        help="stop when more of the latest lines than this cannot be read (default: 0.5; 1 never stops)",
+    )
+
+
+def _kafka(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    parser.add_argument(
+        "--kafka-settings",
+        type=Path,
+        metavar="FILE",
+        help="TOML file whose table [kafka] says how to reach the brokers: TLS, SASL, secrets from files",
+    )
+    parser.add_argument(
         "--give-up", type=float, metavar="SECONDS", help="stop when the broker is away this long (default: never)"
     )
+
+
+def _database(text: str) -> Path | str:
+    return text if text.startswith("postgresql://") else Path(text)
 
 
 def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -138,7 +168,7 @@ def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
     what.add_argument("--sample", action="store_true", help="the bundled sample's later part")
-    verb.add_argument("--kafka", required=True, metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    _kafka(verb)
     verb.add_argument("--topic", required=True, help="topic to write to")
     verb.add_argument("--source", metavar="NAME", help="record key (default: the file's name)")
     verb.add_argument("--rate", type=float, default=0.0, help="lines a second (default: 0, as fast as they go)")

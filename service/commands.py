@@ -186,6 +186,8 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 def run_serve(options: argparse.Namespace, _: str) -> int:
     """Score lines as they come, and answer over HTTP."""
     _check_budget(options.budget)
+    if not 0 < options.max_dead_share <= 1:
+        raise BadSetting(f"--max-dead-share is {options.max_dead_share:g}; give a share above 0 and up to 1")
     from service.serving import ServeOptions, serve  # noqa: PLC0415
 
     return serve(
@@ -193,6 +195,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             bundle=options.bundle,
             device=options.device,
             database=options.database,
+            database_password_file=options.database_password_file,
             host=options.host,
             port=options.port,
             token_file=options.token_file,
@@ -201,10 +204,8 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             file=options.file,
             source=options.source,
             backfill=options.backfill,
-            kafka=options.kafka,
-            topics=tuple(options.topic or ()),
-            group=options.group,
-            give_up_seconds=options.give_up,
+            kafka=_kafka(options, topics=options.topic and tuple(options.topic), group=options.group),
+            max_dead_share=options.max_dead_share,
             settings=_settings(options),
         )
     )
@@ -238,6 +239,20 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
     return 0
 
 
+def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """Return Kafka's settings: those of the file, then those of the command line."""
+    from ingestion.kafka_settings import read_kafka_table  # noqa: PLC0415
+
+    table = read_kafka_table(options.kafka_settings) if options.kafka_settings is not None else {}
+    given = {"bootstrap": options.kafka, "give_up_seconds": options.give_up, **more}
+    given = {name: value for name, value in given.items() if value is not None}
+    if options.kafka is None and not table:
+        if given:
+            raise BadSetting("--topic, --group and --give-up are about Kafka: give --kafka HOST:PORT as well")
+        return {}
+    return table | given
+
+
 def run_demo(options: argparse.Namespace, _: str) -> int:
     """Train on a real machine's log, stream its later part, show what is found."""
     from service.demo import run  # noqa: PLC0415
@@ -265,7 +280,7 @@ def run_feed(options: argparse.Namespace, _: str) -> int:
 
         source = options.source or source_name(options.file)
     sent = feed(
-        brokers=options.kafka,
+        kafka=_kafka(options),
         topic=options.topic,
         source=source,
         lines=itertools.chain.from_iterable(lines() for _ in itertools.count()) if options.loop else lines(),

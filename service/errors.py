@@ -38,6 +38,26 @@ class CannotWrite(ServiceError):
     code = "cannot-write"
 
 
+class StoreUnavailable(ServiceError):
+    """The database is away, busy or full; nothing was written, and trying again later can succeed."""
+
+    code = "store-unavailable"
+    status = 503
+
+
+class Superseded(ServiceError):
+    """Another worker has taken over what this one was about to write; nothing was written."""
+
+    code = "superseded"
+    status = 409
+
+
+class TooManyDeadLetters(ServiceError):
+    """So many lines cannot be read that the settings must be wrong; reading on would only drain the input."""
+
+    code = "too-many-dead-letters"
+
+
 class PortTaken(ServiceError):
     """Another program listens on the port."""
 

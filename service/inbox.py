@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ingestion import Record
 from service.store import INBOX_STREAM, Store
@@ -14,11 +14,14 @@ _IDLE_SECONDS = 0.25
 
 
 class InboxInput:
-    """Reads the inbox. A push wakes it; the position is the database's own count of pushed lines."""
+    """Reads the inbox. A push wakes it; the position is the database's own count of pushed lines.
+
+    Of several processes that share a database, one reads the inbox; another goes on where that ends.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._next = store.next_position(INBOX_STREAM) or 0
+        self._next: int | None = None
         self._pushed = threading.Event()
 
     def wake(self) -> None:
@@ -30,6 +33,12 @@ class InboxInput:
         deadline = time.monotonic() + timeout_seconds
         while True:
             self._pushed.clear()
+            if not self._store.claim_inbox():
+                self._next = None
+                time.sleep(timeout_seconds)
+                return []
+            if self._next is None:
+                self._next = self._store.next_position(INBOX_STREAM) or 0
             rows = self._store.read_inbox(self._next, _POLL_RECORDS)
             if rows:
                 self._next = rows[-1].position + 1
@@ -41,6 +50,11 @@ class InboxInput:
             if remaining <= 0:
                 return []
             self._pushed.wait(min(_IDLE_SECONDS, remaining))
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Read again from the stored position."""
+        if INBOX_STREAM in streams:
+            self._next = None
 
     def committed(self, positions: Mapping[str, int]) -> None:
         """The inbox is emptied in the transaction that stores the results."""

@@ -6,6 +6,7 @@ Labels never carry a template, a code, a window or a path; histograms never carr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -102,6 +103,20 @@ class Metrics:
         """Set a gauge."""
         gauge = self._gauges[name]
         (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def remove(self, name: str, **labels: str) -> None:
+        """Show a gauge no longer: what it is about has gone."""
+        with suppress(KeyError):
+            self._gauges[name].remove(*(labels[label] for label in CATALOGUE[name].labels))
+
+    def forget_source(self, name: str) -> None:
+        """Show a source's gauges no longer; counters go on from where they are when it comes back."""
+        label = self.source(name)
+        if label == OTHER:
+            return
+        for gauge, metric in CATALOGUE.items():
+            if metric.kind == "gauge" and metric.labels == ("source",):
+                self.remove(gauge, source=label)
 
     def observe(self, name: str, value: float, **labels: str) -> None:
         """Add an observation to a histogram."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+# SQLite numbers rows by itself only where the column is declared INTEGER, which there holds 64 bits.
+_ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 # Where reading each stream goes on; `mark` knows the content before it, where a stream's name is not enough.
 positions = sa.Table(
@@ -15,7 +17,7 @@ positions = sa.Table(
     sa.Column("mark", sa.LargeBinary),
 )
 
-# One row a source: its checkpoint, and the summary the API shows.
+# One row a source: its checkpoint, the summary the API shows, and how often it was stored.
 sources = sa.Table(
     "sources",
     metadata,
@@ -24,6 +26,7 @@ sources = sa.Table(
     sa.Column("state", sa.LargeBinary, nullable=False),
     sa.Column("snapshot", sa.LargeBinary),
     sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
 )
 
 # Events of open windows that have been scored, packed; a source's checkpoint says which windows are open.
@@ -91,7 +94,7 @@ incidents = sa.Table(
 inbox = sa.Table(
     "inbox",
     metadata,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("position", _ROW_NUMBER, primary_key=True, autoincrement=True),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
@@ -126,7 +129,7 @@ replays = sa.Table(
 dead_letters = sa.Table(
     "dead_letters",
     metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("position", sa.BigInteger, nullable=False),

@@ -1,4 +1,7 @@
-"""`logvq serve --all`: the worker and the API in one process, on one SQLite database."""
+"""`logvq serve --all`: the worker and the API in one process.
+
+Several such processes with one PostgreSQL database and one Kafka group share the work.
+"""
 
 from __future__ import annotations
 
@@ -7,32 +10,34 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion import FileInput, Input, ReadFile, SourceFormat, StandardInput
 from ingestion.decoding import line_ending
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
-from service.errors import BadSetting, CannotWrite, PortTaken
+from service.errors import BadSetting, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store import Store
 from service.trying import source_name
-from service.worker import DEAD_LETTER_REASONS, Worker
+from service.worker import DeadLetterSink, Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIN_TOKEN = 16
 _STOP_SECONDS = 5
 _FEED_PARTITIONS = 4
+# Attributes of `ingestion.kafka_settings.KafkaSettings` by name; empty where no Kafka is read.
+KafkaOptions = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,8 @@ class ServeOptions:
     """What `logvq serve` was asked to do; see its command line."""
 
     bundle: Path
-    database: Path
+    database: Path | str
+    database_password_file: Path | None = None
     device: str = "cpu"
     host: str = "127.0.0.1"
     port: int = 8765
@@ -50,10 +56,8 @@ class ServeOptions:
     file: Path | None = None
     source: str | None = None
     backfill: bool = False
-    kafka: str | None = None
-    topics: tuple[str, ...] = ()
-    group: str = "logvq"
-    give_up_seconds: float | None = None
+    kafka: KafkaOptions = field(default_factory=dict)
+    max_dead_share: float = 1.0
     settings: Settings = field(default_factory=Settings)
 
 
@@ -71,17 +75,14 @@ class Service:
             port = self._socket.getsockname()[1]
             self.url = f"http://{'127.0.0.1' if options.host in ('0.0.0.0', '::') else options.host}:{port}"  # noqa: S104
             bundle = load_bundle(options.bundle, options.device)
-            origins = options.settings.origins(bundle.source_format, bundle.window, options.topics, options.file)
-            try:
-                self._store = Store(options.database)
-            except (SQLAlchemyError, OSError) as error:
-                raise CannotWrite(f"cannot open the database {options.database}: {error}") from error
+            topics = tuple(options.kafka.get("topics") or ())
+            origins = options.settings.origins(bundle.source_format, bundle.window, topics, options.file)
+            self._store = Store(options.database, options.database_password_file)
             _check_not_replayed(self._store, options)
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
-            for reason in DEAD_LETTER_REASONS:
-                metrics.add("logvq_dead_letters_total", 0.0, reason=reason)
+            metrics.add("logvq_dead_letters_total", 0.0, reason="too-long")
             inbox = InboxInput(self._store)
             inputs: list[Input] = [inbox]
             if options.file is not None:
@@ -94,10 +95,21 @@ class Service:
                     inputs.append(
                         FileInput(options.file, source, encoding, known, backfill=options.backfill, report=_say)
                     )
-            if options.kafka is not None:
-                inputs.append(self._kafka(options, self._lines_apart([bundle.source_format, *origins.values()])))
-            threshold = bundle.calibration.threshold(options.budget)
-            self.worker = Worker(bundle, self._store, inputs, metrics, threshold, origins)
+            dead_letters = None
+            if options.kafka:
+                apart = self._lines_apart([bundle.source_format, *origins.values()])
+                kafka, dead_letters = self._kafka(options.kafka, apart)
+                inputs.append(kafka)
+            self.worker = Worker(
+                bundle,
+                self._store,
+                inputs,
+                metrics,
+                bundle.calibration.threshold(options.budget),
+                origins,
+                dead_letters=dead_letters,
+                max_dead_share=options.max_dead_share,
+            )
         except BaseException:
             self._socket.close()
             raise
@@ -112,24 +124,27 @@ class Service:
         """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
         return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
 
-    def _kafka(self, options: ServeOptions, split_lines: bool) -> Input:
+    def _kafka(self, options: KafkaOptions, split_lines: bool) -> tuple[Input, DeadLetterSink | None]:
         # Only those who read Kafka pay for loading its client.
         from ingestion.consumer import KafkaInput  # noqa: PLC0415
+        from ingestion.kafka_dead_letters import DeadLetterTopic  # noqa: PLC0415
         from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
 
-        if not options.topics:
+        if "bootstrap" not in options:
+            raise BadSetting("reading Kafka needs the address of a broker: give --kafka HOST:PORT")
+        if not options.get("topics"):
             raise BadSetting("--kafka needs at least one --topic")
-        settings = KafkaSettings(
-            bootstrap=options.kafka or "",
-            topics=options.topics,
-            group=options.group,
-            give_up_seconds=options.give_up_seconds,
-            split_lines=split_lines,
-        )
-        return KafkaInput(settings, next_position=self._store.next_position, on_revoked=self._revoked, report=_say)
+        settings = KafkaSettings(**({"split_lines": split_lines} | dict(options)))
+        settings.password()
+        source = KafkaInput(settings, next_position=self._next_position, on_revoked=self._revoked, report=_say)
+        topic = settings.dead_letter_topic
+        return source, None if topic is None else DeadLetterTopic(settings, topic)
+
+    def _next_position(self, stream: str) -> int | None:
+        return self.worker.next_position(stream)
 
     def _revoked(self, streams: Collection[str]) -> None:
-        self.worker.forget(sorted(streams))
+        self.worker.forget(streams)
 
     def run(self) -> int:
         """Serve until stopped by a signal or by the worker's failure; returns the exit code."""
@@ -165,19 +180,22 @@ class Service:
 def serve(options: ServeOptions) -> int:
     """Serve until stopped; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    # What matters of it is reported in the program's own words.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     service = Service(options)
     _say(f"logvq {__version__} answers at {service.url} (pages: {service.url}/ui/)")
     return service.run()
 
 
-def feed(*, brokers: str, topic: str, source: str, lines: Iterable[bytes], rate: float, create: bool) -> int:
+def feed(*, kafka: KafkaOptions, topic: str, source: str, lines: Iterable[bytes], rate: float, create: bool) -> int:
     """Send lines to a Kafka topic, keyed by source; returns how many were delivered."""
-    from ingestion.kafka_settings import BrokerSettings  # noqa: PLC0415
+    from ingestion.kafka_settings import broker_settings  # noqa: PLC0415
     from ingestion.producer import KafkaFeeder  # noqa: PLC0415
 
-    feeder = KafkaFeeder(BrokerSettings(bootstrap=brokers), report=_say)
+    if "bootstrap" not in kafka:
+        raise BadSetting("feeding Kafka needs the address of a broker: give --kafka HOST:PORT")
+    feeder = KafkaFeeder(broker_settings(kafka), report=_say)
     try:
         if create:
             feeder.create_topic(topic, partitions=_FEED_PARTITIONS)

@@ -3,6 +3,9 @@
 One `commit` writes everything a batch of records produced, together with the next positions of the streams it was read
 from and the state of the sources it touched, in one transaction. After a crash the database is therefore as if the
 batch had either happened or not.
+
+Several workers may share one database. A batch therefore also says from which positions it was read and which versions
+of its sources it goes on from; where another worker has moved one of them on, nothing of the batch is written.
 """
 
 from __future__ import annotations
@@ -10,17 +13,17 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import DBAPIError
 
+from service.database import INBOX_READ_LOCK, INBOX_WRITE_LOCK, answering, lock, open_database, storable, upsert
+from service.errors import Superseded
 from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, replays, sources, windows
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
@@ -28,7 +31,9 @@ INBOX_LIMIT = 500_000
 INBOX_STREAM = "http"
 # How long the answer to a push with an idempotency key is kept: a client that was cut off for a night may still repeat.
 KEEP_PUSHES_SECONDS = 86_400.0
-_MIGRATIONS = Path(__file__).with_name("migrations")
+# Dead letters that are kept: the newest of so many, and of so many bytes.
+DEAD_LETTERS = 20_000
+DEAD_LETTER_BYTES = 1 << 30
 
 
 @dataclass
@@ -41,6 +46,7 @@ class SourceRow:
         state: parser, windower and incident state, and events that wait to be scored, as JSON values.
         snapshot: exact model state at some event; None where it has not changed since the last commit.
         summary: what the API shows of the source.
+        version: how often it had been stored when it was read; 0 for a row that is new.
         chunks: events of open windows, packed, by number; written are those that are new, None drops one.
     """
 
@@ -49,15 +55,30 @@ class SourceRow:
     state: dict[str, Any]
     snapshot: bytes | None
     summary: dict[str, Any]
+    version: int = 0
     chunks: Mapping[int, bytes | None] = field(default_factory=dict)
 
 
 @dataclass
 class Batch:
-    """Everything one transaction writes."""
+    """Everything one transaction writes, and what it goes on from.
+
+    Attributes:
+        positions: next position of every stream that was read from.
+        marks: what tells the streams' files again, where they are files.
+        positions_before: their positions before; None, or no entry, for a stream never read.
+        versions: versions that sources had when they were read; 0, or no entry, for one never stored. A source that is
+            named here and has no row in `sources` must not have moved on either.
+        sources: rows to write.
+        windows: rows to write.
+        incidents: rows to write.
+        dead_letters: rows to add.
+    """
 
     positions: dict[str, int] = field(default_factory=dict)
     marks: dict[str, bytes] = field(default_factory=dict)
+    positions_before: Mapping[str, int | None] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
     sources: list[SourceRow] = field(default_factory=list)
     windows: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
@@ -96,7 +117,8 @@ class Pushed:
 
 def pack(record: Mapping[str, Any]) -> bytes:
     """Compress a JSON record; level 1 halves the time of level 6 for a tenth more bytes."""
-    return zlib.compress(json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode(), 1)
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return zlib.compress(text.encode("utf-8", "replace"), 1)
 
 
 def unpack(blob: bytes) -> dict[str, Any]:
@@ -106,59 +128,66 @@ def unpack(blob: bytes) -> dict[str, Any]:
 
 
 class Store:
-    """One SQLite database, shared by the worker and the API of one process.
+    """One database, shared by workers and APIs; a SQLite file serves one process, PostgreSQL many.
+
+    Every method raises `StoreUnavailable` where the database is away, busy or full; trying again later can succeed.
+
+    Args:
+        database: path of a SQLite file, or `postgresql://USER@HOST:PORT/NAME`.
+        password_file: file that holds PostgreSQL's password.
 
     Attributes:
         engine: the SQLAlchemy engine; its connections are per thread.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self.engine, "connect", _configure)
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
-        with self.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+    def __init__(self, database: Path | str, password_file: Path | None = None) -> None:
+        self.engine = open_database(database, password_file)
+        self._inbox_claim: sa.Connection | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may write to the database, too."""
+        return self.engine.dialect.name == "postgresql"
 
     def close(self) -> None:
         """Close every connection."""
+        self._drop_inbox_claim()
         self.engine.dispose()
+
+    def _write(self) -> AbstractContextManager[sa.Connection]:
+        return answering(self.engine.begin)
+
+    def _read(self) -> AbstractContextManager[sa.Connection]:
+        return answering(self.engine.connect)
 
     # --- what the worker writes and reads -----------------------------------------------------------------------
 
     def commit(self, batch: Batch) -> None:
-        """Write one batch in one transaction."""
-        with self.engine.begin() as connection:
-            for stream, position in batch.positions.items():
-                place = {"stream": stream, "next_position": position}
-                if stream in batch.marks:
-                    place["mark"] = batch.marks[stream]
-                _upsert(connection, positions, place, ("stream",))
+        """Write one batch in one transaction.
+
+        Raises:
+            Superseded: another worker has read on in one of its streams, or stored one of its sources, since;
+                nothing was written.
+        """
+        with self._write() as connection:
+            for stream, position in sorted(batch.positions.items()):
+                _advance(connection, stream, batch.positions_before.get(stream), position, batch.marks.get(stream))
                 if stream == INBOX_STREAM:
                     connection.execute(inbox.delete().where(inbox.c.position < position))
-            for row in batch.sources:
-                values = {
-                    "source": row.source,
-                    "bundle": row.bundle,
-                    "state": pack(row.state),
-                    "summary": json.dumps(row.summary, ensure_ascii=False),
-                }
-                if row.snapshot is not None:
-                    values["snapshot"] = row.snapshot
-                _upsert(connection, sources, values, ("source",))
-                _write_chunks(connection, row)
-            for window in batch.windows:
-                _upsert(connection, windows, window, ("id",))
-            for incident in batch.incidents:
-                _upsert(connection, incidents, incident, ("id",))
+            _write_sources(connection, batch)
+            if batch.windows:
+                upsert(connection, windows, batch.windows, "id")
+            # The last state of an incident that changed more than once: a statement writes a row once.
+            changed = {incident["id"]: incident for incident in batch.incidents}
+            if changed:
+                upsert(connection, incidents, list(changed.values()), "id")
             if batch.dead_letters:
-                connection.execute(dead_letters.insert(), batch.dead_letters)
+                connection.execute(dead_letters.insert(), [_stored(row) for row in batch.dead_letters])
+                _bound_dead_letters(connection)
 
     def next_position(self, stream: str) -> int | None:
         """Return where reading a stream goes on; None for a stream never read."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return connection.execute(
                 sa.select(positions.c.next_position).where(positions.c.stream == stream)
             ).scalar_one_or_none()
@@ -167,23 +196,24 @@ class Store:
         """Return the streams whose name begins so: name, next position, mark."""
         name = positions.c.stream
         query = sa.select(name, positions.c.next_position, positions.c.mark).where(positions.c.mark.is_not(None))
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(query.where(sa.func.substr(name, 1, len(prefix)) == prefix))
             return [(row.stream, row.next_position, row.mark) for row in rows]
 
     def load_source(self, source: str) -> SourceRow | None:
         """Return the checkpoint of a source; None for a source never seen."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             row = connection.execute(sa.select(sources).where(sources.c.source == source)).one_or_none()
             if row is None:
                 return None
             query = sa.select(open_events.c.chunk, open_events.c.events).where(open_events.c.source == source)
             chunks = {chunk: events for chunk, events in connection.execute(query)}  # noqa: C416
-        return SourceRow(row.source, row.bundle, unpack(row.state), row.snapshot, json.loads(row.summary), chunks)
+        state, summary = unpack(row.state), json.loads(row.summary)
+        return SourceRow(row.source, row.bundle, state, row.snapshot, summary, row.version, chunks)
 
     def forget_lines(self, source: str, before_index: int) -> None:
         """Drop the raw lines of a source's quiet windows before an index; alarms keep theirs."""
-        with self.engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(
                 windows.update()
                 .where(windows.c.source == source, windows.c.index < before_index, windows.c.anomalous.is_(False))
@@ -195,18 +225,18 @@ class Store:
     def begin_replay(self, bundle: str, described: str) -> int:
         """Mark the database as one that holds a replay; return the replay's number."""
         values = {"bundle": bundle, "range": described, "started": time.time()}
-        with self.engine.begin() as connection:
+        with self._write() as connection:
             number: int = connection.execute(replays.insert().returning(replays.c.id), values).scalar_one()
             return number
 
     def finish_replay(self, number: int) -> None:
         """Say that a replay has come to its end."""
-        with self.engine.begin() as connection:
+        with self._write() as connection:
             connection.execute(replays.update().where(replays.c.id == number).values(finished=time.time()))
 
     def replayed(self) -> str | None:
         """Return what was replayed into this database; None for one that serves."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return connection.execute(sa.select(replays.c.range).order_by(replays.c.id).limit(1)).scalar_one_or_none()
 
     # --- the inbox of pushed lines ------------------------------------------------------------------------------
@@ -229,7 +259,7 @@ class Store:
         raise AssertionError("a key that was taken is found")
 
     def _pushed(self, source: str, once: Once) -> Pushed | None:
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             query = sa.select(pushes).where(pushes.c.source == source, pushes.c.key == once.key)
             row = connection.execute(query.where(pushes.c.received >= time.time() - KEEP_PUSHES_SECONDS)).one_or_none()
         if row is None:
@@ -238,7 +268,9 @@ class Store:
 
     def _append(self, source: str, lines: Sequence[bytes], once: Once | None) -> Pushed | None:
         now = time.time()
-        with self.engine.begin() as connection:
+        with self._write() as connection:
+            # Positions must appear in their order: the reader never looks back.
+            lock(connection, INBOX_WRITE_LOCK)
             waiting = connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
             if waiting + len(lines) > INBOX_LIMIT:
                 return None
@@ -253,19 +285,46 @@ class Store:
     def read_inbox(self, after: int, limit: int) -> list[sa.Row[tuple[int, str, bytes, float]]]:
         """Return the oldest pushed lines from a position on: (position, source, value, received)."""
         query = sa.select(inbox.c.position, inbox.c.source, inbox.c.value, inbox.c.received)
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return list(connection.execute(query.where(inbox.c.position >= after).order_by("position").limit(limit)))
+
+    def claim_inbox(self) -> bool:
+        """Whether this process is the one that reads the inbox, which it then is until it ends or loses the database.
+
+        A SQLite file has one process; of those that share PostgreSQL, one holds a lock.
+        """
+        if not self.is_shared:
+            return True
+        try:
+            if self._inbox_claim is None:
+                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+                if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(INBOX_READ_LOCK))).scalar_one():
+                    connection.close()
+                    return False
+                self._inbox_claim = connection
+            self._inbox_claim.execute(sa.select(1))
+        except DBAPIError:
+            self._drop_inbox_claim()
+            return False
+        return True
+
+    def _drop_inbox_claim(self) -> None:
+        claim, self._inbox_claim = self._inbox_claim, None
+        if claim is not None:
+            # The lock belongs to the session: it must end, not go back to the pool.
+            claim.invalidate()
+            claim.close()
 
     def inbox_size(self) -> int:
         """Return how many pushed lines wait."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
 
     # --- what the API reads --------------------------------------------------------------------------------------
 
     def source_summaries(self) -> list[dict[str, Any]]:
         """Return the summary of every source, by name."""
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(sa.select(sources.c.summary).order_by(sources.c.source))
             return [json.loads(row.summary) for row in rows]
 
@@ -278,7 +337,7 @@ class Store:
         min_score: float | None = None,
         after: Sequence[Any] | None = None,
         by_strength: bool = False,
-        limit: int = 100,
+        limit: int | None = 100,
     ) -> list[dict[str, Any]]:
         """Return windows without their lines, latest first, or strongest first.
 
@@ -289,7 +348,7 @@ class Store:
             min_score: only windows of at least this score.
             after: the sort key of the last window of the page before.
             by_strength: strongest first.
-            limit: at most this many.
+            limit: at most this many; None for all.
         """
         columns = [column for column in windows.c if column.name != "record"]
         query = sa.select(*columns)
@@ -305,7 +364,7 @@ class Store:
         if after is not None:
             query = query.where(sa.tuple_(key, windows.c.id) < sa.tuple_(*after))
         query = query.order_by(key.desc(), windows.c.id.desc()).limit(limit)
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def window(self, window_id: str) -> dict[str, Any] | None:
@@ -319,7 +378,7 @@ class Store:
             windows.c.bundle == window["bundle"],
             windows.c.index.in_((window["index"] - 1, window["index"] + 1)),
         )
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             found = {row.index: dict(row._mapping) for row in connection.execute(query)}
         return found.get(window["index"] - 1), found.get(window["index"] + 1)
 
@@ -329,7 +388,7 @@ class Store:
         return found and found | {"window_ids": json.loads(found["window_ids"])}
 
     def find_incidents(
-        self, *, source: str | None = None, after: Sequence[Any] | None = None, limit: int = 100
+        self, *, source: str | None = None, after: Sequence[Any] | None = None, limit: int | None = 100
     ) -> list[dict[str, Any]]:
         """Return incidents, latest first."""
         query = sa.select(incidents)
@@ -338,22 +397,26 @@ class Store:
         if after is not None:
             query = query.where(sa.tuple_(incidents.c.sequence, incidents.c.id) < sa.tuple_(*after))
         query = query.order_by(incidents.c.sequence.desc(), incidents.c.id.desc()).limit(limit)
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
         return [row | {"window_ids": json.loads(row["window_ids"])} for row in rows]
 
     def _one(self, table: sa.Table, row_id: str) -> dict[str, Any] | None:
-        with self.engine.connect() as connection:
+        with self._read() as connection:
             row = connection.execute(sa.select(table).where(table.c.id == row_id)).one_or_none()
         return None if row is None else dict(row._mapping)
 
 
-def _configure(connection: Any, _: Any) -> None:
-    # NORMAL with WAL may lose the last commits in a power cut, but whole transactions only: positions and results go
-    # back together and the input is read again from there.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
-        with suppress(Exception):
-            connection.execute(f"PRAGMA {pragma}")
+def _advance(connection: sa.Connection, stream: str, before: int | None, after: int, mark: bytes | None) -> None:
+    place: dict[str, Any] = {"next_position": after} | ({} if mark is None else {"mark": mark})
+    if before is None:
+        row = {"stream": stream, **place}
+        moved = upsert(connection, positions, [row], "stream", only_if=lambda _: sa.false()) == 1
+    else:
+        here = sa.and_(positions.c.stream == stream, positions.c.next_position == before)
+        moved = connection.execute(positions.update().where(here).values(**place)).rowcount == 1
+    if not moved:
+        raise Superseded(f"another worker has read {stream} on from {before or 0}")
 
 
 def _write_chunks(connection: sa.Connection, row: SourceRow) -> None:
@@ -364,14 +427,58 @@ def _write_chunks(connection: sa.Connection, row: SourceRow) -> None:
             open_events.delete().where(key, open_events.c.chunk == sa.bindparam("number")),
             [{"number": chunk} for chunk in dropped],
         )
-    for chunk, events in row.chunks.items():
-        if events is not None:
-            values = {"source": row.source, "chunk": chunk, "events": events}
-            _upsert(connection, open_events, values, ("source", "chunk"))
+    fresh = [
+        {"source": row.source, "chunk": chunk, "events": events}
+        for chunk, events in row.chunks.items()
+        if events is not None
+    ]
+    if fresh:
+        upsert(connection, open_events, fresh, "source", "chunk")
 
 
-def _upsert(connection: sa.Connection, table: sa.Table, values: Mapping[str, Any], key: Iterable[str]) -> None:
-    statement = upsert(table).values(**values)
-    keys = tuple(key)
-    changed = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+def _write_sources(connection: sa.Connection, batch: Batch) -> None:
+    if batch.sources:
+        rows = [
+            {
+                "source": row.source,
+                "bundle": row.bundle,
+                "state": pack(row.state),
+                "summary": json.dumps(row.summary),
+                "snapshot": row.snapshot,
+                "version": batch.versions.get(row.source, 0) + 1,
+            }
+            for row in batch.sources
+        ]
+        written = upsert(
+            connection,
+            sources,
+            rows,
+            "source",
+            keep=("snapshot",),
+            only_if=lambda new: sources.c.version == new.version - 1,
+        )
+        if written != len(rows):
+            raise Superseded(f"another worker has stored one of {len(rows)} sources")
+        for row in batch.sources:
+            _write_chunks(connection, row)
+    for source in sorted(batch.versions.keys() - {row.source for row in batch.sources}):
+        here = sa.and_(sources.c.source == source, sources.c.version == batch.versions[source])
+        # An update that changes nothing, for the lock on the row that it takes.
+        if connection.execute(sources.update().where(here).values(version=sources.c.version)).rowcount != 1:
+            raise Superseded(f"another worker has stored {source}")
+
+
+def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: storable(value) for name, value in row.items()}
+
+
+def _bound_dead_letters(connection: sa.Connection) -> None:
+    newest = dead_letters.c.id.desc()
+    counted = sa.select(
+        dead_letters.c.id,
+        sa.func.row_number().over(order_by=newest).label("number"),
+        sa.func.sum(sa.func.length(dead_letters.c.value)).over(order_by=newest).label("bytes"),
+    ).subquery()
+    beyond = sa.or_(counted.c.number > DEAD_LETTERS, counted.c.bytes > DEAD_LETTER_BYTES)
+    oldest = sa.select(sa.func.max(counted.c.id)).where(beyond).scalar_subquery()
+    connection.execute(dead_letters.delete().where(dead_letters.c.id <= oldest))

@@ -10,7 +10,7 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -137,6 +137,9 @@ class _Replayed(Input):
         """Return nothing: the caller hands the records over itself."""
         return ()
 
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Nothing to read again."""
+
     def committed(self, positions: Mapping[str, int]) -> None:
         """Nothing to remember."""
 
@@ -183,7 +186,7 @@ def _report_data(
     options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int, threshold: float
 ) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
-    windows = store.find_windows(limit=-1)[::-1]
+    windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)
     anomalous = [window for window in windows if window["anomalous"]]
@@ -263,7 +266,7 @@ def _report_data(
 def _entries(store: Store) -> list[dict[str, Any]]:
     """Return incidents of the same signature as one entry with a count, strongest first."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for incident in store.find_incidents(limit=-1):
+    for incident in store.find_incidents(limit=None):
         groups.setdefault(incident["signature"], []).append(incident)
     ordered = sorted(groups.values(), key=lambda group: -max(incident["strength"] for incident in group))
     entries = []

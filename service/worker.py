@@ -5,15 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
-from ingestion import DROP_REASONS, EMPTY_REASONS, Accounting, Input, Record, SourceFormat, split_sources
+from ingestion import (
+    DeadLettersUndelivered,
+    Dropped,
+    Input,
+    Outage,
+    Record,
+    SourceFormat,
+    split_sources,
+)
 from service.bundle import Bundle
+from service.dead_letters import DeadLetterShare
+from service.errors import StoreUnavailable, Superseded
 from service.metrics import STAGES, Metrics
 from service.pipeline import Produced, SourcePipeline, score
-from service.store import INBOX_STREAM, Batch, Store
+from service.showing import Shown, kept_dead_letters
+from service.store import Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
 # How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch.
@@ -27,15 +37,24 @@ WAIT_SECONDS = 0.25
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
-# A dead letter keeps at most this much of its line: hostile input must not fill the disk.
+# A dead letter keeps at most this much of its line in the database: hostile input must not fill the disk.
 _DEAD_LETTER_BYTES = 1 << 20
-# What says nothing is counted and not kept.
-DEAD_LETTER_REASONS = tuple(reason for reason in DROP_REASONS if reason not in EMPTY_REASONS)
-_COUNTS = {
-    "late": "logvq_late_events_total",
-    "clock_steps": "logvq_clock_steps_total",
-    "windows_cut": "logvq_windows_cut_total",
-}
+# Lines of one transaction at most: packed records can bring tens of thousands at once.
+_BATCH_LINES = 4000
+# While the store is away: how often the inputs are asked, which keeps a Kafka member in its group.
+_AWAY_SECONDS = 0.5
+# A source whose complete windows nobody has judged for so long belongs to no worker that lives.
+ORPHAN_SECONDS = 5.0
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go besides the database."""
+
+    def send(self, letters: Sequence[tuple[str, Dropped]]) -> None:
+        """Return when they are safe; raises `DeadLettersUndelivered`."""
+
+    def close(self) -> None:
+        """Release the connection."""
 
 
 class Worker:
@@ -43,6 +62,23 @@ class Worker:
 
     A batch's results, its sources' states and the streams' next positions are stored in one transaction; only then does
     the input hear of it. A crash between any two steps therefore repeats work, never its results.
+
+    Other workers may share the store, and partitions and their sources move between them. A worker that was frozen or
+    cut off may not know yet that its partitions have gone; what it then tries to store is refused as a whole, and it
+    reads again from what the store says. A store that is away pauses everything in the same way.
+
+    Args:
+        bundle: what scores.
+        store: where results go.
+        inputs: what is read; their owner's positions are `next_position`.
+        metrics: this process's metrics.
+        threshold: score from which on a window is an alarm.
+        dead_letters: where dead letters go besides the store.
+        max_dead_share: share of dead letters among the latest lines above which the worker stops.
+
+    Attributes:
+        error: why the worker stopped by itself.
+        waiting_for: what keeps the worker from storing anything; None while it works.
     """
 
     def __init__(
@@ -53,23 +89,34 @@ class Worker:
         metrics: Metrics,
         threshold: float,
         origins: Mapping[str, SourceFormat] | None = None,
+        *,
+        dead_letters: DeadLetterSink | None = None,
+        max_dead_share: float = 1.0,
     ) -> None:
         self.error: Exception | None = None
+        self.waiting_for: Exception | None = None
         self._bundle = bundle
         self._store = store
         self._inputs = list(inputs)
-        self._metrics = metrics
+        self._shown = Shown(metrics, threshold)
         self._threshold = threshold
         self._origins = dict(origins or {})
+        self._dead_letters = dead_letters
+        self._dead_share = DeadLetterShare(max_dead_share)
         self._scorer = bundle.scorer()
         self._pipelines: dict[str, SourcePipeline] = {}
+        # What the store must still say when results of these streams and sources are stored.
+        self._positions: dict[str, int | None] = {}
+        self._versions: dict[str, int] = {}
+        self._streams: dict[str, set[str]] = {}
         self._last_fed: dict[str, float] = {}
         self._flush_due = 0.0
         self._waiting: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._published: dict[str, Accounting] = {}
-        self._counted: dict[str, dict[str, int]] = {}
+        self._orphans: dict[str, int] = {}
+        self._orphans_due = 0.0
+        self._outage = Outage(_LOG.warning, None)
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -90,6 +137,8 @@ class Worker:
             self._thread.join()
         for item in self._inputs:
             item.close()
+        if self._dead_letters is not None:
+            self._dead_letters.close()
 
     @property
     def encoding(self) -> str:
@@ -101,11 +150,34 @@ class Worker:
         """Whether the worker is at work."""
         return self._thread is not None and self._thread.is_alive()
 
-    def forget(self, streams: Sequence[str]) -> None:
-        """Drop the states in memory, because streams now belong to another worker; the store has them all."""
-        _LOG.info("handing over %s", ", ".join(streams))
-        self._pipelines.clear()
-        self._waiting.clear()
+    def next_position(self, stream: str) -> int | None:
+        """Return where an input goes on with a stream; None for one never read.
+
+        Results of what is read from there can be stored for as long as no other worker moves the stream on.
+        """
+        self._positions[stream] = self._store.next_position(stream)
+        return self._positions[stream]
+
+    def forget(self, streams: Collection[str]) -> None:
+        """Drop what is in memory of streams and their sources: the store has it, and another worker may go on there."""
+        for stream in streams:
+            self._positions.pop(stream, None)
+        gone = [source for source, theirs in self._streams.items() if theirs.intersection(streams)]
+        for source in gone:
+            self._drop(source)
+        if gone:
+            _LOG.info("%s: let go of %d sources", ", ".join(sorted(streams)), len(gone))
+
+    def _drop(self, source: str) -> None:
+        for held in (
+            self._pipelines,
+            self._versions,
+            self._streams,
+            self._last_fed,
+            self._waiting,
+        ):
+            held.pop(source, None)
+        self._shown.forget(source)
 
     def _run(self) -> None:
         try:
@@ -120,38 +192,122 @@ class Worker:
     def resume(self) -> None:
         """Judge the windows that were complete but for scores when the worker before this one ended.
 
-        Their sources may never speak again: a machine that fails is silent.
+        Their sources may never speak again: a machine that fails is silent. Where others share the store, it waits
+        until it is sure that none of them is at it.
         """
-        waiting = [summary["id"] for summary in self._store.source_summaries() if summary.get("unjudged")]
-        for source in waiting:
+        unjudged = [summary["id"] for summary in self._store.source_summaries() if summary.get("unjudged")]
+        rows = {source: row for source in unjudged if (row := self._store.load_source(source)) is not None}
+        self._orphans = {source: row.version for source, row in rows.items()}
+        self._orphans_due = time.monotonic() + (ORPHAN_SECONDS if self._store.is_shared else 0.0)
+        self._judge_orphans()
+
+    def _judge_orphans(self) -> None:
+        if not self._orphans or time.monotonic() < self._orphans_due:
+            return
+        orphans, self._orphans = self._orphans, {}
+        for source, version in orphans.items():
+            if source in self._pipelines:
+                continue
             self._pipeline(source)
-        if waiting:
-            self._store_batch(self._score(waiting, now=True), {})
+            if self._versions[source] == version:
+                self._store_batch(self._score([source], now=True), {})
+            # Its partition may be another's.
+            self._drop(source)
 
     def _round(self) -> None:
-        fed = False
+        fed = away = False
         for item in self._inputs:
-            records = item.poll(_POLL_SECONDS)
-            if records:
-                fed = True
-                self.process(item, records)
-            self._beat("ingested")
-            self._set_lag(item)
+            try:
+                records = item.poll(_POLL_SECONDS)
+                if records:
+                    fed = True
+                    self._take(item, records)
+            except StoreUnavailable as error:
+                away = True
+                self._wait(error)
+            self._shown.beat("ingested")
+            self._shown.lag(item)
         # A source may be silent while others keep the worker busy.
         self._flush_silent()
         if not fed:
             self._idle()
+        self._rest(fed=fed, away=away)
+
+    def _rest(self, *, fed: bool, away: bool) -> None:
+        """Do what is due by the clock, after every input had its turn."""
+        try:
+            # A source may be silent while others keep the worker busy.
+            self._flush_silent()
+            self._judge_orphans()
+            if fed:
+                self._judge_overdue()
+            else:
+                self._idle()
+        except Superseded as lost:
+            _LOG.warning("%s; reading again from what is stored", lost)
+            self._start_over()
+        except StoreUnavailable as error:
+            self._start_over()
+            self._wait(error)
         else:
-            self._judge_overdue()
+            if not fed and not away and isinstance(self.waiting_for, StoreUnavailable):
+                self._works()
+
+    def _start_over(self) -> None:
+        streams = set(self._positions)
+        self.forget(streams)
+        for item in self._inputs:
+            item.rewind(streams)
+
+    def _take(self, item: Input, records: Sequence[Record]) -> None:
+        """Process what an input handed over; where it cannot be stored, the input hands it over again."""
+        streams = {record.stream for record in records}
+        try:
+            self.process(item, records)
+        except Superseded as lost:
+            _LOG.warning("%s; reading again from what is stored", lost)
+            self.forget(streams)
+            item.rewind(streams)
+        except (StoreUnavailable, DeadLettersUndelivered) as away:
+            # The transaction may have been stored all the same: only the store knows.
+            self.forget(streams)
+            item.rewind(streams)
+            self._wait(away)
+        else:
+            self._works()
+
+    def _works(self) -> None:
+        self._outage.ended("results are stored again")
+        self.waiting_for = None
+
+    def _wait(self, away: StoreUnavailable | DeadLettersUndelivered) -> None:
+        self.waiting_for = away
+        if self._outage.seconds_to_next_try() <= 0:
+            self._outage.failed(f"nothing is stored or read on: {away}", type(away))
+        self._stop.wait(_AWAY_SECONDS)
 
     # --- one batch -----------------------------------------------------------------------------------------------
 
     def process(self, item: Input, records: Sequence[Record]) -> None:
-        """Take one batch of records through to the store."""
+        """Take records through to the store, in one transaction or several.
+
+        Raises:
+            Superseded: another worker has taken over.
+            StoreUnavailable: the store is away.
+            DeadLettersUndelivered: the topic of dead letters is away.
+            TooManyDeadLetters: more lines than allowed cannot be read.
+            In all of these, what was not stored must be read again.
+        """
+        for batch in _batches(records):
+            self._process(item, batch)
+
+    def _process(self, item: Input, records: Sequence[Record]) -> None:
         by_source: dict[str, list[Record]] = {}
         positions: dict[str, int] = {}
         marks: dict[str, bytes] = {}
         for record in records:
+            if record.stream not in positions:
+                self._check_start(record)
             for part in split_sources(record, self._origins):
                 by_source.setdefault(part.source, []).append(part)
             positions[record.stream] = record.next_position
@@ -159,18 +315,29 @@ class Worker:
                 marks[record.stream] = record.mark
         started = time.monotonic()
         for source, theirs in by_source.items():
-            self._pipeline(source).feed(theirs)
+            pipeline = self._pipeline(source)
+            self._streams[source].update(record.stream for record in theirs)
+            pipeline.feed(theirs)
             self._last_fed[source] = started
         produced = self._score(by_source, now=False)
-        self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="score")
-        self._beat("scored")
+        self._shown.took("score", time.monotonic() - started)
+        self._shown.beat("scored")
+        dead = [(source, one) for source, made in produced.items() for one in kept_dead_letters(made.dropped)]
+        self._dead_share.check(len(records), dead)
+        if dead and self._dead_letters is not None:
+            self._dead_letters.send(dead)
         self._store_batch(produced, positions, marks)
+        self._dead_share.add(len(records), len(dead))
         item.committed(positions)
-        for stream, count in Counter(record.stream for record in records).items():
-            self._metrics.add("logvq_records_consumed_total", count, topic=_topic(stream)[0])
-        received = records[-1].timestamp
-        if received is not None:
-            self._metrics.observe("logvq_end_to_end_seconds", max(0.0, time.time() - received))
+        self._shown.consumed(records)
+
+    def _check_start(self, record: Record) -> None:
+        """See that a stream whose position nobody asked for is not read twice."""
+        if record.stream in self._positions:
+            return
+        stored = self.next_position(record.stream)
+        if stored is not None and record.position < stored:
+            raise Superseded(f"another worker has read {record.stream} on from {record.position}")
 
     def finish(self) -> None:
         """Close every open event and judge every open window, provisionally: the input has ended."""
@@ -222,12 +389,13 @@ class Worker:
             self._store_batch(self._score(sorted(touched), now=True), {})
         self._provisional()
         for stage in STAGES:
-            self._beat(stage)
+            self._shown.beat(stage)
 
     def _provisional(self) -> None:
         rows = [row for pipeline in self._pipelines.values() for row in pipeline.provisional()]
         if rows:
-            self._store.commit(Batch(windows=rows))
+            versions = {row["source"]: self._versions[row["source"]] for row in rows}
+            self._store.commit(Batch(windows=rows, versions=versions))
 
     def _pipeline(self, source: str) -> SourcePipeline:
         pipeline = self._pipelines.get(source)
@@ -235,13 +403,21 @@ class Worker:
             row = self._store.load_source(source)
             pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row, self._origins)
             self._pipelines[source] = pipeline
+            self._versions[source] = 0 if row is None else row.version
+            self._streams[source] = set()
+            self._shown.begin(source, pipeline)
         return pipeline
 
     def _store_batch(
-        self, produced: dict[str, Produced], positions: dict[str, int], marks: dict[str, bytes] | None = None
+        self, produced: Mapping[str, Produced], positions: Mapping[str, int], marks: Mapping[str, bytes] | None = None
     ) -> None:
         started = time.monotonic()
-        batch = Batch(positions=dict(positions), marks=marks or {})
+        batch = Batch(
+            positions=dict(positions),
+            marks=dict(marks or {}),
+            positions_before=self._positions,
+            versions={source: self._versions[source] for source in produced},
+        )
         for source, made in produced.items():
             batch.sources.append(self._pipelines[source].checkpoint())
             batch.windows += made.windows
@@ -254,67 +430,31 @@ class Worker:
                     "reason": dropped.reason,
                     "value": dropped.value[:_DEAD_LETTER_BYTES],
                 }
-                for dropped in made.dropped
-                if dropped.reason in DEAD_LETTER_REASONS
+                for dropped in kept_dead_letters(made.dropped)
             ]
         self._store.commit(batch)
+        self._positions.update(positions)
+        for source in produced:
+            self._versions[source] += 1
         self._forget_lines(batch)
         for source, made in produced.items():
-            self._publish(source, made)
-        self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="store")
-        self._beat("stored")
+            self._shown.publish(source, self._pipelines[source], made)
+        self._shown.device_fallback(self._scorer.device_fallback)
+        self._shown.took("store", time.monotonic() - started)
+        self._shown.beat("stored")
 
     def _forget_lines(self, batch: Batch) -> None:
         for window in batch.windows:
             if window["index"] >= KEEP_WINDOWS and window["index"] % _SWEEP_WINDOWS == 0:
                 self._store.forget_lines(window["source"], window["index"] - KEEP_WINDOWS)
 
-    # --- metrics -------------------------------------------------------------------------------------------------
 
-    def _publish(self, source: str, made: Produced) -> None:
-        pipeline, label, metrics = self._pipelines[source], self._metrics.source(source), self._metrics
-        now = pipeline.parser.accounting
-        before = self._published.get(source, Accounting())
-        self._published[source] = deepcopy(now)
-        dropped = sum(now.dropped.values()) - sum(before.dropped.values())
-        metrics.add("logvq_lines_total", now.parsed - before.parsed, source=label, outcome="parsed")
-        metrics.add("logvq_lines_total", now.unparsed - before.unparsed, source=label, outcome="unparsed")
-        metrics.add("logvq_lines_total", dropped, source=label, outcome="dropped")
-        metrics.add("logvq_unseen_tokens_total", now.unparsed - before.unparsed, source=label)
-        for reason, count in now.noticed.items():
-            if count > before.noticed.get(reason, 0):
-                metrics.add("logvq_lines_noticed_total", count - before.noticed.get(reason, 0), reason=reason)
-        metrics.add("logvq_decode_replacements_total", now.replaced - before.replaced, source=label)
-        metrics.add("logvq_windows_total", len(made.windows), source=label)
-        counts, known = pipeline.counts, self._counted.get(source, {})
-        self._counted[source] = counts
-        for name, metric in _COUNTS.items():
-            metrics.add(metric, counts[name] - known.get(name, 0), source=label)
-        opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")
-        metrics.add("logvq_incidents_opened_total", opened, source=label)
-        metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)
-        metrics.set("logvq_source_threshold", self._threshold, source=label)
-        metrics.set("logvq_device_fallback", float(self._scorer.device_fallback))
-        for window in made.windows[-1:]:
-            metrics.set("logvq_source_score", window["score"], source=label)
-        if pipeline.watermark is not None:
-            metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
-        for item in made.dropped:
-            if item.reason in DEAD_LETTER_REASONS:
-                metrics.add("logvq_dead_letters_total", reason=item.reason)
-
-    def _beat(self, stage: str) -> None:
-        self._metrics.set("logvq_heartbeat_timestamp_seconds", time.time(), stage=stage)
-
-    def _set_lag(self, item: Input) -> None:
-        for stream, lag in item.lag().items():
-            topic, partition = _topic(stream)
-            self._metrics.set("logvq_consumer_lag_records", lag, topic=topic, partition=partition)
-            if topic == INBOX_STREAM:
-                self._metrics.set("logvq_inbox_lines", lag)
-
-
-def _topic(stream: str) -> tuple[str, str]:
-    """Return the labels of a stream: Kafka's topic and partition; other inputs are their own topic."""
-    kind, *rest = stream.split(":")
-    return (rest[0], rest[1]) if kind == "kafka" else (kind, "0")
+def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Cut records where reading can go on: never within a Kafka record that packs several lines."""
+    begin = 0
+    for end, record in enumerate(records, start=1):
+        if end - begin >= _BATCH_LINES and record.next_position != record.position:
+            yield records[begin:end]
+            begin = end
+    if begin < len(records):
+        yield records[begin:]

@@ -1,8 +1,8 @@
 """Every check of the project in one command: `python -m tests`.
 
 Formatting, lint, types, import rules, then the tests. It first fetches what the real parts need, where it may: Kafka's
-jars through Maven, Prometheus and Chromium as Debian packages. A part that cannot be had is skipped, and named at the
-end; with `LOGVQ_REQUIRE_ALL=1` that is a failure.
+jars through Maven, PostgreSQL, Prometheus and Chromium as Debian packages. A part that cannot be had is skipped, and
+named at the end; with `LOGVQ_REQUIRE_ALL=1` that is a failure.
 """
 
 from __future__ import annotations
@@ -52,6 +52,13 @@ def _kafka() -> str | None:
     return None
 
 
+def _postgresql() -> str | None:
+    def have() -> bool:
+        return any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb") is not None
+
+    return None if have() or (_install("postgresql") and have()) else "on Debian: apt-get install postgresql"
+
+
 def _program(program: str, package: str) -> Callable[[], str | None]:
     def have() -> str | None:
         if shutil.which(program) or (_install(package) and shutil.which(program)):
@@ -63,6 +70,7 @@ def _program(program: str, package: str) -> Callable[[], str | None]:
 
 PARTS: dict[str, Callable[[], str | None]] = {
     "Kafka": _kafka,
+    "PostgreSQL": _postgresql,
     "Prometheus": _program("prometheus", "prometheus"),
     "Chromium": _program("chromium", "chromium"),
 }

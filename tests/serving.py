@@ -33,31 +33,44 @@ def wait_for(done: Callable[[], bool], what: str) -> None:
 
 
 class Serving:
-    """One `logvq serve --all` process; can be killed and started again on the same database."""
+    """One `logvq serve --all` process; can be killed and started again on the same database.
 
-    def __init__(self, bundle: Path, directory: Path, *arguments: str, stdin: bytes = b"") -> None:
+    Args:
+        bundle: what scores.
+        directory: for its log, and for its database where `arguments` names no other.
+        arguments: further ones of the command line.
+        name: of its log.
+        stdin: what the process finds on its standard input.
+    """
+
+    def __init__(self, bundle: Path, directory: Path, *arguments: str, name: str = "serve", stdin: bytes = b"") -> None:
         self._stdin = stdin
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.directory = directory
-        self._arguments = ["--bundle", str(bundle), "--database", str(directory / "logvq.sqlite"), *arguments]
+        self.log = directory / f"{name}.log"
+        database = () if "--database" in arguments else ("--database", str(directory / "logvq.sqlite"))
+        self._arguments = ["--bundle", str(bundle), *database, *arguments]
         self.start()
 
-    def start(self) -> None:
-        piped = self.directory / "stdin"
+    def start(self, *, wait: bool = True) -> None:
+        piped = self.log.with_suffix(".stdin")
         piped.write_bytes(self._stdin)
-        with (self.directory / "serve.log").open("a") as log, piped.open("rb") as stdin:
+        with self.log.open("a") as log, piped.open("rb") as stdin:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--all", "--port", str(self.port), *self._arguments],
                 stdin=stdin,
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self._is_ready, f"the service to be ready; its log: {self.directory / 'serve.log'}")
+        if wait:
+            self.wait_ready()
 
-    def _is_ready(self) -> bool:
+    def wait_ready(self) -> None:
+        wait_for(self.is_ready, f"the service to be ready; its log: {self.log}")
+
+    def is_ready(self) -> bool:
         if self.process.poll() is not None:
-            raise AssertionError((self.directory / "serve.log").read_text())
+            raise AssertionError(self.log.read_text())
         try:
             return bool(self.get("/readyz")["status"] == "ready")
         except OSError:

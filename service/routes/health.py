@@ -23,6 +23,9 @@ def health() -> dict[str, str]:
 def ready(context: Shared) -> JSONResponse:
     """Say whether lines are being scored; 503 with the reason where they are not."""
     error = context.worker.error
+    waiting_for = context.worker.waiting_for
+    if waiting_for is not None:
+        return JSONResponse({"status": "waiting", "reason": str(waiting_for)}, status_code=503)
     if context.worker.is_alive:
         return JSONResponse({"status": "ready"})
     reason: dict[str, Any] = {"status": "stopped", "reason": str(error) if error else "the worker is not running"}

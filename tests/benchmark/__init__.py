@@ -8,9 +8,12 @@
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
 - `formats.py`   bytes to framed, timed messages per format, beside the form one would first write
 - `pipeline.py`  records in memory to judged windows, many sources together, beside one window at a time
+- `kafka_client.py` lines read from Kafka per CPU-second, without the model
 - `mazak.py`     `logvq try` on a machining centre's events
 - `parsing.py`   lines parsed per CPU-second, beside Drain3; linearity; memory of many sources
 - `grouping.py`  whether the templates are those people gave the lines, beside Drain3
+
+`python -m tests.crash` keeps what it did, and to what, here as well.
 
 `lines.py` reads the public logs; `transformer.py` is what layers are timed against, `markov.py` what surprisal stands
 beside; `report.py` names the machine and keeps the figures.

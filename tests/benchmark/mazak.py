@@ -87,7 +87,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
         records = read_records(rest_path, source_name(rest_path), "utf-8")
         score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
         labels, scores, per_kind = [], [], defaultdict(list)
-        for row in store.find_windows(limit=-1):
+        for row in store.find_windows(limit=None):
             window = store.window(row["id"])
             assert window is not None
             record = unpack(window["record"])

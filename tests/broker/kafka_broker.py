@@ -20,6 +20,7 @@ import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
 POM = Path(__file__).with_name("pom.xml")
@@ -65,10 +66,14 @@ class KafkaBroker:
     Args:
         directory: made when missing; holds data, properties, output (`broker.log`) and the process id (`pid`).
         port: where it listens on 127.0.0.1; the next port must be free too.
+        properties: further ones, which win over its own.
+        format_options: further ones of the first start, such as users.
     """
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, properties: str = "", format_options: Sequence[str] = ()) -> None:
         self.directory = directory.resolve()
+        self._properties = properties
+        self._format_options = format_options
         self.port = port
         self.bootstrap = f"127.0.0.1:{port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,14 +88,16 @@ class KafkaBroker:
         java = java_command()
         self.directory.mkdir(parents=True, exist_ok=True)
         logs, properties = self.directory / "logs", self.directory / "server.properties"
-        properties.write_text(PROPERTIES.format(port=self.port, controller=self.port + 1, logs=logs))
+        own = PROPERTIES.format(port=self.port, controller=self.port + 1, logs=logs)
+        properties.write_text(own + self._properties)
         output_path = self.directory / "broker.log"
         with output_path.open("ab") as output:
             if not (logs / "meta.properties").exists():
                 cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
                 # "=" keeps an id that starts with "-" from being read as an option
                 form = [*java, "kafka.tools.StorageTool", "format", "--standalone", f"--cluster-id={cluster}"]
-                subprocess.run([*form, "-c", properties], check=True, stdout=output, stderr=output)
+                form += ["-c", str(properties), *self._format_options]
+                subprocess.run(form, check=True, stdout=output, stderr=output)
             self._process = subprocess.Popen(
                 [*java, "kafka.Kafka", properties],
                 stdin=subprocess.DEVNULL,

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from service.sample import later_lines
+from service.store import Store
 from tests.broker.kafka_broker import BrokerMissing, KafkaBroker, free_port, java_command
+from tests.database.postgresql_server import PostgresqlMissing, PostgresqlServer
 from tests.serving import Serving
 
 with warnings.catch_warnings():
@@ -39,18 +41,62 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     if elsewhere:
         yield Kafka(elsewhere, None)
         return
-    try:
-        java_command()
-    except BrokerMissing as missing:
-        if os.environ.get("LOGVQ_REQUIRE_ALL") == "1":
-            pytest.fail(str(missing), pytrace=False)
-        pytest.skip(str(missing))
+    require_broker()
     broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), free_port())
     broker.start()
     try:
         yield Kafka(broker.bootstrap, broker)
     finally:
         broker.kill()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server started here; skipped without one, with LOGVQ_REQUIRE_ALL=1 a failure."""
+    try:
+        server = PostgresqlServer()
+    except PostgresqlMissing as missing:
+        if os.environ.get("LOGVQ_REQUIRE_ALL") == "1":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+    with server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database of one kind."""
+
+    name: Path | str
+    password_file: Path | None
+    server: PostgresqlServer | None
+
+    def arguments(self) -> list[str]:
+        """How the command line names it."""
+        password = [] if self.password_file is None else ["--database-password-file", str(self.password_file)]
+        return ["--database", str(self.name), *password]
+
+    def open(self) -> Store:
+        return Store(self.name, self.password_file)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """The same test on both kinds of database."""
+    if request.param == "sqlite":
+        return Database(tmp_path / "logvq.sqlite", None, None)
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return Database(server.new_database(), server.password_file, server)
+
+
+def require_broker() -> None:
+    """Skip, or with LOGVQ_REQUIRE_ALL=1 fail, where no broker can be had."""
+    try:
+        java_command()
+    except BrokerMissing as missing:
+        if os.environ.get("LOGVQ_REQUIRE_ALL") == "1":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

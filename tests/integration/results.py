@@ -30,7 +30,7 @@ def undisturbed(bundle: Bundle, lines: list[bytes], directory: Path) -> dict[str
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
     score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
     found = comparable(
-        [summary(row) for row in store.find_windows(limit=-1)], [shown(row) for row in store.find_incidents(limit=-1)]
+        [summary(row) for row in store.find_windows(limit=None)], [shown(row) for row in store.find_incidents(limit=-1)]
     )
     store.close()
     assert len(found["windows"]) == len(lines) // bundle.window.events + 1

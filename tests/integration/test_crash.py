@@ -13,6 +13,8 @@ import pytest
 from ingestion.kafka_settings import BrokerSettings
 from ingestion.producer import KafkaFeeder
 from service.bundle import Bundle
+from tests.crash import SOURCES, Plan, crash
+from tests.integration.conftest import Database, Kafka
 from tests.integration.results import SOURCE, comparable, undisturbed
 from tests.serving import Serving
 
@@ -59,6 +61,21 @@ def test_pushed_lines_survive_kills(
         service.push_bytes(SOURCE, b"\n".join(many_lines))
         assert killed_again_and_again(service, seed=1) > 0
         check(service, expected)
+
+
+@pytest.mark.kafka
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_everything_is_as_if_nothing_had_happened(
+    bundle_dir: Path, bundle: Bundle, tmp_path: Path, kafka: Kafka, database: Database
+) -> None:
+    plan = Plan(lines=6000, kills=3, broker_kills=1, freezes=1, departures=1, seed=3)
+    outcome = crash(
+        bundle, bundle_dir, (kafka.bootstrap, kafka.broker), database.arguments(), database.open, tmp_path, plan, print
+    )
+    assert outcome.differences == {}
+    assert outcome.rows["windows"] > 100
+    assert outcome.rows["sources"] > SOURCES / 2
+    assert outcome.events["worker killed"] == 3
 
 
 @pytest.mark.kafka

@@ -7,13 +7,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from ingestion.consumer import KafkaInput
-from ingestion.errors import BrokerFailed, BrokerUnavailable, OffsetUnavailable, TopicMissing
+from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, OffsetUnavailable, TopicMissing
 from ingestion.kafka_settings import BrokerSettings, KafkaSettings
 from ingestion.producer import KafkaFeeder
 from ingestion.records import Record
@@ -51,7 +51,14 @@ class Owner:
         self.revoked.extend(streams)
         self.revoking_threads.add(threading.get_ident())
 
-    def input(self, kafka: Kafka | str, *topics: str, group: str | None = None, **settings: object) -> KafkaInput:
+    def input(
+        self,
+        kafka: Kafka | str,
+        *topics: str,
+        group: str | None = None,
+        next_position: Callable[[str], int | None] | None = None,
+        **settings: object,
+    ) -> KafkaInput:
         return KafkaInput(
             KafkaSettings(
                 bootstrap=kafka if isinstance(kafka, str) else kafka.bootstrap,
@@ -59,7 +66,7 @@ class Owner:
                 group=group or uuid.uuid4().hex,
                 **settings,
             ),
-            next_position=self.stored.get,
+            next_position=next_position or self.stored.get,
             on_revoked=self.on_revoked,
             report=self.said.append,
         )
@@ -185,6 +192,46 @@ def test_keys_name_the_source_however_hostile(kafka, make_topic):
     ]  # fmt: skip
 
 
+def test_a_topic_says_what_names_its_sources(kafka, make_topic):
+    keyed, headed, whole, owner = make_topic(1), make_topic(1), make_topic(2), Owner()
+    for topic in (keyed, headed, whole):
+        with producing(kafka) as producer:
+            for part in range(2 if topic == whole else 1):
+                for headers in ([("machine", "プレス7".encode()), ("machine", b"other")], [("other", b"x")], []):
+                    producer.send(topic, b"line", key=b"key", headers=headers, partition=part)
+    settings = {"topic_sources": {headed: "header:machine", whole: "topic"}}
+    with closing(owner.input(kafka, keyed, headed, whole, **settings)) as source:
+        owner.take_until(source, lambda: len(owner.got) >= 12)
+
+    def sources(topic: str) -> list[str]:
+        mine = [record for record in owner.got if record.stream.startswith(f"kafka:{topic}:")]
+        return [record.source for record in sorted(mine, key=lambda record: (record.stream, record.position))]
+
+    assert sources(keyed) == ["key"] * 3
+    assert sources(headed) == ["プレス7", headed, headed]
+    # Lines of two partitions have no common order, so they are no one source.
+    assert sources(whole) == [whole] * 3 + [f"{whole}:1"] * 3
+
+
+def test_an_instance_that_was_killed_goes_on_at_once(kafka, make_topic):
+    topic, group = make_topic(2), uuid.uuid4().hex
+    owner = Owner()
+    send(kafka, topic, numbered(100, partitions=2))
+    settings = {"group": group, "instance": "worker-1", "session_timeout_seconds": 300}
+    killed = owner.input(kafka, topic, **settings)
+    owner.take_until(killed, lambda: len(owner.got) >= 100)
+    send(kafka, topic, numbered(100, partitions=2, first=100))
+    with closing(owner.input(kafka, topic, **settings)) as source:
+        owner.take_until(source, lambda: len(owner.got) >= 200)
+        assert sorted((record.stream, record.position) for record in owner.got) == sorted(
+            (f"kafka:{topic}:{part}", offset) for part in range(2) for offset in range(100)
+        )
+        # Two of one name at the same time is a mistake, and said.
+        with pytest.raises(BrokerRefused, match="another worker reads as instance 'worker-1'"):
+            owner.take_until(killed, lambda: False)
+    killed.close()
+
+
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd", "snappy"])
 def test_every_codec_is_read(kafka, make_topic, codec):
     topic, owner = make_topic(1), Owner()
@@ -222,32 +269,71 @@ def test_a_position_beyond_the_end_is_an_error(kafka, make_topic):
         owner.take_until(source, lambda: False)
 
 
-def test_pause_holds_records_back_and_lag_goes_on_counting(kafka, make_topic):
+class Away(Exception):
+    """The owner's database does not answer."""
+
+
+def test_a_partition_waits_for_an_owner_that_is_away_and_lag_goes_on_counting(kafka, make_topic):
     topic, owner = make_topic(1), Owner()
     stream = f"kafka:{topic}:0"
+    asked = owner.stored.get
+    away = False
+
+    def next_position(name: str) -> int | None:
+        if away:
+            raise Away
+        return asked(name)
+
+    def stay_away() -> None:
+        with suppress(Away):
+            assert source.poll(0.2) == ()
+
     send(kafka, topic, numbered(100))
-    with closing(owner.input(kafka, topic)) as source:
+    source = owner.input(kafka, topic, next_position=next_position)
+    with closing(source):
         owner.take_until(source, lambda: len(owner.got) >= 100)
         owner.take_until(source, lambda: source.lag() == {stream: 0})
-        source.pause()
+        away = True
+        source.rewind([stream])
         send(kafka, topic, numbered(250, first=100))
-        owner.take_until(source, lambda: source.lag() == {stream: 250})
-        assert len(owner.got) == 100
-        source.resume()
+        until(lambda: source.lag() == {stream: 250}, stay_away)
+        away = False
         owner.take_until(source, lambda: len(owner.got) >= 350)
         owner.take_until(source, lambda: source.lag() == {stream: 0})
     assert [record.position for record in owner.got] == list(range(350))
 
 
-def test_pausing_before_partitions_come_holds_for_them(kafka, make_topic):
-    topic, owner = make_topic(1), Owner()
-    send(kafka, topic, numbered(10))
+def test_an_owner_that_is_away_from_the_start_misses_nothing(kafka, make_topic):
+    topic, owner, answers = make_topic(2), Owner(), [False] * 3
+
+    def next_position(_: str) -> int | None:
+        if answers:
+            answers.pop()
+            raise Away
+        return None
+
+    def take() -> None:
+        with suppress(Away):
+            owner.take(source)
+
+    send(kafka, topic, numbered(10, partitions=2))
+    source = owner.input(kafka, topic, next_position=next_position)
+    with closing(source):
+        until(lambda: len(owner.got) >= 10, take)
+    assert sorted(record.position for record in owner.got) == sorted([*range(5), *range(5)])
+
+
+def test_rewinding_hands_over_again_from_the_owners_position(kafka, make_topic):
+    topic, owner = make_topic(2), Owner()
+    send(kafka, topic, numbered(400, partitions=2))
     with closing(owner.input(kafka, topic)) as source:
-        source.pause()
-        until(lambda: bool(source.lag()), lambda: owner.take(source))
-        assert owner.got == []
-        source.resume()
-        owner.take_until(source, lambda: len(owner.got) >= 10)
+        owner.take_until(source, lambda: len(owner.got) >= 400)
+        owner.stored[f"kafka:{topic}:0"] = 150
+        source.rewind([f"kafka:{topic}:0", "kafka:unknown:0"])
+        owner.take_until(source, lambda: len(owner.got) >= 450)
+        owner.take(source)
+    again = owner.got[400:]
+    assert [(record.stream, record.position) for record in again] == [(f"kafka:{topic}:0", n) for n in range(150, 200)]
 
 
 def test_members_share_partitions_and_a_revoked_one_goes_on_at_the_stored_position(kafka, make_topic):

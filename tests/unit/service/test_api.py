@@ -77,7 +77,7 @@ def test_pages_walk_every_window_once(client: TestClient, context: Context) -> N
             if page["next_cursor"] is None:
                 break
             cursor = f"&cursor={page['next_cursor']}"
-        assert len(seen) == len(set(seen)) == len(context.store.find_windows(limit=-1))
+        assert len(seen) == len(set(seen)) == len(context.store.find_windows(limit=None))
 
 
 def test_windows_are_found_by_score_and_time(client: TestClient) -> None:

@@ -30,6 +30,12 @@ def records(lines: Sequence[bytes], source: str = "mazak01") -> list[Record]:
     return [Record(source, "file:x", n, n + 1, line, None) for n, line in enumerate(lines)]
 
 
+def versions(store: Store) -> dict[str, int]:
+    """What a lone worker knows of how often its source was stored."""
+    row = store.load_source("mazak01")
+    return {} if row is None else {"mazak01": row.version}
+
+
 def shuffled(lines: Sequence[bytes]) -> list[bytes]:
     """Out of order by a few places, as lines of several processes of one machine are."""
     draw = random.Random(0)
@@ -126,7 +132,14 @@ def test_a_restart_at_any_checkpoint_changes_nothing(
         for part in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
             produced = current.feed(part, now=draw.random() < 0.3)
             stored = current.pipeline.checkpoint()
-            store.commit(Batch(sources=[stored], windows=produced.windows, incidents=produced.incidents))
+            store.commit(
+                Batch(
+                    sources=[stored],
+                    versions=versions(store),
+                    windows=produced.windows,
+                    incidents=produced.incidents,
+                )
+            )
             incidents |= by_id(produced.incidents)
             if draw.random() < 0.2:
                 # A batch that is never stored: the process dies.
@@ -222,7 +235,7 @@ def test_another_bundle_begins_anew_and_drops_what_the_old_one_kept(
     new = OneSource(bundle, before)
     assert new.pipeline.summary()["lines"]["consumed"] == 500
     new.feed(records(lines[500:600]), now=True)
-    store.commit(Batch(sources=[new.pipeline.checkpoint()]))
+    store.commit(Batch(sources=[new.pipeline.checkpoint()], versions=versions(store)))
     after = store.load_source("mazak01")
     assert after is not None
     assert len(after.chunks) == 1

@@ -127,7 +127,9 @@ def test_what_only_a_training_can_change_is_refused(bundle: Bundle, bundle_dir: 
     with pytest.raises(BadSetting, match="delimiter differs from what the bundle was trained with"):
         declared.origins(bundle.source_format, bundle.window, ("t",), None)
     assert declared.origins(bundle.source_format, bundle.window, ("other",), None) == {}
-    options = ServeOptions(bundle_dir, tmp_path / "x.sqlite", port=0, kafka="h:1", topics=("t",), settings=declared)
+    options = ServeOptions(
+        bundle_dir, tmp_path / "x.sqlite", port=0, kafka={"bootstrap": "h:1", "topics": ("t",)}, settings=declared
+    )
     with pytest.raises(BadSetting, match="delimiter"):
         Service(options)
 
