@@ -19,9 +19,9 @@ class Record(NamedTuple):
         next_position: where reading goes on after this record; `position` itself for all but the last line of a
             record that packs several.
         value: the line's bytes, without its line ending.
+        timestamp: when the broker or the service received it, epoch seconds; None where the input has no clock.
         mark: what tells the content before `next_position` from that of other streams, stored with the position; None
             where the stream's name is enough, and on all but the last record of a batch.
-        timestamp: when the broker or the service received it, epoch seconds; None where the input has no clock.
     """
 
     source: str

@@ -150,8 +150,8 @@ def test_a_database_of_the_first_schema_is_brought_up_to_date(database: Database
         connection.execute(positions.insert(), {"stream": "k", "next_position": 7})
     engine.dispose()
     upgraded = database.open()
-    found = upgraded.load_source("s")
-    assert found == row("s", state={"n": 1}, version=1)
+    # Its open windows were kept in another form, so that the source begins anew; reading goes on where it stood.
+    assert upgraded.load_source("s") is None
     upgraded.commit(Batch(positions={"k": 8}, positions_before={"k": 7}, sources=[row("s")], versions={"s": 1}))
     assert upgraded.push("s", [b"x"]) is not None
     upgraded.close()
