@@ -21,10 +21,11 @@ from service.metrics import Metrics
 from service.schema import dead_letters, positions, sources
 from service.store import INBOX_STREAM, Batch, SourceRow, Store
 from service.worker import Worker
-from tests.crash import differences, everything
+from tests.crash.comparing import differences, everything, is_at_rest
 from tests.database.postgresql_server import PASSWORD, PostgresqlServer
 from tests.integration.conftest import Database
 from tests.integration.results import SOURCE
+from tests.serving import wait_for
 
 MIGRATIONS = Path(store_module.__file__).with_name("migrations")
 
@@ -231,13 +232,21 @@ def records(machine_lines: list[bytes]) -> list[Record]:
     return [Record(f"{SOURCE}-{n % 3}", "kafka:t:0", n, n + 1, line, 1e9) for n, line in enumerate(lines)]
 
 
+def settle(worker: Worker, store: Store) -> None:
+    """Let a worker that was fed by hand judge what is complete."""
+    worker.start()
+    wait_for(lambda: is_at_rest(store), "all windows to be judged")
+    worker.stop()
+
+
 @pytest.fixture(scope="module")
 def undisturbed(bundle: Bundle, records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Any:
     store = Store(tmp_path_factory.mktemp("undisturbed") / "a.sqlite")
     worker, source = worker_on(bundle, store, records, 300)
     while batch := source.poll(0.0):
         worker.process(source, batch)
-    found = everything(store)
+    settle(worker, store)
+    found = everything(store, bundle)
     store.close()
     return found
 
@@ -258,7 +267,8 @@ def test_what_a_worker_that_lost_its_partition_stores_is_refused(
                 old.process(old_source, frozen)
             with pytest.raises(Superseded):
                 old.finish()
-    assert differences(everything(stores[0]), undisturbed) == {}
+    settle(new, stores[1])
+    assert differences(everything(stores[0], bundle), undisturbed) == {}
     for store in stores:
         store.close()
 
@@ -273,10 +283,11 @@ def test_workers_that_both_believe_they_own_a_partition_still_store_everything_o
     deadline = time.monotonic() + 60
     while stores[0].next_position("kafka:t:0") != len(records) and time.monotonic() < deadline:
         time.sleep(0.1)
+    wait_for(lambda: is_at_rest(stores[0]), "all windows to be judged")
     for worker, _ in pairs:
         worker.stop()
         assert worker.error is None
-    assert differences(everything(stores[0]), undisturbed) == {}
+    assert differences(everything(stores[0], bundle), undisturbed) == {}
     for store in stores:
         store.close()
 
@@ -301,11 +312,12 @@ def test_a_database_that_is_away_pauses_the_worker_and_loses_nothing(
         postgresql.start()
     while store.next_position("kafka:t:0") != len(records) and time.monotonic() < deadline:
         time.sleep(0.1)
+    wait_for(lambda: is_at_rest(store), "all windows to be judged")
     worker.stop()
     assert worker.error is None
     assert worker.waiting_for is None
     assert source.rewound > 0
-    assert differences(everything(store), undisturbed) == {}
+    assert differences(everything(store, bundle), undisturbed) == {}
     with store.engine.connect() as connection:
         assert len(connection.execute(sa.select(sources)).all()) == 3
     store.close()
