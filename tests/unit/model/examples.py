@@ -16,7 +16,7 @@ MIXERS: tuple[Mixer, ...] = get_args(Mixer)
 SMALL = EncoderConfig(
     vocab_size=13, width=20, layers=2, heads=3, head_width=7, codes=11, block=8, horizon=50, ssm_heads=5, ssm_state=3
 )
-# Multiples of 16, as every preset has: a row's products come out the same to the last bit beside any others.
+# Blocks of 32 events, as every preset has: a row's results come out the same to the last bit beside any others.
 EVEN = EncoderConfig(
     vocab_size=16,
     width=48,
@@ -24,7 +24,7 @@ EVEN = EncoderConfig(
     heads=3,
     head_width=16,
     codes=16,
-    block=16,
+    block=32,
     horizon=64,
     ssm_heads=3,
     ssm_state=16,
