@@ -1,9 +1,10 @@
-"""Stopping when so many lines cannot be read that the settings must be wrong."""
+"""Lines that became no event: which are kept, where they go, and how many are too many."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from ingestion import Dropped
 from service.errors import TooManyDeadLetters
@@ -13,6 +14,23 @@ from service.errors import TooManyDeadLetters
 LATEST_LINES = 10_000
 FEWEST_LINES = 1000
 _SHOWN_BYTES = 120
+# Blank lines are counted and not kept.
+_UNKEPT_REASONS = frozenset({"blank"})
+
+
+def kept(dropped: Sequence[Dropped]) -> list[Dropped]:
+    """Return those that are kept, as dead letters."""
+    return [one for one in dropped if one.reason not in _UNKEPT_REASONS]
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go besides the database."""
+
+    def send(self, letters: Sequence[tuple[str, Dropped]]) -> None:
+        """Return when they are safe; raises `DeadLettersUndelivered`."""
+
+    def close(self) -> None:
+        """Release the connection."""
 
 
 class DeadLetterShare:

@@ -22,12 +22,13 @@ from ingestion import FileInput, Input
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
+from service.dead_letters import DeadLetterSink
 from service.errors import BadSetting, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.store import Store
 from service.trying import source_name
-from service.worker import DeadLetterSink, Worker
+from service.worker import Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIN_TOKEN = 16

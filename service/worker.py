@@ -8,11 +8,10 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Protocol
 
-from ingestion import Accounting, DeadLettersUndelivered, Dropped, Input, Outage, Record
+from ingestion import Accounting, DeadLettersUndelivered, Input, Outage, Record
 from service.bundle import Bundle
-from service.dead_letters import DeadLetterShare
+from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
 from service.errors import StoreUnavailable, Superseded
 from service.metrics import STAGES, Metrics
 from service.pipeline import Produced, SourcePipeline
@@ -28,22 +27,10 @@ KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
 # A dead letter keeps at most this much of its line in the database: hostile input must not fill the disk.
 _DEAD_LETTER_BYTES = 1 << 20
-# Blank lines are counted and not kept.
-_UNKEPT_REASONS = frozenset({"blank"})
 # Lines of one transaction at most: packed records can bring tens of thousands at once.
 _BATCH_LINES = 4000
 # While the store is away: how often the inputs are asked, which keeps a Kafka member in its group.
 _AWAY_SECONDS = 0.5
-
-
-class DeadLetterSink(Protocol):
-    """Where dead letters go besides the database."""
-
-    def send(self, letters: Sequence[tuple[str, Dropped]]) -> None:
-        """Return when they are safe; raises `DeadLettersUndelivered`."""
-
-    def close(self) -> None:
-        """Release the connection."""
 
 
 class Worker:
@@ -241,7 +228,7 @@ class Worker:
             self._last_fed[source] = started
         self._metrics.observe("logvq_scoring_duration_seconds", time.monotonic() - started, stage="score")
         self._beat("scored")
-        dead = [(source, one) for source, made in produced.items() for one in _kept(made.dropped)]
+        dead = [(source, one) for source, made in produced.items() for one in kept(made.dropped)]
         self._dead_share.check(len(records), dead)
         if dead and self._dead_letters is not None:
             self._dead_letters.send(dead)
@@ -332,7 +319,7 @@ class Worker:
                     "reason": dropped.reason,
                     "value": dropped.value[:_DEAD_LETTER_BYTES],
                 }
-                for dropped in _kept(made.dropped)
+                for dropped in kept(made.dropped)
             ]
         self._store.commit(batch)
         self._positions.update(positions)
@@ -372,7 +359,7 @@ class Worker:
             metrics.set("logvq_source_score", window["score"], source=label)
         if pipeline.watermark is not None:
             metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
-        for item in _kept(made.dropped):
+        for item in kept(made.dropped):
             metrics.add("logvq_dead_letters_total", reason=item.reason)
 
     def _beat(self, stage: str) -> None:
@@ -403,10 +390,6 @@ def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
             begin = end
     if begin < len(records):
         yield records[begin:]
-
-
-def _kept(dropped: Sequence[Dropped]) -> list[Dropped]:
-    return [one for one in dropped if one.reason not in _UNKEPT_REASONS]
 
 
 def _topic(stream: str) -> tuple[str, str]:
