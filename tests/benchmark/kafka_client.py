@@ -27,7 +27,7 @@ from ingestion.kafka_settings import KafkaSettings
 from service.sample import later_lines
 from tests.benchmark.report import keep
 from tests.broker.kafka_broker import KafkaBroker, free_port
-from tests.crash import create_topics
+from tests.crash.feeding import create_topics
 
 LINES, PACKED, ROUNDS = 300_000, 50, 3
 Read = Callable[[str, str, int], int]

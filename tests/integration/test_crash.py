@@ -13,7 +13,8 @@ import pytest
 from ingestion.kafka_settings import BrokerSettings
 from ingestion.producer import KafkaFeeder
 from service.bundle import Bundle
-from tests.crash import SOURCES, Plan, crash
+from tests.crash.feeding import SOURCES, Plan
+from tests.crash.running import crash
 from tests.integration.conftest import Database, Kafka
 from tests.integration.results import SOURCE, comparable, undisturbed
 from tests.serving import Serving

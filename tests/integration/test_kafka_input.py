@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import gc
-import logging
 import socket
 import threading
 import time
@@ -27,14 +25,6 @@ pytestmark = [
 ]
 
 PATIENCE_SECONDS = 30.0
-
-
-@pytest.fixture(autouse=True)
-def _collect_refused_sockets():
-    # A log record kept by pytest keeps its error, the error its frames, and those the socket, beyond the filter above.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    yield
-    gc.collect()
 
 
 class Owner:

@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.schema import dead_letters, positions, sources
 from service.store import INBOX_STREAM, Batch, SourceRow, Store
 from service.worker import Worker
-from tests.crash import differences, everything
+from tests.crash.comparing import differences, everything
 from tests.database.postgresql_server import PASSWORD, PostgresqlServer
 from tests.integration.conftest import Database
 from tests.integration.results import SOURCE

@@ -1,0 +1,76 @@
+"""What two runs over the same topic must agree in."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import sqlalchemy as sa
+from kafka import KafkaConsumer, TopicPartition
+
+from service.schema import dead_letters, incidents, positions, sources, windows
+from service.store import Store, unpack
+
+
+def everything(store: Store) -> dict[str, dict[Any, Any]]:
+    """Return what two runs must agree in, by table and by row."""
+    with store.engine.connect() as connection:
+        tables = {
+            table.name: [dict(row._mapping) for row in connection.execute(sa.select(table))]
+            for table in (windows, incidents, dead_letters, positions, sources)
+        }
+    # A window that is not full is shown as it stood when a worker was last idle.
+    final = [row | {"record": unpack(row["record"])} for row in tables["windows"] if row["status"] == "final"]
+    letters = Counter(tuple(value for name, value in row.items() if name != "id") for row in tables["dead_letters"])
+    return {
+        "windows": {row["id"]: row for row in final},
+        "incidents": {row["id"]: row for row in tables["incidents"]},
+        "dead letters": dict(letters),
+        "positions": {row["stream"]: row["next_position"] for row in tables["positions"]},
+        "sources": {
+            row["source"]: {
+                "state": unpack(row["state"]), "summary": json.loads(row["summary"]), "snapshot": row["snapshot"]
+            }
+            for row in tables["sources"]
+        },
+    }  # fmt: skip
+
+
+def differences(found: dict[str, dict[Any, Any]], wanted: dict[str, dict[Any, Any]]) -> dict[str, str]:
+    """Say in which tables two runs differ, with the first difference of each."""
+    said = {}
+    for table, rows in wanted.items():
+        theirs = found[table]
+        unequal = [key for key in rows.keys() | theirs.keys() if rows.get(key) != theirs.get(key)]
+        if unequal:
+            key = min(unequal, key=str)
+            said[table] = f"{len(unequal)} rows differ, such as {key}: {_first(theirs.get(key), rows.get(key))}"
+    return said
+
+
+def _first(found: Any, wanted: Any) -> str:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in wanted:
+            if found.get(name) != wanted[name]:
+                return f"{name}: {_first(found.get(name), wanted[name])}"
+    return f"{str(found)[:200]} instead of {str(wanted)[:200]}"
+
+
+def dead_letter_copies(bootstrap: str, topic: str) -> Counter[tuple[Any, ...]]:
+    """Read a topic of dead letters to its end: how often each line came."""
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    copies: Counter[tuple[Any, ...]] = Counter()
+    try:
+        partition = TopicPartition(topic, 0)
+        consumer.assign([partition])
+        end = consumer.end_offsets([partition])[partition]
+        while consumer.position(partition) < end:
+            for records in consumer.poll(1000).values():
+                for one in records:
+                    headers = {name: value.decode() for name, value in one.headers}
+                    stream = f"kafka:{headers['topic']}:{headers['partition']}"
+                    copies[one.key.decode(), stream, int(headers["offset"]), headers["reason"], one.value] += 1
+    finally:
+        consumer.close()
+    return copies
