@@ -13,7 +13,7 @@ In the order the data flows:
 - `judging.py`      a complete window to a row of the store
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
-- `dead_letters.py` stopping when most lines cannot be read
+- `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what is written and read; `database.py` SQLite or PostgreSQL, opened; `schema.py` the tables,
                     `migrations/` their history
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors

@@ -1,11 +1,12 @@
-"""Stopping when so many lines cannot be read that the settings must be wrong."""
+"""Lines that became no event: which are kept, where they go, and how many are too many."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from typing import Protocol
 
-from ingestion import Dropped
+from ingestion import EMPTY_REASONS, Dropped
 from service.errors import TooManyDeadLetters
 
 # The share is taken over the latest lines: enough that a handful of bad ones decides nothing, few enough that a wrong
@@ -13,6 +14,21 @@ from service.errors import TooManyDeadLetters
 LATEST_LINES = 10_000
 FEWEST_LINES = 1000
 _SHOWN_BYTES = 120
+
+
+def kept(dropped: Sequence[Dropped]) -> list[Dropped]:
+    """Return those that are kept, as dead letters; what says nothing is counted and not kept."""
+    return [one for one in dropped if one.reason not in EMPTY_REASONS]
+
+
+class DeadLetterSink(Protocol):
+    """Where dead letters go besides the database."""
+
+    def send(self, letters: Sequence[tuple[str, Dropped]]) -> None:
+        """Return when they are safe; raises `DeadLettersUndelivered`."""
+
+    def close(self) -> None:
+        """Release the connection."""
 
 
 class DeadLetterShare:

@@ -24,13 +24,14 @@ from ingestion.decoding import line_ending
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
+from service.dead_letters import DeadLetterSink
 from service.errors import BadSetting, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store import Store
 from service.trying import source_name
-from service.worker import DeadLetterSink, Worker
+from service.worker import Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIN_TOKEN = 16

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 
-from ingestion import DROP_REASONS, EMPTY_REASONS, Accounting, Dropped, Input, Record
+from ingestion import Accounting, Input, Record
+from service.dead_letters import kept
 from service.errors import StoreUnavailable
 from service.metrics import Metrics
 from service.pipeline import Produced, SourcePipeline
 from service.store import INBOX_STREAM
 
-# What says nothing is counted and not kept.
-DEAD_LETTER_REASONS = tuple(reason for reason in DROP_REASONS if reason not in EMPTY_REASONS)
 _COUNTS = {
     "late": "logvq_late_events_total",
     "clock_steps": "logvq_clock_steps_total",
@@ -72,7 +71,7 @@ class Shown:
             metrics.set("logvq_source_score", window["score"], source=label)
         if pipeline.watermark is not None:
             metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
-        for item in kept_dead_letters(made.dropped):
+        for item in kept(made.dropped):
             metrics.add("logvq_dead_letters_total", reason=item.reason)
 
     def consumed(self, records: Sequence[Record]) -> None:
@@ -110,11 +109,6 @@ class Shown:
             self._metrics.set("logvq_consumer_lag_records", lag, topic=topic, partition=partition)
             if topic == INBOX_STREAM:
                 self._metrics.set("logvq_inbox_lines", lag)
-
-
-def kept_dead_letters(dropped: Sequence[Dropped]) -> list[Dropped]:
-    """Return the dropped lines that are kept."""
-    return [one for one in dropped if one.reason not in EMPTY_REASONS]
 
 
 def _topic(stream: str) -> tuple[str, str]:

@@ -6,23 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
-from ingestion import (
-    DeadLettersUndelivered,
-    Dropped,
-    Input,
-    Outage,
-    Record,
-    SourceFormat,
-    split_sources,
-)
+from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceFormat, split_sources
 from service.bundle import Bundle
-from service.dead_letters import DeadLetterShare
+from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
 from service.errors import StoreUnavailable, Superseded
 from service.metrics import STAGES, Metrics
 from service.pipeline import Produced, SourcePipeline, score
-from service.showing import Shown, kept_dead_letters
+from service.showing import Shown
 from service.store import Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
@@ -45,16 +36,6 @@ _BATCH_LINES = 4000
 _AWAY_SECONDS = 0.5
 # A source whose complete windows nobody has judged for so long belongs to no worker that lives.
 ORPHAN_SECONDS = 5.0
-
-
-class DeadLetterSink(Protocol):
-    """Where dead letters go besides the database."""
-
-    def send(self, letters: Sequence[tuple[str, Dropped]]) -> None:
-        """Return when they are safe; raises `DeadLettersUndelivered`."""
-
-    def close(self) -> None:
-        """Release the connection."""
 
 
 class Worker:
@@ -322,7 +303,7 @@ class Worker:
         produced = self._score(by_source, now=False)
         self._shown.took("score", time.monotonic() - started)
         self._shown.beat("scored")
-        dead = [(source, one) for source, made in produced.items() for one in kept_dead_letters(made.dropped)]
+        dead = [(source, one) for source, made in produced.items() for one in kept(made.dropped)]
         self._dead_share.check(len(records), dead)
         if dead and self._dead_letters is not None:
             self._dead_letters.send(dead)
@@ -430,7 +411,7 @@ class Worker:
                     "reason": dropped.reason,
                     "value": dropped.value[:_DEAD_LETTER_BYTES],
                 }
-                for dropped in kept_dead_letters(made.dropped)
+                for dropped in kept(made.dropped)
             ]
         self._store.commit(batch)
         self._positions.update(positions)
