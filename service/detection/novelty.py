@@ -2,17 +2,23 @@
 
 News is not equally strange everywhere: a machine brings a new program comment with every new program, and hardly ever
 a new fault. Events have a family, such as the first word of their line. How often a family brings something new is read
-from the events that only one good window has (I. J. Good, Biometrika 1953): they were news when they came.
+from the known-good windows themselves: cut into parts, what only one part holds was news there (the reading of
+I. J. Good, Biometrika 1953, with parts of time in place of single events, because news comes in bursts and stays). A
+family that brings news to more windows than may ever be alarms says nothing by it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 PRIOR = 0.5
+# News that comes to a larger share of good windows is no evidence; no more than this share may ever be alarms.
+MAX_SHARE = 0.01
+# Parts that good windows are cut into.
+PARTS = 8
 
 Named = tuple[Hashable, str]
 
@@ -23,28 +29,39 @@ class Novelty:
 
     Attributes:
         known: every event they hold.
-        once: per family, how many windows hold an event of it that no other window holds.
+        news: per family, how many windows hold an event of it that only their part holds.
         windows: how many windows there were.
     """
 
     known: frozenset[Hashable]
-    once: Mapping[str, int]
+    news: Mapping[str, int]
     windows: int
 
     @classmethod
-    def fit(cls, windows: Sequence[Iterable[Named]]) -> Novelty:
-        """Learn from good windows: the events of each, each an event and its family."""
+    def fit(cls, windows: Sequence[Iterable[Named]], parts: Sequence[int] | None = None) -> Novelty:
+        """Learn from good windows.
+
+        Args:
+            windows: the events of each, each an event and its family.
+            parts: which part each window belongs to; None cuts them into runs of equal length.
+        """
         distinct = [set(window) for window in windows]
-        held = Counter(event for window in distinct for event in window)
-        once: Counter[str] = Counter()
+        if parts is None:
+            parts = [index * PARTS // len(distinct) for index in range(len(distinct))]
+        held: defaultdict[Hashable, set[int]] = defaultdict(set)
+        for part, window in zip(parts, distinct, strict=True):
+            for event, _ in window:
+                held[event].add(part)
+        news: Counter[str] = Counter()
         for window in distinct:
-            once.update({family for event, family in window if held[event, family] == 1})
-        return cls(frozenset(event for event, _ in held), dict(once), len(windows))
+            news.update({family for event, family in window if len(held[event]) == 1})
+        return cls(frozenset(held), dict(news), len(distinct))
 
     def nats(self, window: Iterable[Named]) -> float:
         """Return how strange the news in a window is: over the families that bring some, minus the log of its chance."""
-        return sum(self.family_nats(family) for family in {f for event, f in window if event not in self.known})
+        families = {family for event, family in window if event not in self.known}
+        return sum(nats for family in sorted(families) if (nats := self.family_nats(family)) >= -math.log(MAX_SHARE))
 
     def family_nats(self, family: str) -> float:
-        """Return minus the log of the chance that a window brings an event of this family that was never seen."""
-        return -math.log((self.once.get(family, 0) + PRIOR) / (self.windows + 1))
+        """Return minus the log of the chance that a window brings news of this family."""
+        return -math.log((self.news.get(family, 0) + PRIOR) / (self.windows + 1))
