@@ -9,6 +9,7 @@ In the order the data flows:
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `pipeline.py`     one source's state: parser, open window, model state, open incident
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
+- `detection/`      the evidence itself, as pure functions of windows
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
 - `store.py`        the database; `schema.py` its tables, `migrations/` their history
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# The sample speaks for itself up to its ten largest; an exponential with their mean excess goes on from there (Pickands,
-# Annals of Statistics, 1975, with shape zero).
+# The sample speaks for itself up to its ten largest; an exponential with their mean excess goes on from there
+# (Pickands, Annals of Statistics, 1975; shape zero).
 TAIL_WINDOWS = 10
 # One excess of one unit more, so that a sample that ends flat still orders what lies beyond it.
 PRIOR_EXCESS = 1.0

@@ -3,9 +3,9 @@
 A window is plausible when some known-good window could have become it. The distance is what that change costs: per
 event, minus the log of the chance that two neighbouring good windows differ so. Three chances an event are learnt from
 the good windows themselves, by likelihood with each window left out in turn (the product kernels of Aitchison and
-Aitken, Biometrika 1976, fitted as Habbema et al., COMPSTAT 1974, do): that it appears where the neighbour lacks it, that
-it is missing where the neighbour has it, that its count shifts. A replica more or less is cheap where replicas vary; an
-event that always comes is dear to miss.
+Aitken, Biometrika 1976, fitted as Habbema et al., COMPSTAT 1974, do): that the event appears where the neighbour lacks
+it, that it is missing where the neighbour has it, that its count shifts. A replica more or less is cheap where replicas
+vary; an event that always comes is dear to miss.
 
     nats(window) = -ln sum_j s_j product_e k_e(window_e | good_je),    s_j = (windows like j / all windows) ^ SUPPORT
 
@@ -98,7 +98,7 @@ class KnownWindows:
 
     def nats(self, window: Sequence[int]) -> float:
         """Return how far a window is from the good windows; 0 is as near as a window can be."""
-        return float(-np.logaddexp.reduce(-self._distance(_levels(window, self._column))))
+        return -float(np.logaddexp.reduce(-self._distance(_levels(window, self._column))))
 
     def differences(self, window: Sequence[int]) -> list[Difference]:
         """Return what sets a window apart from the good window nearest to it, dearest first."""
@@ -117,10 +117,10 @@ class KnownWindows:
         return sorted(found, key=lambda difference: -difference.nats)
 
     def _distance(self, levels: Levels) -> Floats:
-        distance = self._start + self._absent
+        distance: Floats = self._start + self._absent
         for column in np.flatnonzero(levels).tolist():
             cost = self._cost[column]
-            distance = distance + (cost[levels[column]] - cost[0])[self.levels[:, column]]
+            distance += (cost[levels[column]] - cost[0])[self.levels[:, column]]
         return distance
 
 
@@ -163,7 +163,7 @@ def _refit(known: KnownWindows) -> Floats:
     could = np.zeros((3, levels.shape[1]))
     present = levels > 0
     for index, row in enumerate(levels):
-        distance = known._distance(row)  # noqa: SLF001
+        distance = known._distance(row)
         # The window itself is left out: of several alike, one.
         left = support[index] - 1
         distance[index] += -SUPPORT * np.log(left / support[index]) if left else np.inf

@@ -77,7 +77,7 @@ class Detector:
         spread = Spread.fit(means, [len(window.surprisal_nats) for window in windows])
         measured: dict[str, Floats] = {}
         for number in np.unique(part):
-            rest = [windows[index] for index in np.flatnonzero(part != number)]
+            rest = [windows[index] for index in np.flatnonzero(part != number).tolist()]
             memory = _Memory(rest, part[part != number].tolist())
             for index in np.flatnonzero(part == number).tolist():
                 for name, value in memory.measure(windows[index], spread).items():

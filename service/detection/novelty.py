@@ -58,7 +58,7 @@ class Novelty:
         return cls(frozenset(held), dict(news), len(distinct))
 
     def nats(self, window: Iterable[Named]) -> float:
-        """Return how strange the news in a window is: over the families that bring some, minus the log of its chance."""
+        """Return how strange the news in a window is: minus the log of its chance, summed over families."""
         families = {family for event, family in window if event not in self.known}
         return sum(nats for family in sorted(families) if (nats := self.family_nats(family)) >= -math.log(MAX_SHARE))
 

@@ -1,4 +1,4 @@
-"""Lines of machines with a clock: Blue Gene/L and the Mazak machining centre, learnt from the past, judged on the rest."""
+"""Lines of machines with a clock, Blue Gene/L and a Mazak: learnt from the past, judged on the rest."""
 
 from __future__ import annotations
 
