@@ -5,7 +5,7 @@ Statistical Methods for Research Workers, 1925) is measured against the same win
 one window go together. Weak signs that agree then count, which the largest alone would not let them.
 
 News is not measured against held-out windows: its chance is known from the good windows themselves, and it is added as
-it is. A good window reaches a strength s by either with a chance of about e^-s, so by one of the two with 2 e^-s.
+it is. A good window without news reaches a strength s with a chance of e^-s; news adds its own chance to that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ Floats = npt.NDArray[np.float64]
 TAIL_WINDOWS = 10
 # One excess of one unit more, so that a sample that ends flat still orders what lies beyond it.
 PRIOR_EXCESS = 1.0
-WAYS = 2
 
 
 class UpperTail:
@@ -82,4 +81,4 @@ class Combination:
 
 def threshold_nats(alarm_share: float) -> float:
     """Return the strength that about this share of good windows reach."""
-    return -math.log(alarm_share / WAYS)
+    return -math.log(alarm_share)

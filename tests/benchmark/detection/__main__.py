@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import service.detection
-from tests.benchmark.detection import baselines, machines, ours, sessions
+from tests.benchmark.detection import baselines, figures, machines, ours, protocol, sessions
 from tests.benchmark.detection.figures import judge, threshold
 from tests.benchmark.detection.protocol import Row, Windows
 from tests.benchmark.report import RESULTS, keep
@@ -43,10 +43,10 @@ def run(name: str, cleaned: bool, seed: int) -> dict[str, Any]:
     started = time.monotonic()
     row = ROWS[name](data_directory(), cleaned, seed) if name in DRAWN else ROWS[name](data_directory(), cleaned)
     share = ours.alarm_share(row)
-    figures: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for rule in (baselines.new_event, baselines.new_event_or_length, baselines.unseen_counts):
         alarms = rule(row)
-        figures[rule.__name__] = judge(row, alarms.astype(float), alarms)
+        found[rule.__name__] = judge(row, alarms.astype(float), alarms)
     held = _held_out(row)
     for scored, scores, sample in (
         ("nearest_counts", baselines.nearest_counts(row.fit, row.test), baselines.nearest_counts(*held)),
@@ -56,9 +56,9 @@ def run(name: str, cleaned: bool, seed: int) -> dict[str, Any]:
             baselines.markov_mean(*held, row.linked),
         ),
     ):
-        figures[scored] = judge(row, scores, scores > threshold(sample, share))
+        found[scored] = judge(row, scores, scores > threshold(sample, share))
     strength, alarms, _ = ours.detect(row)
-    figures["ours"] = judge(row, strength, alarms)
+    found["ours"] = judge(row, strength, alarms)
     return {
         "row": name,
         "cleaned": cleaned,
@@ -69,7 +69,7 @@ def run(name: str, cleaned: bool, seed: int) -> dict[str, Any]:
         "test_windows": int(row.test.copies.sum()),
         "test_anomalous": int((row.test.copies * row.anomalous).sum()),
         "seconds": round(time.monotonic() - started, 1),
-        "figures": figures,
+        "figures": found,
     }
 
 
@@ -81,7 +81,9 @@ def _held_out(row: Row) -> tuple[Windows, Windows]:
 
 def _code() -> str:
     """Name the code that was measured."""
-    files = sorted(Path(service.detection.__file__).parent.glob("*.py")) + sorted(Path(__file__).parent.glob("*.py"))
+    measuring = (baselines, figures, machines, ours, protocol, sessions)
+    files = [Path(str(module.__file__)) for module in measuring]
+    files += sorted(Path(service.detection.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
 
@@ -117,10 +119,10 @@ def main() -> None:
                 path = KEPT / f"{name}-{'cleaned' if cleaned else 'as-it-comes'}-{seed}.json"
                 if path.exists() and json.loads(path.read_text())["code"] == code:
                     continue
-                figures = run(name, cleaned, seed)
-                path.write_text(json.dumps({"code": code, **figures}, indent=1))
-                brief = {figure: figures["figures"]["ours"][figure] for figure in SHOWN}
-                print(path.stem, brief, figures["seconds"], file=sys.stderr, flush=True)
+                done = run(name, cleaned, seed)
+                path.write_text(json.dumps({"code": code, **done}, indent=1))
+                brief = {figure: done["figures"]["ours"][figure] for figure in SHOWN}
+                print(path.stem, brief, done["seconds"], file=sys.stderr, flush=True)
     tabulate()
 
 
