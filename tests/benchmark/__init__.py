@@ -6,6 +6,7 @@
 - `sequences.py` the same on sequence tasks: recall, copying, induction, ListOps, pixels, speech; `tasks/` makes them,
                  `reader.py` trains on them
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention
+- `detection/`   what is found on public logs, beside simple rules
 - `mazak.py`     `logvq try` on a machining centre's events
 
 `transformer.py` is what layers are timed against, `markov.py` what surprisal stands beside; `report.py` names the

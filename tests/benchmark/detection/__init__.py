@@ -7,7 +7,8 @@ windows as they come. A row that is done is kept under `results/detection/` and 
 
 - `protocol.py`   what a row is: windows to learn from, windows to judge, and their labels
 - `sessions.py`   HDFS block sessions and ADFA-LD traces
-- `machines.py`   Blue Gene/L and Mazak lines; `alarms.py` ALPI and Nezha
+- `machines.py`   Blue Gene/L and Mazak lines
+- `alarms.py`     ALPI and Nezha, a command of its own
 - `baselines.py`  simple rules and models that must stand in every table
 - `ours.py`       the product's own evidence, cross-fitted, and its calibration
 - `figures.py`    areas, F1, alarms a day, incidents, delays, bootstrap intervals

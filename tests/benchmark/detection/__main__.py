@@ -97,12 +97,19 @@ def tabulate() -> None:
             for detector in mine[0]["figures"] if mine else ():
                 found = [run["figures"][detector] for run in mine]
                 label = f"{name}, {'cleaned' if cleaned else 'as it comes'}"
-                cells = [f"{mean(f[figure] for f in found):.3f} {found[0][figure + '_95']}" for figure in SHOWN]
+                cells = [_cell(found, figure) for figure in SHOWN]
                 clock = [found[0].get(key, "") for key in ("false_alarms_a_day", "precision_at_1", "recall_at_1")]
                 caught = f"{found[0]['incidents_found']}/{found[0]['incidents']}" if "incidents" in found[0] else ""
                 rows.append([label, detector, *cells, f"{found[0]['false_share']:.4f}", *clock, caught])
     columns = ["row", "detector", *SHOWN, "false share", "false a day", "precision at 1", "recall at 1", "incidents"]
     keep("detection", {"runs": runs}, columns, rows)
+
+
+def _cell(found: list[dict[str, Any]], figure: str) -> str:
+    """Return a figure with its 95 % interval; of several seeds, the mean with the least and the largest."""
+    values = [each[figure] for each in found]
+    low, high = (min(values), max(values)) if len(values) > 1 else found[0][f"{figure}_95"]
+    return f"{mean(values):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def main() -> None:
