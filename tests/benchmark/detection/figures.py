@@ -12,7 +12,6 @@ from tests.benchmark.detection.protocol import Row
 DAY = 86_400.0
 BUDGETS = (1, 5, 20)
 RESAMPLES = 200
-GOOD_TAIL = 0.002
 
 
 def area_under_roc(anomalous: np.ndarray, scores: np.ndarray, copies: np.ndarray) -> float:
