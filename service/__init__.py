@@ -12,6 +12,7 @@ In the order the data flows:
 - `open_windows.py` the events of open windows, saved; `event_scores.py` what the model says of them
 - `judging.py`      a complete window to a row of the store
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
+- `detection/`      the evidence itself, as pure functions of windows
 - `explain.py`      why, in words and figures; `incidents.py` windows joined
 - `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what is written and read; `database.py` SQLite or PostgreSQL, opened; `schema.py` the tables,

@@ -1,0 +1,13 @@
+"""What windows of tokens give away, each piece a pure function of windows: no clock, no store, no encoder.
+
+In: windows of known-good tokens with the surprisal of their events. Out: how strange another window is, in nats, and
+what says so.
+
+- `counts.py`       how far a window's counts are from every known-good window, and which events make the difference
+- `composition.py`  how unlike its make-up is, whatever its length
+- `surprise.py`     its surprisal against the spread of known-good windows as long as it
+- `novelty.py`      events never seen, weighed by how often known-good windows bring such news
+- `combining.py`    several measurements, one strength
+- `detector.py`     all of it, fitted to known-good windows held out in parts
+- `ngrams.py`       surprisal by counting: learns in seconds, where there is no encoder yet
+"""

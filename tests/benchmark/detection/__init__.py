@@ -1,0 +1,15 @@
+"""Detection on public logs: what is found, at the threshold the product ships with, beside simple rules.
+
+    LOGVQ_DATA=… python -m tests.benchmark.detection [row…] [--seeds 0,1,2]
+
+Each row is a protocol on one data set, run twice: with anomalies cleaned from the training windows, and with training
+windows as they come. A row that is done is kept under `results/detection/` and not done again.
+
+- `protocol.py`   what a row is: windows to learn from, windows to judge, and their labels
+- `sessions.py`   HDFS block sessions and ADFA-LD traces
+- `machines.py`   Blue Gene/L and Mazak lines
+- `alarms.py`     ALPI and Nezha, a command of its own
+- `baselines.py`  simple rules and models that must stand in every table
+- `ours.py`       the product's own evidence, cross-fitted, and its calibration
+- `figures.py`    areas, F1, alarms a day, incidents, delays, bootstrap intervals
+"""

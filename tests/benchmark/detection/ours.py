@@ -1,0 +1,80 @@
+"""The product's own evidence on one row: surprisal of held-out windows by counting, then its detector."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.detection.combining import threshold_nats
+from service.detection.detector import Detector, Judged, Observed
+from service.detection.ngrams import ORDER, NGrams
+from service.detection.novelty import PARTS
+from tests.benchmark.detection.protocol import Row, Windows
+
+# What is shipped: one alarm a day, where there is no clock one in 500 windows, and never more than one in a hundred.
+ALARMS_A_DAY = 1.0
+UNTIMED_WINDOWS_A_DAY = 500.0
+MAX_SHARE = 0.01
+DAY = 86_400.0
+
+
+def alarm_share(row: Row) -> float:
+    """Return the share of good windows that may be alarms."""
+    starts = row.fit.starts
+    a_day = UNTIMED_WINDOWS_A_DAY
+    if starts is not None:
+        a_day = len(starts) / max((starts.max() - starts.min()) / DAY, 1 / 24)
+    return min(ALARMS_A_DAY / a_day, MAX_SHARE)
+
+
+def parts_of(row: Row) -> np.ndarray:
+    """Return which part each training window is held out with: parts in time where windows go on from each other."""
+    count = len(row.fit)
+    return np.arange(count) * PARTS // count if row.linked else np.arange(count) % PARTS
+
+
+def detect(row: Row) -> tuple[np.ndarray, np.ndarray, list[Judged]]:
+    """Return the strength of every test window, which are alarms as shipped, and what was found in each."""
+    detector = Detector.fit(observe_fit(row), parts_of(row))
+    judged = [detector.judge(window) for window in _observed(row, row.test, _surprisal(row, row.fit, row.test))]
+    strength = np.array([found.strength for found in judged])
+    return strength, strength >= threshold_nats(alarm_share(row)), judged
+
+
+def observe_fit(row: Row) -> list[Observed]:
+    """Return the training windows, each part read by what was learnt from the others."""
+    part = parts_of(row)
+    surprisal: list[np.ndarray] = [np.zeros(0)] * len(part)
+    for number in range(PARTS):
+        rest, out = (_pick(row.fit, np.flatnonzero(chosen)) for chosen in (part != number, part == number))
+        for index, nats in zip(np.flatnonzero(part == number), _surprisal(row, rest, out), strict=True):
+            surprisal[index] = nats
+    return _observed(row, row.fit, surprisal)
+
+
+def _pick(windows: Windows, index: np.ndarray) -> Windows:
+    return Windows([windows.tokens[i] for i in index], windows.copies[index])
+
+
+def _observed(row: Row, windows: Windows, surprisal: list[np.ndarray]) -> list[Observed]:
+    def shapes(window: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
+        return tuple((token, row.families[token] if row.families else "") for token in window)
+
+    return [Observed(w, shapes(w), nats) for w, nats in zip(windows.tokens, surprisal, strict=True)]
+
+
+def _surprisal(row: Row, fit: Windows, test: Windows) -> list[np.ndarray]:
+    if row.linked:
+        model = NGrams([[token for window in fit.tokens for token in window]])
+        before: tuple[int, ...] = ()
+        found = []
+        for window in test.tokens:
+            found.append(np.array(model.surprisal(window, before)))
+            before = (*before, *window)[-ORDER:]
+        return found
+    end = 1 + max(max(window) for window in (*fit.tokens, *test.tokens))
+    model = NGrams([(*window, end) for window in fit.tokens])
+    memo: dict[tuple[int, ...], np.ndarray] = {}
+    for window in test.tokens:
+        if window not in memo:
+            memo[window] = np.array(model.surprisal((*window, end)))
+    return [memo[window] for window in test.tokens]

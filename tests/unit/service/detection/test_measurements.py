@@ -1,0 +1,116 @@
+"""Composition, spread, news, n-grams: each against what it stands for."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.detection.composition import RUN, KnownRuns
+from service.detection.ngrams import NGrams
+from service.detection.novelty import MAX_SHARE, Novelty
+from service.detection.surprise import Spread
+
+windows = st.lists(st.integers(0, 5), min_size=1, max_size=15)
+
+
+def slow_distance(good: list[list[int]], window: list[int]) -> float:
+    def runs(tokens: list[int]) -> Counter[tuple[int, ...]]:
+        padded = [-1] * (RUN - len(tokens)) + tokens
+        return Counter(tuple(padded[start : start + RUN]) for start in range(len(padded) - RUN + 1))
+
+    def weights(tokens: list[int]) -> dict[tuple[int, ...], float]:
+        return {
+            run: count * (1 + math.log((1 + len(good)) / (1 + sum(run in runs(other) for other in good))))
+            for run, count in runs(tokens).items()
+        }
+
+    def cosine(left: dict[tuple[int, ...], float], right: dict[tuple[int, ...], float]) -> float:
+        dot = sum(value * right.get(run, 0.0) for run, value in left.items())
+        return dot / math.sqrt(sum(v * v for v in left.values()) * sum(v * v for v in right.values()))
+
+    return 1 - max(cosine(weights(window), weights(other)) for other in good)
+
+
+@given(good=st.lists(windows, min_size=1, max_size=8), window=windows)
+def test_composition_is_the_cosine_to_the_nearest(good: list[list[int]], window: list[int]) -> None:
+    assert KnownRuns(good).distance(window) == pytest.approx(max(0.0, slow_distance(good, window)), abs=1e-9)
+
+
+def test_a_longer_window_of_the_same_make_up_is_near() -> None:
+    known = KnownRuns([[1, 2, 3] * 10])
+    assert known.distance([1, 2, 3] * 100) < 0.01
+    assert known.distance([3, 2, 1] * 10) > 0.9
+
+
+def test_spread_tells_chance_from_difference_between_windows() -> None:
+    random = np.random.default_rng(0)
+    events = random.integers(5, 500, 4000)
+    means = 1.0 + random.normal(0, 0.2, 4000) + random.normal(0, 3.0, 4000) / np.sqrt(events)
+    spread = Spread.fit(means, events)
+    assert spread.between == pytest.approx(0.04, rel=0.15)
+    assert spread.within == pytest.approx(9.0, rel=0.15)
+    found = [spread.deviations(mean, count) for mean, count in zip(means, events, strict=True)]
+    assert np.std(found) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_same_mean_says_more_in_a_longer_window() -> None:
+    random = np.random.default_rng(1)
+    events = random.integers(5, 500, 1000)
+    spread = Spread.fit(1.0 + random.normal(0, 3.0, 1000) / np.sqrt(events), events)
+    assert spread.deviations(2.0, 400) > 3 * spread.deviations(2.0, 10)
+
+
+@pytest.mark.parametrize("means", [[1.0, 1.0, 1.0], [1.0]])
+def test_windows_that_do_not_vary_give_finite_deviations(means: list[float]) -> None:
+    assert np.isfinite(Spread.fit(means, [10] * len(means)).deviations(2.0, 10))
+
+
+def test_news_is_dear_from_a_family_that_never_brings_any() -> None:
+    steady = [("cycle start", "cycle"), ("ok", "fault")]
+    good = [[*steady, (f"part {number // 5}", "comment")] for number in range(400)]
+    novelty = Novelty.fit(good)
+    assert novelty.nats([("part 1", "comment")]) == 0.0
+    assert novelty.nats([("part 9999", "comment")]) == 0.0
+    assert novelty.nats([("broken", "fault")]) == pytest.approx(math.log(401 / 0.5))
+
+
+def test_news_that_stayed_for_a_while_was_news_all_that_while() -> None:
+    good = [[("run", "run"), (f"comment {number // 50}", "comment")] for number in range(400)]
+    assert Novelty.fit(good).news == {"comment": 400}
+
+
+def test_news_rarer_than_alarms_may_be_counts() -> None:
+    good = [[("run", "run")] for _ in range(1000)]
+    good[500].append(("blip", "fault"))
+    novelty = Novelty.fit(good)
+    assert novelty.news == {"fault": 1}
+    assert novelty.nats([("bang", "fault")]) == pytest.approx(-math.log(1.5 / 1001))
+    assert novelty.nats([("bang", "fault")]) > -math.log(MAX_SHARE)
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=5))
+def test_ngram_chances_of_all_tokens_sum_to_one(streams: list[list[int]]) -> None:
+    model = NGrams(streams)
+    seen = {token for stream in streams for token in stream}
+    for context in streams:
+        chances = [math.exp(-model.surprisal([token], context)[0]) for token in seen]
+        unseen = math.exp(-model.surprisal([99], context)[0])
+        assert sum(chances) + unseen == pytest.approx(1.0)
+
+
+def test_ngrams_learn_what_follows_and_go_on_from_what_came_before() -> None:
+    model = NGrams([[1, 2, 3, 4] * 50])
+    assert max(model.surprisal([3, 4, 1], [1, 2])) < 0.2
+    assert model.surprisal([4], [1, 2])[0] > 3
+    whole = model.surprisal([1, 2, 3, 1, 2])
+    assert model.surprisal([1, 2], [1, 2, 3]) == pytest.approx(whole[3:])
+
+
+def test_ngram_contexts_are_no_more_than_the_events() -> None:
+    stream = np.random.default_rng(0).integers(0, 50, 2000).tolist()
+    assert len(NGrams([stream])._after) <= len(stream)
