@@ -46,7 +46,7 @@ from ingestion.format import SourceFormat
 from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
 from ingestion.matching import Matcher
 from ingestion.outage import Outage
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, split_sources
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, lines_apart, split_sources
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
 from ingestion.rotation import ReadFile, open_log
@@ -93,6 +93,7 @@ __all__ = [
     "file_size",
     "file_year",
     "learn_vocabulary",
+    "lines_apart",
     "masked_words",
     "name_unseen",
     "open_log",

@@ -11,8 +11,8 @@ from kafka import KafkaConsumer, TopicPartition, errors
 
 from ingestion.errors import BrokerFailed, BrokerUnavailable, OffsetUnavailable, TopicMissing
 from ingestion.kafka_client import REQUEST_TIMEOUT_MS, missing_topics, open_client
-from ingestion.kafka_settings import BrokerSettings
-from ingestion.kafka_values import source_of, split_value
+from ingestion.kafka_settings import KafkaSettings
+from ingestion.kafka_values import read_messages, stream_name
 from ingestion.records import Record
 
 _POLL_MS = 1000
@@ -33,7 +33,7 @@ class Bounds:
     time: float | None = None
 
 
-def read_range(settings: BrokerSettings, topics: tuple[str, ...], start: Bounds, stop: Bounds) -> Iterator[Record]:
+def read_range(settings: KafkaSettings, start: Bounds, stop: Bounds) -> Iterator[Record]:
     """Read the records of topics from `start` up to `stop`, or to what is their end now.
 
     Records come in the order of the broker's times, and of partitions and offsets where these are equal: the same range
@@ -47,14 +47,14 @@ def read_range(settings: BrokerSettings, topics: tuple[str, ...], start: Bounds,
     """
     with ExitStack() as opened:
         try:
-            missing = missing_topics(settings, topics)
+            missing = missing_topics(settings, settings.topics)
             if missing:
                 raise TopicMissing(f"broker {settings.bootstrap} has no topic {', '.join(sorted(missing))}")
             partitions: list[_Partition] = []
-            for topic in topics:
+            for topic in settings.topics:
                 consumer = _open(settings, opened)
                 partitions += [
-                    _Partition(_open(settings, opened), TopicPartition(topic, number), start, stop)
+                    _Partition(settings, _open(settings, opened), TopicPartition(topic, number), start, stop)
                     for number in sorted(consumer.partitions_for_topic(topic) or ())
                 ]
             yield from heapq.merge(
@@ -67,7 +67,7 @@ def read_range(settings: BrokerSettings, topics: tuple[str, ...], start: Bounds,
             raise BrokerFailed(f"reading from {settings.bootstrap} failed: {error}") from error
 
 
-def _open(settings: BrokerSettings, opened: ExitStack) -> KafkaConsumer:
+def _open(settings: KafkaSettings, opened: ExitStack) -> KafkaConsumer:
     consumer = open_client(
         KafkaConsumer,
         settings,
@@ -84,8 +84,10 @@ def _open(settings: BrokerSettings, opened: ExitStack) -> KafkaConsumer:
 class _Partition:
     """One partition's part of the range."""
 
-    def __init__(self, consumer: KafkaConsumer, partition: TopicPartition, start: Bounds, stop: Bounds) -> None:
-        self._consumer, self._partition = consumer, partition
+    def __init__(
+        self, settings: KafkaSettings, consumer: KafkaConsumer, partition: TopicPartition, start: Bounds, stop: Bounds
+    ) -> None:
+        self._settings, self._consumer, self._partition = settings, consumer, partition
         consumer.assign([partition])
         first = consumer.beginning_offsets([partition], timeout_ms=REQUEST_TIMEOUT_MS)[partition]
         end = consumer.end_offsets([partition], timeout_ms=REQUEST_TIMEOUT_MS)[partition]
@@ -106,8 +108,7 @@ class _Partition:
         return end if found is None else int(found.offset)
 
     def records(self) -> Iterator[Record]:
-        topic, number = self._partition
-        stream, empty = f"kafka:{topic}:{number}", 0
+        stream, empty = stream_name(self._partition), 0
         self._consumer.seek(self._partition, self._next)
         while self._next < self._stop:
             messages = self._consumer.poll(timeout_ms=_POLL_MS).get(self._partition, [])
@@ -116,12 +117,5 @@ class _Partition:
             empty = 0 if messages else empty + 1
             if empty > _EMPTY_POLLS:
                 raise BrokerUnavailable(f"{stream} brings nothing from offset {self._next} on; is the broker away?")
-            for message in messages:
-                if message.offset >= self._stop:
-                    return
-                timestamp = message.timestamp / 1000 if message.timestamp >= 0 else None
-                source, offset = source_of(message.key, topic), message.offset
-                lines = split_value(message.value)
-                for line in lines[:-1]:
-                    yield Record(source, stream, offset, offset, line, timestamp)
-                yield Record(source, stream, offset, offset + 1, lines[-1], timestamp)
+            within = [message for message in messages if message.offset < self._stop]
+            yield from read_messages(self._settings, self._partition, within)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -91,6 +91,11 @@ class Accounting:
 def origin_of(stream: str) -> str:
     """Return where a stream comes from: `kafka:TOPIC` or `file:NAME`, without partition or inode."""
     return stream.rpartition(":")[0]
+
+
+def lines_apart(formats: Iterable[SourceFormat]) -> bool:
+    """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
+    return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
 
 
 def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:

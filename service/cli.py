@@ -146,7 +146,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
 
 
-def _kafka(parser: argparse.ArgumentParser) -> None:
+def _broker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
     parser.add_argument(
         "--kafka-settings",
@@ -154,6 +154,10 @@ def _kafka(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TOML file whose table [kafka] says how to reach the brokers: TLS, SASL, secrets from files",
     )
+
+
+def _kafka(parser: argparse.ArgumentParser) -> None:
+    _broker(parser)
     parser.add_argument(
         "--give-up", type=float, metavar="SECONDS", help="stop when the broker is away this long (default: never)"
     )
@@ -180,7 +184,7 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb = verbs.add_parser("replay", help="score a range of a file or a topic once more, alerting nobody")
     verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
     verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
-    verb.add_argument("--kafka", metavar="HOST:PORT", help="Kafka brokers, separated by commas")
+    _broker(verb)
     verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
     verb.add_argument(

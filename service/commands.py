@@ -204,7 +204,12 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             file=options.file,
             source=options.source,
             backfill=options.backfill,
-            kafka=_kafka(options, topics=options.topic and tuple(options.topic), group=options.group),
+            kafka=_kafka(
+                options,
+                topics=options.topic and tuple(options.topic),
+                group=options.group,
+                give_up_seconds=options.give_up,
+            ),
             max_dead_share=options.max_dead_share,
             settings=_settings(options),
         )
@@ -220,8 +225,7 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
         bundle=options.bundle,
         file=options.file,
         source=options.source,
-        kafka=options.kafka,
-        topics=tuple(options.topic or ()),
+        kafka=_kafka(options, topics=options.topic and tuple(options.topic)),
         start=options.start,
         stop=options.stop,
         database=options.database,
@@ -244,7 +248,7 @@ def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     from ingestion.kafka_settings import read_kafka_table  # noqa: PLC0415
 
     table = read_kafka_table(options.kafka_settings) if options.kafka_settings is not None else {}
-    given = {"bootstrap": options.kafka, "give_up_seconds": options.give_up, **more}
+    given = {"bootstrap": options.kafka, **more}
     given = {name: value for name, value in given.items() if value is not None}
     if options.kafka is None and not table:
         if given:
@@ -280,7 +284,7 @@ def run_feed(options: argparse.Namespace, _: str) -> int:
 
         source = options.source or source_name(options.file)
     sent = feed(
-        kafka=_kafka(options),
+        kafka=_kafka(options, give_up_seconds=options.give_up),
         topic=options.topic,
         source=source,
         lines=itertools.chain.from_iterable(lines() for _ in itertools.count()) if options.loop else lines(),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, TextIO
 
-from ingestion import Record, file_size, read_records
+from ingestion import Record, file_size, lines_apart, read_records
 from ingestion.timestamps import zone
 from service.bundle import Bundle, load_bundle
 from service.errors import BadSetting, CannotWrite
@@ -33,8 +33,7 @@ class ReplayOptions:
     bundle: Path
     file: Path | None
     source: str | None
-    kafka: str | None
-    topics: tuple[str, ...]
+    kafka: Mapping[str, Any]
     start: str | None
     stop: str | None
     database: Path | None
@@ -88,9 +87,9 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
     Raises:
         BadSetting: an option is not usable, or the database exists.
     """
-    if (options.file is None) == (options.kafka is None):
+    if (options.file is None) == (not options.kafka):
         raise BadSetting("replay a file or Kafka topics: give FILE, or --kafka HOST:PORT with --topic")
-    if options.kafka is not None and not options.topics:
+    if options.kafka and not options.kafka.get("topics"):
         raise BadSetting("--kafka needs at least one --topic")
     if (options.database is None) == (options.output is None):
         raise BadSetting("say where the windows go: --database FILE for a new database, or --output FILE or - for JSON")
@@ -133,10 +132,11 @@ def _records(options: ReplayOptions, bundle: Bundle, start: Bound, stop: Bound) 
         source = options.source or source_name(options.file)
         return _part(read_records(options.file, source, bundle.source_format.encoding), bundle, start, stop)
     from ingestion.kafka_range import Bounds, read_range  # noqa: PLC0415 - only those who read Kafka pay for its client
-    from ingestion.kafka_settings import BrokerSettings  # noqa: PLC0415
+    from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
 
     first, last = (Bounds(bound.position, bound.time) for bound in (start, stop))
-    return read_range(BrokerSettings(bootstrap=options.kafka or ""), options.topics, first, last)
+    settings = KafkaSettings(**({"split_lines": lines_apart([bundle.source_format])} | dict(options.kafka)))
+    return read_range(settings, first, last)
 
 
 def _part(records: Iterator[Record], bundle: Bundle, start: Bound, stop: Bound) -> Iterator[Record]:
@@ -163,7 +163,11 @@ def _reached(record: Record, time: float | None, bound: Bound) -> bool:
 
 
 def _describe(options: ReplayOptions) -> str:
-    what = str(options.file) if options.file is not None else f"{options.kafka} {' '.join(options.topics)}"
+    what = (
+        str(options.file)
+        if options.file is not None
+        else f"{options.kafka['bootstrap']} {' '.join(options.kafka['topics'])}"
+    )
     return f"{what} from {options.start or 'the beginning'} to {options.stop or 'the end'}"
 
 

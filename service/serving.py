@@ -19,8 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from ingestion import FileInput, Input, ReadFile, SourceFormat, StandardInput
-from ingestion.decoding import line_ending
+from ingestion import FileInput, Input, ReadFile, StandardInput, lines_apart
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
@@ -98,7 +97,7 @@ class Service:
                     )
             dead_letters = None
             if options.kafka:
-                apart = self._lines_apart([bundle.source_format, *origins.values()])
+                apart = lines_apart([bundle.source_format, *origins.values()])
                 kafka, dead_letters = self._kafka(options.kafka, apart)
                 inputs.append(kafka)
             self.worker = Worker(
@@ -119,11 +118,6 @@ class Service:
             app, log_level="warning", timeout_graceful_shutdown=_STOP_SECONDS, server_header=False, lifespan="off"
         )
         self._server = uvicorn.Server(config)
-
-    @staticmethod
-    def _lines_apart(formats: Iterable[SourceFormat]) -> bool:
-        """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
-        return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
 
     def _kafka(self, options: KafkaOptions, split_lines: bool) -> tuple[Input, DeadLetterSink | None]:
         # Only those who read Kafka pay for loading its client.

@@ -34,7 +34,7 @@ def log(machine_lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) ->
 
 def options(bundle_dir: Path, **changes: Any) -> ReplayOptions:
     values: dict[str, Any] = {
-        "bundle": bundle_dir, "file": None, "source": None, "kafka": None, "topics": (), "start": None, "stop": None,
+        "bundle": bundle_dir, "file": None, "source": None, "kafka": {}, "start": None, "stop": None,
         "database": None, "output": None, "budget": 1.0, "device": "cpu",
     }  # fmt: skip
     return ReplayOptions(**values | changes)
@@ -109,7 +109,7 @@ def test_a_replayed_database_is_looked_at_and_not_added_to(
     ("changes", "named"),
     [
         ({"output": "-"}, "give FILE, or --kafka"),
-        ({"kafka": "localhost:1", "output": "-"}, "at least one --topic"),
+        ({"kafka": {"bootstrap": "localhost:1"}, "output": "-"}, "at least one --topic"),
         ({"file": Path("a.log")}, "--database FILE for a new database, or --output"),
         ({"file": Path("a.log"), "output": "-", "start": "soon"}, "cannot read --from 'soon'"),
         ({"file": Path("a.log"), "output": "-", "stop": "2026-13-01"}, "cannot read --to '2026-13-01'"),
