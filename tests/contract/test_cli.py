@@ -153,10 +153,13 @@ def test_ctrl_c_leaves_nothing_half_written(tmp_path: Path) -> None:
     log = tmp_path / "press07.log"
     log.write_bytes(b"\n".join(later_lines()) + b"\n")
     said = tmp_path / "stderr"
+    # A shell without job control lets what it runs in the background ignore Ctrl-C, tests and their children too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with said.open("w") as stderr:
         running = subprocess.Popen(
             [*COMMAND, "try", str(log), "--bundle", "kept.bundle"], cwd=tmp_path, stderr=stderr, text=True
         )
+        signal.signal(signal.SIGINT, before)
         # Not while torch is being loaded: there an import may swallow the signal.
         loaded = Path(f"/proc/{running.pid}/maps")
         deadline = time.monotonic() + 60
