@@ -185,15 +185,16 @@ class Worker:
     def _judge_orphans(self) -> None:
         if not self._orphans or time.monotonic() < self._orphans_due:
             return
-        orphans, self._orphans = self._orphans, {}
-        for source, version in orphans.items():
-            if source in self._pipelines:
-                continue
-            self._pipeline(source)
-            if self._versions[source] == version:
-                self._store_batch(self._score([source], now=True), {})
-            # Its partition may be another's.
-            self._drop(source)
+        for source, version in list(self._orphans.items()):
+            if source not in self._pipelines:
+                try:
+                    self._pipeline(source)
+                    if self._versions[source] == version:
+                        self._store_batch(self._score([source], now=True), {})
+                finally:
+                    # Its partition may be another's.
+                    self._drop(source)
+            del self._orphans[source]
 
     def _round(self) -> None:
         fed = away = False
@@ -208,10 +209,6 @@ class Worker:
                 self._wait(error)
             self._shown.beat("ingested")
             self._shown.lag(item)
-        # A source may be silent while others keep the worker busy.
-        self._flush_silent()
-        if not fed:
-            self._idle()
         self._rest(fed=fed, away=away)
 
     def _rest(self, *, fed: bool, away: bool) -> None:

@@ -273,6 +273,24 @@ def test_what_a_worker_that_lost_its_partition_stores_is_refused(
         store.close()
 
 
+def test_a_worker_that_idles_while_another_takes_over_lives_on(
+    bundle: Bundle, records: list[Record], database: Database
+) -> None:
+    stores = [database.open() for _ in range(2)]
+    old, old_source = worker_on(bundle, stores[0], records[:900], 900)
+    new, new_source = worker_on(bundle, stores[1], records, 300)
+    old.process(old_source, old_source.poll(0.0))
+    while batch := new_source.poll(0.0):
+        new.process(new_source, batch)
+    # It has nothing to read, and windows to judge that are no longer its own.
+    old.start()
+    wait_for(lambda: old_source.rewound > 0 or old.error is not None, "the worker to see that it was superseded")
+    old.stop()
+    assert old.error is None
+    for store in stores:
+        store.close()
+
+
 def test_workers_that_both_believe_they_own_a_partition_still_store_everything_once(
     bundle: Bundle, records: list[Record], undisturbed: Any, database: Database
 ) -> None:
