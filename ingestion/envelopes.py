@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -80,7 +81,7 @@ class RawEnvelope(_Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fields:
+class _Fields(ABC):
     message: tuple[str, ...]
     time: str | None = None
     severity: str | None = None
@@ -102,8 +103,9 @@ class _Fields:
         time = None if self.time is None else _text_at(values, self.time)
         return (Content(" ".join(parts).rstrip(), time, None, tuple(values)),)
 
+    @abstractmethod
     def _read(self, line: str) -> Mapping[str, Any]:
-        raise NotImplementedError
+        """Return the fields of a line by name."""
 
     def open(self, line: str) -> Sequence[Content]:
         """Return the message and the time that the named fields hold."""

@@ -146,8 +146,7 @@ def upsert(
         How many rows were inserted or updated.
     """
     # Rows are locked in the order of their keys, or two workers could wait for each other.
-    values = [{name: storable(value) for name, value in row.items()} for row in rows]
-    ordered = sorted(values, key=lambda row: [row[name] for name in key])
+    ordered = sorted(map(storable, rows), key=lambda row: [row[name] for name in key])
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
     new = {name: insert.excluded[name] for name in ordered[0] if name not in key}
     new |= {name: sa.func.coalesce(new[name], table.c[name]) for name in keep}
@@ -157,8 +156,10 @@ def upsert(
     return int(done.rowcount)
 
 
-def storable(value: Any) -> Any:
-    """Return a value as every database takes it: PostgreSQL's text holds no NUL, and none half a surrogate pair."""
-    if not isinstance(value, str):
-        return value
-    return value.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+def storable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as every database takes it: PostgreSQL's text holds no NUL, and none half a surrogate pair."""
+    return {name: _clean(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from ingestion import EMPTY_REASONS, Dropped
+from ingestion import DROP_REASONS, EMPTY_REASONS, Dropped
 from service.errors import TooManyDeadLetters
 
 # The share is taken over the latest lines: enough that a handful of bad ones decides nothing, few enough that a wrong
@@ -14,11 +14,13 @@ from service.errors import TooManyDeadLetters
 LATEST_LINES = 10_000
 FEWEST_LINES = 1000
 _SHOWN_BYTES = 120
+# What says nothing is counted and not kept.
+KEPT_REASONS = tuple(reason for reason in DROP_REASONS if reason not in EMPTY_REASONS)
 
 
 def kept(dropped: Sequence[Dropped]) -> list[Dropped]:
-    """Return those that are kept, as dead letters; what says nothing is counted and not kept."""
-    return [one for one in dropped if one.reason not in EMPTY_REASONS]
+    """Return those that are kept, as dead letters."""
+    return [one for one in dropped if one.reason in KEPT_REASONS]
 
 
 class DeadLetterSink(Protocol):

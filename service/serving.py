@@ -23,7 +23,7 @@ from ingestion import FileInput, Input, ReadFile, StandardInput, lines_apart
 from service import __version__
 from service.app import Context, create_app
 from service.bundle import load_bundle
-from service.dead_letters import DeadLetterSink
+from service.dead_letters import KEPT_REASONS, DeadLetterSink
 from service.errors import BadSetting, PortTaken
 from service.inbox import InboxInput
 from service.metrics import Metrics
@@ -82,7 +82,8 @@ class Service:
             metrics = Metrics()
             metrics.set("logvq_build_info", 1, version=__version__)
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
-            metrics.add("logvq_dead_letters_total", 0.0, reason="too-long")
+            for reason in KEPT_REASONS:
+                metrics.add("logvq_dead_letters_total", 0.0, reason=reason)
             inbox = InboxInput(self._store)
             inputs: list[Input] = [inbox]
             if options.file is not None:
@@ -201,7 +202,7 @@ def feed(*, kafka: KafkaOptions, topic: str, source: str, lines: Iterable[bytes]
 
 def _check_not_replayed(store: Store, options: ServeOptions) -> None:
     replayed = store.replayed()
-    if replayed is not None and (options.file is not None or options.kafka is not None):
+    if replayed is not None and (options.file is not None or options.kafka):
         raise BadSetting(
             f"{options.database} holds a replay of {replayed}: serve it without --file and --kafka to look at it, or "
             "name another database for new lines"

@@ -182,7 +182,7 @@ class Store:
             if changed:
                 upsert(connection, incidents, list(changed.values()), "id")
             if batch.dead_letters:
-                connection.execute(dead_letters.insert(), [_stored(row) for row in batch.dead_letters])
+                connection.execute(dead_letters.insert(), list(map(storable, batch.dead_letters)))
                 _bound_dead_letters(connection)
 
     def next_position(self, stream: str) -> int | None:
@@ -466,10 +466,6 @@ def _write_sources(connection: sa.Connection, batch: Batch) -> None:
         # An update that changes nothing, for the lock on the row that it takes.
         if connection.execute(sources.update().where(here).values(version=sources.c.version)).rowcount != 1:
             raise Superseded(f"another worker has stored {source}")
-
-
-def _stored(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: storable(value) for name, value in row.items()}
 
 
 def _bound_dead_letters(connection: sa.Connection) -> None:

@@ -95,6 +95,9 @@ def test_a_replayed_database_is_looked_at_and_not_added_to(
         replay(options(bundle_dir, file=log, database=database), quiet)
     with pytest.raises(BadSetting, match=r"holds a replay of .*without --file and --kafka"):
         Service(ServeOptions(bundle_dir, database, port=0, file=log))
+    looking = Service(ServeOptions(bundle_dir, database, port=0))
+    looking.start()
+    looking.stop()
     store = Store(database)
     inbox = InboxInput(store)
     worker = Worker(bundle, store, [inbox], Metrics(), 1.0)
