@@ -92,6 +92,10 @@ class OpenWindows:
         """Events in open windows."""
         return sum(len(window.events) for window in self.windows.values())
 
+    def shown(self) -> dict[int, int]:
+        """Return how many events of each open window its latest provisional judgement knew, where it had one."""
+        return {index: window.shown for index, window in self.windows.items() if window.shown}
+
     def join(self, index: int, key: str | None, event: OpenEvent) -> None:
         """Add an event to a window."""
         collected = self.windows.get(index)

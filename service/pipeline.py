@@ -33,9 +33,17 @@ _ATTENDED_TEXT = 400
 
 @dataclass
 class Produced:
-    """What a source's records led to."""
+    """What a source's records led to.
+
+    Attributes:
+        windows: rows of windows that are final.
+        provisional: rows of open windows, judged as they stand.
+        incidents: rows of incidents that changed.
+        dropped: lines that became no event.
+    """
 
     windows: list[dict[str, Any]] = field(default_factory=list)
+    provisional: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
 
@@ -215,6 +223,7 @@ class SourcePipeline:
                 "parser": self.parser.state(),
                 "windower": self._windower.state(),
                 "complete": [[index, self._open.windows[index].key] for index in self._complete],
+                "shown": self._open.shown(),
                 "waiting": [
                     [item.window, item.event.number, item.token, item.gap, *event_values(item.event.event)]
                     for item in self._waiting
@@ -240,6 +249,8 @@ class SourcePipeline:
         self._complete = deque(index for index, _ in state["complete"])
         unjudged = [(window.index, window.key) for window in self._windower.open.values()]
         self._open.restore([*unjudged, *((index, key) for index, key in state["complete"])], row.chunks)
+        for index, shown in state.get("shown", {}).items():
+            self._open.windows[int(index)].shown = shown
         for window in self._open.windows.values():
             if window.events:
                 scores = EventScores.joined([event.scores for event in window.events], self._config)
@@ -278,6 +289,7 @@ class SourcePipeline:
             "schema_changes": self.parser.schema_changes,
             "windows": self._windows,
             "unjudged": len(self._complete),
+            "unshown": self._open.events - sum(self._open.shown().values()),
             "open_windows": len(self._open.windows),
             "open_events": self._open.events,
             "last_event": iso(self._windower.watermark.latest),

@@ -36,6 +36,8 @@ _BATCH_LINES = 4000
 _AWAY_SECONDS = 0.5
 # A source whose complete windows nobody has judged for so long belongs to no worker that lives.
 ORPHAN_SECONDS = 5.0
+# A thousand silent sources keep those that speak waiting no longer than this a round.
+_ORPHANS_ROUND_SECONDS = 0.2
 
 
 class Worker:
@@ -171,26 +173,30 @@ class Worker:
             self.error = error
 
     def resume(self) -> None:
-        """Judge the windows that were complete but for scores when the worker before this one ended.
+        """Judge what nobody had judged yet when the worker before this one ended: whole windows, and open ones.
 
         Their sources may never speak again: a machine that fails is silent. Where others share the store, it waits
         until it is sure that none of them is at it.
         """
-        unjudged = [summary["id"] for summary in self._store.source_summaries() if summary.get("unjudged")]
-        rows = {source: row for source in unjudged if (row := self._store.load_source(source)) is not None}
+        left = [item["id"] for item in self._store.source_summaries() if item.get("unjudged") or item.get("unshown")]
+        rows = {source: row for source in left if (row := self._store.load_source(source)) is not None}
         self._orphans = {source: row.version for source, row in rows.items()}
         self._orphans_due = time.monotonic() + (ORPHAN_SECONDS if self._store.is_shared else 0.0)
         self._judge_orphans()
 
     def _judge_orphans(self) -> None:
-        if not self._orphans or time.monotonic() < self._orphans_due:
+        now = time.monotonic()
+        if not self._orphans or now < self._orphans_due:
             return
         for source, version in list(self._orphans.items()):
+            if time.monotonic() - now > _ORPHANS_ROUND_SECONDS:
+                return
             if source not in self._pipelines:
                 try:
                     self._pipeline(source)
                     if self._versions[source] == version:
                         self._store_batch(self._score([source], now=True), {})
+                        self._provisional([source])
                 finally:
                     # Its partition may be another's.
                     self._drop(source)
@@ -322,7 +328,7 @@ class Worker:
         for pipeline in self._pipelines.values():
             pipeline.flush()
         self._store_batch(self._score(self._pipelines, now=True), {})
-        self._provisional()
+        self._provisional(self._pipelines)
 
     def _flush_silent(self) -> None:
         now = time.monotonic()
@@ -365,15 +371,15 @@ class Worker:
         touched |= {source for source, pipeline in self._pipelines.items() if pipeline.due(now=True) is not None}
         if touched:
             self._store_batch(self._score(sorted(touched), now=True), {})
-        self._provisional()
+        self._provisional(self._pipelines)
         for stage in STAGES:
             self._shown.beat(stage)
 
-    def _provisional(self) -> None:
-        rows = [row for pipeline in self._pipelines.values() for row in pipeline.provisional()]
-        if rows:
-            versions = {row["source"]: self._versions[row["source"]] for row in rows}
-            self._store.commit(Batch(windows=rows, versions=versions))
+    def _provisional(self, sources: Iterable[str]) -> None:
+        found = {source: self._pipelines[source].provisional() for source in sources}
+        produced = {source: Produced(provisional=rows) for source, rows in found.items() if rows}
+        if produced:
+            self._store_batch(produced, {})
 
     def _pipeline(self, source: str) -> SourcePipeline:
         pipeline = self._pipelines.get(source)
@@ -398,7 +404,7 @@ class Worker:
         )
         for source, made in produced.items():
             batch.sources.append(self._pipelines[source].checkpoint())
-            batch.windows += made.windows
+            batch.windows += made.windows + made.provisional
             batch.incidents += made.incidents
             batch.dead_letters += [
                 {

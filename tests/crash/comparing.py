@@ -51,13 +51,15 @@ def _sources(store: Store) -> list[str]:
 def _standing(source: str, store: Store, bundle: Bundle) -> dict[str, Any]:
     """Return a source's accounts, and what it makes of further lines.
 
-    How far events have been scored, and when the model was last saved, differ from run to run; what a source would say
-    next must not.
+    How far events have been scored and shown, and when the model was last saved, differ from run to run; what a source
+    would say next must not.
     """
     pipeline = SourcePipeline(
         source, bundle, bundle.scorer(), bundle.calibration.threshold(1.0), store.load_source(source)
     )
-    before = {name: value for name, value in pipeline.summary().items() if name not in {"unjudged", "bundle"}}
+    before = {
+        name: value for name, value in pipeline.summary().items() if name not in {"unjudged", "unshown", "bundle"}
+    }
     further = [
         Record(source, "further", number, number + 1, line, None)
         for number, line in enumerate(later_lines()[:_FURTHER_LINES])

@@ -309,6 +309,22 @@ def test_a_window_that_was_complete_at_a_crash_is_judged_without_another_line(
     store.close()
 
 
+def test_an_open_window_nobody_had_shown_at_a_crash_is_shown_without_another_line(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    store.push(SOURCE, machine_lines[:20])
+    inbox = InboxInput(store)
+    Worker(bundle, store, [inbox], Metrics(), 1.0).process(inbox, inbox.poll(0.0))
+    assert store.find_windows() == []
+    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    assert [(window["status"], window["events"]) for window in store.find_windows()] == [("provisional", 20)]
+    version = store.load_source(SOURCE).version
+    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    assert store.load_source(SOURCE).version == version
+    store.close()
+
+
 def test_metrics_count_every_line_and_bound_their_labels(
     bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
 ) -> None:
