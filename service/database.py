@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,39 @@ _SESSION = {
     "tcp_keepalives_count": "3",
 }
 _CONNECT_TIMEOUT_SECONDS = 5
+
+
+class Database:
+    """A database and its transactions.
+
+    Every method of it and of its kinds raises `StoreUnavailable` where the database is away, busy or full; trying again
+    later can succeed.
+
+    Args:
+        database: path of a SQLite file, or `postgresql://USER@HOST:PORT/NAME`.
+        password_file: file that holds PostgreSQL's password.
+
+    Attributes:
+        engine: the SQLAlchemy engine; its connections are per thread.
+    """
+
+    def __init__(self, database: Path | str, password_file: Path | None = None) -> None:
+        self.engine = open_database(database, password_file)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may write to the database, too."""
+        return self.engine.dialect.name == "postgresql"
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def _write(self) -> AbstractContextManager[sa.Connection]:
+        return answering(self.engine.begin)
+
+    def _read(self) -> AbstractContextManager[sa.Connection]:
+        return answering(self.engine.connect)
 
 
 def open_database(database: Path | str, password_file: Path | None = None) -> sa.Engine:

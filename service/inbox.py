@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable, Mapping
 
 from ingestion import Record
-from service.store import INBOX_STREAM, Store
+from service.inbox_table import INBOX_STREAM
+from service.store import Store
 
 _POLL_RECORDS = 2000
 _IDLE_SECONDS = 0.25

@@ -10,9 +10,9 @@ from copy import deepcopy
 from ingestion import Accounting, Input, Record
 from service.dead_letters import kept
 from service.errors import StoreUnavailable
+from service.inbox_table import INBOX_STREAM
 from service.metrics import Metrics
 from service.pipeline import Produced, SourcePipeline
-from service.store import INBOX_STREAM
 
 _COUNTS = {
     "late": "logvq_late_events_total",

@@ -13,24 +13,18 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
 
-from service.database import INBOX_READ_LOCK, INBOX_WRITE_LOCK, answering, lock, open_database, storable, upsert
+from service.database import storable, upsert
 from service.errors import Superseded
-from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, replays, sources, windows
+from service.inbox_table import INBOX_STREAM, InboxTable
+from service.schema import dead_letters, inbox, incidents, open_events, positions, replays, sources, windows
+from service.stored_results import StoredResults
 
-# Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
-INBOX_LIMIT = 500_000
-INBOX_STREAM = "http"
-# How long the answer to a push with an idempotency key is kept: a client that was cut off for a night may still repeat.
-KEEP_PUSHES_SECONDS = 86_400.0
 # Dead letters that are kept: the newest of so many, and of so many bytes.
 DEAD_LETTERS = 20_000
 DEAD_LETTER_BYTES = 1 << 30
@@ -85,36 +79,6 @@ class Batch:
     dead_letters: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Once:
-    """What makes a push one that may be repeated.
-
-    Attributes:
-        key: what the client calls it.
-        digest: of what it pushes.
-    """
-
-    key: str
-    digest: bytes
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """What became of a push.
-
-    Attributes:
-        accepted: lines appended.
-        position: of the last of them.
-        repeated: whether that was an earlier push with the same key.
-        same: whether that one pushed the same.
-    """
-
-    accepted: int
-    position: int
-    repeated: bool = False
-    same: bool = True
-
-
 def pack(record: Mapping[str, Any]) -> bytes:
     """Compress a JSON record; level 1 halves the time of level 6 for a tenth more bytes."""
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
@@ -127,40 +91,8 @@ def unpack(blob: bytes) -> dict[str, Any]:
     return found
 
 
-class Store:
-    """One database, shared by workers and APIs; a SQLite file serves one process, PostgreSQL many.
-
-    Every method raises `StoreUnavailable` where the database is away, busy or full; trying again later can succeed.
-
-    Args:
-        database: path of a SQLite file, or `postgresql://USER@HOST:PORT/NAME`.
-        password_file: file that holds PostgreSQL's password.
-
-    Attributes:
-        engine: the SQLAlchemy engine; its connections are per thread.
-    """
-
-    def __init__(self, database: Path | str, password_file: Path | None = None) -> None:
-        self.engine = open_database(database, password_file)
-        self._inbox_claim: sa.Connection | None = None
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes may write to the database, too."""
-        return self.engine.dialect.name == "postgresql"
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._drop_inbox_claim()
-        self.engine.dispose()
-
-    def _write(self) -> AbstractContextManager[sa.Connection]:
-        return answering(self.engine.begin)
-
-    def _read(self) -> AbstractContextManager[sa.Connection]:
-        return answering(self.engine.connect)
-
-    # --- what the worker writes and reads -----------------------------------------------------------------------
+class Store(StoredResults, InboxTable):
+    """One database, shared by workers and APIs; a SQLite file serves one process, PostgreSQL many."""
 
     def commit(self, batch: Batch) -> None:
         """Write one batch in one transaction.
@@ -238,173 +170,6 @@ class Store:
         """Return what was replayed into this database; None for one that serves."""
         with self._read() as connection:
             return connection.execute(sa.select(replays.c.range).order_by(replays.c.id).limit(1)).scalar_one_or_none()
-
-    # --- the inbox of pushed lines ------------------------------------------------------------------------------
-
-    def push(self, source: str, lines: Sequence[bytes], once: Once | None = None) -> Pushed | None:
-        """Append pushed lines to the inbox; with `once` only where its key is new.
-
-        Returns:
-            What was appended, now or when the key was new; None, and nothing appended, where the inbox is full.
-        """
-        if once is None:
-            return self._append(source, lines, None)
-        # Twice at most: a push with the same key may come in between, and then its answer is there.
-        for _ in range(2):
-            pushed = self._pushed(source, once)
-            if pushed is not None:
-                return pushed
-            with suppress(sa.exc.IntegrityError):
-                return self._append(source, lines, once)
-        raise AssertionError("a key that was taken is found")
-
-    def _pushed(self, source: str, once: Once) -> Pushed | None:
-        with self._read() as connection:
-            query = sa.select(pushes).where(pushes.c.source == source, pushes.c.key == once.key)
-            row = connection.execute(query.where(pushes.c.received >= time.time() - KEEP_PUSHES_SECONDS)).one_or_none()
-        if row is None:
-            return None
-        return Pushed(row.accepted, row.position, repeated=True, same=row.digest == once.digest)
-
-    def _append(self, source: str, lines: Sequence[bytes], once: Once | None) -> Pushed | None:
-        now = time.time()
-        with self._write() as connection:
-            # Positions must appear in their order: the reader never looks back.
-            lock(connection, INBOX_WRITE_LOCK)
-            waiting = connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
-            if waiting + len(lines) > INBOX_LIMIT:
-                return None
-            connection.execute(inbox.insert(), [{"source": source, "value": line, "received": now} for line in lines])
-            last: int = connection.execute(sa.select(sa.func.max(inbox.c.position))).scalar_one()
-            if once is not None:
-                connection.execute(pushes.delete().where(pushes.c.received < now - KEEP_PUSHES_SECONDS))
-                answer = {"digest": once.digest, "accepted": len(lines), "position": last, "received": now}
-                connection.execute(pushes.insert(), [{"source": source, "key": once.key, **answer}])
-            return Pushed(len(lines), last)
-
-    def read_inbox(self, after: int, limit: int) -> list[sa.Row[tuple[int, str, bytes, float]]]:
-        """Return the oldest pushed lines from a position on: (position, source, value, received)."""
-        query = sa.select(inbox.c.position, inbox.c.source, inbox.c.value, inbox.c.received)
-        with self._read() as connection:
-            return list(connection.execute(query.where(inbox.c.position >= after).order_by("position").limit(limit)))
-
-    def claim_inbox(self) -> bool:
-        """Whether this process is the one that reads the inbox, which it then is until it ends or loses the database.
-
-        A SQLite file has one process; of those that share PostgreSQL, one holds a lock.
-        """
-        if not self.is_shared:
-            return True
-        try:
-            if self._inbox_claim is None:
-                connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                if not connection.execute(sa.select(sa.func.pg_try_advisory_lock(INBOX_READ_LOCK))).scalar_one():
-                    connection.close()
-                    return False
-                self._inbox_claim = connection
-            self._inbox_claim.execute(sa.select(1))
-        except DBAPIError:
-            self._drop_inbox_claim()
-            return False
-        return True
-
-    def _drop_inbox_claim(self) -> None:
-        claim, self._inbox_claim = self._inbox_claim, None
-        if claim is not None:
-            # The lock belongs to the session: it must end, not go back to the pool.
-            claim.invalidate()
-            claim.close()
-
-    def inbox_size(self) -> int:
-        """Return how many pushed lines wait."""
-        with self._read() as connection:
-            return connection.execute(sa.select(sa.func.count()).select_from(inbox)).scalar_one()
-
-    # --- what the API reads --------------------------------------------------------------------------------------
-
-    def source_summaries(self) -> list[dict[str, Any]]:
-        """Return the summary of every source, by name."""
-        with self._read() as connection:
-            rows = connection.execute(sa.select(sources.c.summary).order_by(sources.c.source))
-            return [json.loads(row.summary) for row in rows]
-
-    def find_windows(
-        self,
-        *,
-        source: str | None = None,
-        start: float | None = None,
-        end: float | None = None,
-        min_score: float | None = None,
-        after: Sequence[Any] | None = None,
-        by_strength: bool = False,
-        limit: int | None = 100,
-    ) -> list[dict[str, Any]]:
-        """Return windows without their lines, latest first, or strongest first.
-
-        Args:
-            source: only this source.
-            start: only windows that end at or after this time, epoch seconds.
-            end: only windows that start before this time.
-            min_score: only windows of at least this score.
-            after: the sort key of the last window of the page before.
-            by_strength: strongest first.
-            limit: at most this many; None for all.
-        """
-        columns = [column for column in windows.c if column.name != "record"]
-        query = sa.select(*columns)
-        key = windows.c.strength if by_strength else windows.c.sequence
-        if source is not None:
-            query = query.where(windows.c.source == source)
-        if start is not None:
-            query = query.where(windows.c.end >= start)
-        if end is not None:
-            query = query.where(windows.c.start < end)
-        if min_score is not None:
-            query = query.where(windows.c.score >= min_score)
-        if after is not None:
-            query = query.where(sa.tuple_(key, windows.c.id) < sa.tuple_(*after))
-        query = query.order_by(key.desc(), windows.c.id.desc()).limit(limit)
-        with self._read() as connection:
-            return [dict(row._mapping) for row in connection.execute(query)]
-
-    def window(self, window_id: str) -> dict[str, Any] | None:
-        """Return one window with its record, or None."""
-        return self._one(windows, window_id)
-
-    def neighbours(self, window: Mapping[str, Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """Return the windows of the same source before and after one."""
-        query = sa.select(windows).where(
-            windows.c.source == window["source"],
-            windows.c.bundle == window["bundle"],
-            windows.c.index.in_((window["index"] - 1, window["index"] + 1)),
-        )
-        with self._read() as connection:
-            found = {row.index: dict(row._mapping) for row in connection.execute(query)}
-        return found.get(window["index"] - 1), found.get(window["index"] + 1)
-
-    def incident(self, incident_id: str) -> dict[str, Any] | None:
-        """Return one incident, or None."""
-        found = self._one(incidents, incident_id)
-        return found and found | {"window_ids": json.loads(found["window_ids"])}
-
-    def find_incidents(
-        self, *, source: str | None = None, after: Sequence[Any] | None = None, limit: int | None = 100
-    ) -> list[dict[str, Any]]:
-        """Return incidents, latest first."""
-        query = sa.select(incidents)
-        if source is not None:
-            query = query.where(incidents.c.source == source)
-        if after is not None:
-            query = query.where(sa.tuple_(incidents.c.sequence, incidents.c.id) < sa.tuple_(*after))
-        query = query.order_by(incidents.c.sequence.desc(), incidents.c.id.desc()).limit(limit)
-        with self._read() as connection:
-            rows = [dict(row._mapping) for row in connection.execute(query)]
-        return [row | {"window_ids": json.loads(row["window_ids"])} for row in rows]
-
-    def _one(self, table: sa.Table, row_id: str) -> dict[str, Any] | None:
-        with self._read() as connection:
-            row = connection.execute(sa.select(table).where(table.c.id == row_id)).one_or_none()
-        return None if row is None else dict(row._mapping)
 
 
 def _advance(connection: sa.Connection, stream: str, before: int | None, after: int, mark: bytes | None) -> None:

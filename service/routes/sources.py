@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from ingestion import split_lines
 from ingestion.decoding import line_ending
 from service.errors import BadRequest, InboxFull, KeyReused, ReplayOnly
+from service.inbox_table import KEEP_PUSHES_SECONDS, Once
 from service.routes.common import Shared
-from service.store import KEEP_PUSHES_SECONDS, Once
 
 router = APIRouter(tags=["sources"])
 MAX_BODY_BYTES = 16 << 20

@@ -17,9 +17,10 @@ from ingestion import Input, Record
 from service import store as store_module
 from service.bundle import Bundle
 from service.errors import BadSetting, CannotWrite, StoreUnavailable, Superseded
+from service.inbox_table import INBOX_STREAM
 from service.metrics import Metrics
 from service.schema import dead_letters, positions, sources
-from service.store import INBOX_STREAM, Batch, SourceRow, Store
+from service.store import Batch, SourceRow, Store
 from service.worker import Worker
 from tests.crash.comparing import differences, everything, is_at_rest
 from tests.database.postgresql_server import PASSWORD, PostgresqlServer

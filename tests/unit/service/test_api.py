@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from ingestion import Record
-from service import store as store_module
+from service import inbox_table
 from service.app import Context, create_app
 from service.bundle import Bundle
 from service.inbox import InboxInput
+from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
-from service.store import Batch, Once, Store
+from service.store import Batch, Store
 from service.trying import score_records
 from service.worker import Worker
 
@@ -216,7 +217,7 @@ def test_a_key_that_is_none_is_refused(client: TestClient, key: str) -> None:
 
 def test_a_push_that_was_refused_may_be_repeated(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as full:
-        full.setattr(store_module, "INBOX_LIMIT", 0)
+        full.setattr(inbox_table, "INBOX_LIMIT", 0)
         assert push(client, b"one", "k-4").status_code == 429
     assert push(client, b"one", "k-4").status_code == 202
 
@@ -226,7 +227,7 @@ def test_a_key_is_forgotten_after_its_time(
 ) -> None:
     first = push(client, b"one", "k-5").json()
     now = time.time()
-    monkeypatch.setattr(store_module.time, "time", lambda: now + store_module.KEEP_PUSHES_SECONDS + 1)
+    monkeypatch.setattr(inbox_table.time, "time", lambda: now + inbox_table.KEEP_PUSHES_SECONDS + 1)
     assert push(client, b"other", "k-5").json()["position"] > first["position"]
     with context.store.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM pushes")).scalar_one() == 1
@@ -243,7 +244,7 @@ def test_two_pushes_with_one_key_at_once_append_once(context: Context) -> None:
 
 
 def test_a_full_inbox_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "INBOX_LIMIT", 0)
+    monkeypatch.setattr(inbox_table, "INBOX_LIMIT", 0)
     answer = client.post("/api/v1/sources/press07/lines", content=b"x", headers={"Content-Type": "text/plain"})
     assert (answer.status_code, answer.json()["type"]) == (429, "/errors/inbox-full")
     assert answer.headers["retry-after"]
