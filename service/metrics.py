@@ -56,7 +56,9 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_device_fallback": Metric("gauge", (), "1 where the GPU had no memory for one block and the CPU scores."),
     "logvq_inbox_lines": Metric("gauge", (), "Pushed lines that wait."),
     "logvq_scoring_duration_seconds": Metric("histogram", ("stage",), "Time of a batch in a stage.", _FAST),
-    "logvq_end_to_end_seconds": Metric("histogram", (), "From a line's arrival to its stored score.", _SLOW),
+    "logvq_end_to_end_seconds": Metric(
+        "histogram", (), "From the arrival of a window's last event to its stored score.", _SLOW
+    ),
     "logvq_http_requests_total": Metric("counter", ("route", "method", "code"), "Requests answered."),
     "logvq_http_request_duration_seconds": Metric("histogram", ("route",), "Time to answer a request.", _FAST),
 }

@@ -40,12 +40,14 @@ class Produced:
         provisional: rows of open windows, judged as they stand.
         incidents: rows of incidents that changed.
         dropped: lines that became no event.
+        received: when the last event of each final window was received, epoch seconds, where the input has a clock.
     """
 
     windows: list[dict[str, Any]] = field(default_factory=list)
     provisional: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
+    received: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -149,6 +151,8 @@ class SourcePipeline:
             judged = self._judged(window)
             produced.incidents += self._tracker.follow(judged.row, judged.reason, judged.signature, judged.title)
             produced.windows.append(judged.row)
+            if (received := window.events[-1].event.received) is not None:
+                produced.received.append(received)
             self._windows += 1
             self._last_score = judged.row["score"]
         return produced

@@ -67,6 +67,8 @@ class Shown:
         metrics.add("logvq_incidents_opened_total", opened, source=label)
         metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)
         metrics.set("logvq_source_threshold", self._threshold, source=label)
+        for received in made.received:
+            metrics.observe("logvq_end_to_end_seconds", max(0.0, time.time() - received))
         for window in made.windows[-1:]:
             metrics.set("logvq_source_score", window["score"], source=label)
         if pipeline.watermark is not None:
@@ -78,9 +80,6 @@ class Shown:
         """Count records that are stored."""
         for stream, count in Counter(record.stream for record in records).items():
             self._metrics.add("logvq_records_consumed_total", count, topic=_topic(stream)[0])
-        received = records[-1].timestamp
-        if received is not None:
-            self._metrics.observe("logvq_end_to_end_seconds", max(0.0, time.time() - received))
 
     def took(self, stage: str, seconds: float) -> None:
         """Show how long a stage took."""

@@ -303,8 +303,10 @@ class Worker:
             self._streams[source].update(record.stream for record in theirs)
             pipeline.feed(theirs)
             self._last_fed[source] = started
+        fed = time.monotonic()
+        self._shown.took("parse", fed - started)
         produced = self._score(by_source, now=False)
-        self._shown.took("score", time.monotonic() - started)
+        self._shown.took("score", time.monotonic() - fed)
         self._shown.beat("scored")
         dead = [(source, one) for source, made in produced.items() for one in kept(made.dropped)]
         self._dead_share.check(len(records), dead)

@@ -79,7 +79,7 @@ def dealt(lines: int, sources: int) -> list[list[Record]]:
 def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: Store) -> tuple[Stopwatch, set[object]]:
     """Take records through to the store; return the time and the scores."""
     scorer, pipelines = bundle.scorer(), dict[str, SourcePipeline]()
-    watch, found = Stopwatch(), set[object]()
+    watch, found, versions = Stopwatch(), set[object](), Counter[str]()
     for batch in batches:
         by_source: dict[str, list[Record]] = {}
         for record in batch:
@@ -88,7 +88,11 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
             if source not in pipelines:
                 pipelines[source] = SourcePipeline(source, bundle, scorer, 2.0, None)
         touched = [pipelines[source] for source in by_source]
-        stored = Batch(positions={"file:x": batch[-1].next_position})
+        stored = Batch(
+            positions={"file:x": batch[-1].next_position},
+            positions_before={"file:x": batch[0].position or None},
+            versions={source: versions[source] for source in by_source},
+        )
         if form == "together":
             for source, records in by_source.items():
                 pipelines[source].feed(records)
@@ -116,6 +120,7 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
         stored.sources = [pipeline.checkpoint() for pipeline in touched]
         watch.lap("checkpoint")
         store.commit(stored)
+        versions.update(by_source.keys())
         watch.lap("store")
         found |= {(row["id"], row["score"], row["strength"]) for row in stored.windows}
     return watch, found
