@@ -73,7 +73,7 @@ class EventScores:
         layout = _layout(config)
         rows = np.zeros(len(explained.surprisal_nats), layout)
         mass = explained.code_mass.reshape(len(rows), -1)
-        top = np.argsort(-mass, axis=1, kind="stable")[:, :_TOP_CODES]
+        top = _largest(mass, _TOP_CODES)
         for name in layout.names or ():
             if not name.startswith("top_"):
                 rows[name] = getattr(explained, name)
@@ -94,3 +94,17 @@ class EventScores:
     def some(self, events: Sequence[int]) -> EventScores:
         """Return what is said of some of the events, by their numbers here."""
         return EventScores(self._rows[np.asarray(events, dtype=np.int64)])
+
+
+def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """Return the places of the largest values of each row, largest first, of equal ones the first first.
+
+    Three searches for a maximum take a sixteenth of the time of sorting 128 values.
+    """
+    left = values.copy()
+    places = np.empty((len(values), min(count, values.shape[1])), np.int64)
+    rows = np.arange(len(values))
+    for rank in range(places.shape[1]):
+        places[:, rank] = left.argmax(1)
+        left[rows, places[:, rank]] = -1.0
+    return places
