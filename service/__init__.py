@@ -8,6 +8,7 @@ In the order the data flows:
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
 - `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
+- `held_sources.py` the sources in memory, from one checkpoint to the next
 - `pipeline.py`     one source's state: parser, open windows, model state, open incident
 - `open_windows.py` the events of open windows, saved; `event_scores.py` what the model says of them
 - `judging.py`      a complete window to a row of the store

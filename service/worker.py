@@ -11,25 +11,15 @@ from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceForma
 from service.bundle import Bundle
 from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
 from service.errors import StoreUnavailable, Superseded
+from service.held_sources import HeldSources
 from service.metrics import STAGES, Metrics
-from service.pipeline import Produced, SourcePipeline, score
 from service.showing import Shown
 from service.store import Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
 # How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch.
 _POLL_SECONDS = 0.05
-# By this machine's clock an open multi-line event waits this many times its format's silence: the silence itself is
-# measured by when lines were received, so that a replay cuts alike.
-FLUSH_PATIENCE = 2.0
 _FLUSH_EVERY_SECONDS = 0.5
-# How long a complete window may wait for events that fill its last block: scoring whole blocks is twice as fast.
-WAIT_SECONDS = 0.25
-# Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
-KEEP_WINDOWS = 20_000
-_SWEEP_WINDOWS = 500
-# A dead letter keeps at most this much of its line in the database: hostile input must not fill the disk.
-_DEAD_LETTER_BYTES = 1 << 20
 # Lines of one transaction at most: packed records can bring tens of thousands at once.
 _BATCH_LINES = 4000
 # While the store is away: how often the inputs are asked, which keeps a Kafka member in its group.
@@ -82,19 +72,13 @@ class Worker:
         self._store = store
         self._inputs = list(inputs)
         self._shown = Shown(metrics, threshold)
-        self._threshold = threshold
         self._origins = dict(origins or {})
+        self._sources = HeldSources(bundle, store, self._shown, threshold, self._origins)
         self._dead_letters = dead_letters
         self._dead_share = DeadLetterShare(max_dead_share)
-        self._scorer = bundle.scorer()
-        self._pipelines: dict[str, SourcePipeline] = {}
-        # What the store must still say when results of these streams and sources are stored.
+        # What the store must still say when results of these streams are stored.
         self._positions: dict[str, int | None] = {}
-        self._versions: dict[str, int] = {}
-        self._streams: dict[str, set[str]] = {}
-        self._last_fed: dict[str, float] = {}
         self._flush_due = 0.0
-        self._waiting: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._orphans: dict[str, int] = {}
@@ -145,22 +129,7 @@ class Worker:
         """Drop what is in memory of streams and their sources: the store has it, and another worker may go on there."""
         for stream in streams:
             self._positions.pop(stream, None)
-        gone = [source for source, theirs in self._streams.items() if theirs.intersection(streams)]
-        for source in gone:
-            self._drop(source)
-        if gone:
-            _LOG.info("%s: let go of %d sources", ", ".join(sorted(streams)), len(gone))
-
-    def _drop(self, source: str) -> None:
-        for held in (
-            self._pipelines,
-            self._versions,
-            self._streams,
-            self._last_fed,
-            self._waiting,
-        ):
-            held.pop(source, None)
-        self._shown.forget(source)
+        self._sources.drop_streams(streams)
 
     def _run(self) -> None:
         try:
@@ -191,15 +160,14 @@ class Worker:
         for source, version in list(self._orphans.items()):
             if time.monotonic() - now > _ORPHANS_ROUND_SECONDS:
                 return
-            if source not in self._pipelines:
+            if source not in self._sources:
                 try:
-                    self._pipeline(source)
-                    if self._versions[source] == version:
-                        self._store_batch(self._score([source], now=True), {})
-                        self._provisional([source])
+                    if self._sources.version(source) == version:
+                        self._store_now([source])
+                        self._show_open([source])
                 finally:
                     # Its partition may be another's.
-                    self._drop(source)
+                    self._sources.drop([source])
             del self._orphans[source]
 
     def _round(self) -> None:
@@ -224,7 +192,7 @@ class Worker:
             self._flush_silent()
             self._judge_orphans()
             if fed:
-                self._judge_overdue()
+                self._store_now(self._sources.overdue())
             else:
                 self._idle()
         except Superseded as lost:
@@ -287,34 +255,30 @@ class Worker:
 
     def _process(self, item: Input, records: Sequence[Record]) -> None:
         by_source: dict[str, list[Record]] = {}
-        positions: dict[str, int] = {}
-        marks: dict[str, bytes] = {}
+        batch = Batch(positions_before=self._positions)
         for record in records:
-            if record.stream not in positions:
+            if record.stream not in batch.positions:
                 self._check_start(record)
             for part in split_sources(record, self._origins):
                 by_source.setdefault(part.source, []).append(part)
-            positions[record.stream] = record.next_position
+            batch.positions[record.stream] = record.next_position
             if record.mark is not None:
-                marks[record.stream] = record.mark
+                batch.marks[record.stream] = record.mark
         started = time.monotonic()
-        for source, theirs in by_source.items():
-            pipeline = self._pipeline(source)
-            self._streams[source].update(record.stream for record in theirs)
-            pipeline.feed(theirs)
-            self._last_fed[source] = started
+        self._sources.feed(by_source)
         fed = time.monotonic()
         self._shown.took("parse", fed - started)
-        produced = self._score(by_source, now=False)
+        produced = self._sources.score(by_source, now=False)
         self._shown.took("score", time.monotonic() - fed)
         self._shown.beat("scored")
         dead = [(source, one) for source, made in produced.items() for one in kept(made.dropped)]
         self._dead_share.check(len(records), dead)
         if dead and self._dead_letters is not None:
             self._dead_letters.send(dead)
-        self._store_batch(produced, positions, marks)
+        self._sources.store(produced, batch)
+        self._positions.update(batch.positions)
         self._dead_share.add(len(records), len(dead))
-        item.committed(positions)
+        item.committed(batch.positions)
         self._shown.consumed(records)
 
     def _check_start(self, record: Record) -> None:
@@ -327,112 +291,36 @@ class Worker:
 
     def finish(self) -> None:
         """Close every open event and judge every open window, provisionally: the input has ended."""
-        for pipeline in self._pipelines.values():
-            pipeline.flush()
-        self._store_batch(self._score(self._pipelines, now=True), {})
-        self._provisional(self._pipelines)
+        self._sources.flush(self._sources)
+        self._store_now(self._sources)
+        self._show_open(self._sources)
 
     def _flush_silent(self) -> None:
         now = time.monotonic()
         if now < self._flush_due:
             return
         self._flush_due = now + _FLUSH_EVERY_SECONDS
-        silent = [
-            source
-            for source, pipeline in self._pipelines.items()
-            if pipeline.parser.is_open
-            and now - self._last_fed.get(source, now) > FLUSH_PATIENCE * pipeline.parser.idle_seconds
-        ]
-        for source in silent:
-            self._pipelines[source].flush()
-        if silent:
-            self._store_batch(self._score(silent, now=True), {})
-
-    def _score(self, sources: Iterable[str], *, now: bool) -> dict[str, Produced]:
-        """Score what is due of sources, together, and judge what is complete."""
-        pipelines = {source: self._pipelines[source] for source in sources}
-        score(self._scorer, pipelines.values(), now=now)
-        produced = {}
-        for source, pipeline in pipelines.items():
-            produced[source] = pipeline.take()
-            if pipeline.is_waiting:
-                self._waiting.setdefault(source, time.monotonic())
-            else:
-                self._waiting.pop(source, None)
-        return produced
-
-    def _judge_overdue(self) -> None:
-        """Judge windows that have waited for scores long enough, on behalf of sources that are slower than others."""
-        now = time.monotonic()
-        overdue = [source for source, since in self._waiting.items() if now - since >= WAIT_SECONDS]
-        if overdue:
-            self._store_batch(self._score(overdue, now=True), {})
+        silent = self._sources.silent()
+        self._sources.flush(silent)
+        self._store_now(silent)
 
     def _idle(self) -> None:
-        touched = set(self._waiting)
-        touched |= {source for source, pipeline in self._pipelines.items() if pipeline.due(now=True) is not None}
-        if touched:
-            self._store_batch(self._score(sorted(touched), now=True), {})
-        self._provisional(self._pipelines)
+        self._store_now(self._sources.unfinished())
+        self._show_open(self._sources)
         for stage in STAGES:
             self._shown.beat(stage)
 
-    def _provisional(self, sources: Iterable[str]) -> None:
-        found = {source: self._pipelines[source].provisional() for source in sources}
-        produced = {source: Produced(provisional=rows) for source, rows in found.items() if rows}
+    def _store_now(self, sources: Iterable[str]) -> None:
+        """Score everything of sources that waits, whether it fills blocks or not, and store it."""
+        produced = self._sources.score(sources, now=True)
         if produced:
-            self._store_batch(produced, {})
+            self._sources.store(produced)
 
-    def _pipeline(self, source: str) -> SourcePipeline:
-        pipeline = self._pipelines.get(source)
-        if pipeline is None:
-            row = self._store.load_source(source)
-            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row, self._origins)
-            self._pipelines[source] = pipeline
-            self._versions[source] = 0 if row is None else row.version
-            self._streams[source] = set()
-            self._shown.begin(source, pipeline)
-        return pipeline
-
-    def _store_batch(
-        self, produced: Mapping[str, Produced], positions: Mapping[str, int], marks: Mapping[str, bytes] | None = None
-    ) -> None:
-        started = time.monotonic()
-        batch = Batch(
-            positions=dict(positions),
-            marks=dict(marks or {}),
-            positions_before=self._positions,
-            versions={source: self._versions[source] for source in produced},
-        )
-        for source, made in produced.items():
-            batch.sources.append(self._pipelines[source].checkpoint())
-            batch.windows += made.windows + made.provisional
-            batch.incidents += made.incidents
-            batch.dead_letters += [
-                {
-                    "source": source,
-                    "stream": dropped.stream,
-                    "position": dropped.position,
-                    "reason": dropped.reason,
-                    "value": dropped.value[:_DEAD_LETTER_BYTES],
-                }
-                for dropped in kept(made.dropped)
-            ]
-        self._store.commit(batch)
-        self._positions.update(positions)
-        for source in produced:
-            self._versions[source] += 1
-        self._forget_lines(batch)
-        for source, made in produced.items():
-            self._shown.publish(source, self._pipelines[source], made)
-        self._shown.device_fallback(self._scorer.device_fallback)
-        self._shown.took("store", time.monotonic() - started)
-        self._shown.beat("stored")
-
-    def _forget_lines(self, batch: Batch) -> None:
-        for window in batch.windows:
-            if window["index"] >= KEEP_WINDOWS and window["index"] % _SWEEP_WINDOWS == 0:
-                self._store.forget_lines(window["source"], window["index"] - KEEP_WINDOWS)
+    def _show_open(self, sources: Iterable[str]) -> None:
+        """Store the open windows of sources as they stand, where they have changed."""
+        produced = self._sources.provisional(sources)
+        if produced:
+            self._sources.store(produced)
 
 
 def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
