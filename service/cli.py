@@ -184,6 +184,7 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb = verbs.add_parser("replay", help="score a range of a file or a topic once more, alerting nobody")
     verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log, plain or gzip-compressed")
     verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
+    _config(verb)
     _broker(verb)
     verb.add_argument("--topic", action="append", metavar="TOPIC", help="topic to read; may be given several times")
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")

@@ -232,6 +232,7 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
         output=options.output,
         budget=options.budget,
         device=options.device,
+        settings=_settings(options),
     )
     with progress_bars() as report:
         result = replay(asked, lambda share, detail: report("score", share, detail))

@@ -9,19 +9,21 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any, TextIO
 
-from ingestion import Record, file_size, lines_apart, read_records
+from ingestion import Record, SourceFormat, file_size, lines_apart, read_records
+from ingestion.parsing import origin_of
 from ingestion.timestamps import zone
-from service.bundle import Bundle, load_bundle
+from service.bundle import load_bundle
 from service.errors import BadSetting, CannotWrite
 from service.explain import summary
 from service.routes.incidents import shown
+from service.settings import Settings
 from service.store import Store
 from service.trying import score_records, source_name
 
@@ -40,6 +42,7 @@ class ReplayOptions:
     output: str | None
     budget: float
     device: str
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,14 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
     if options.database is not None and options.database.exists():
         raise BadSetting(f"{options.database} exists; a replay goes into a new database: name another")
     bundle = load_bundle(options.bundle, options.device)
-    own_zone = zone(bundle.source_format.zone)
+    topics = tuple(options.kafka.get("topics") or ())
+    origins = options.settings.origins(bundle.source_format, bundle.window, topics, options.file)
+    source_format = bundle.source_format
+    if options.file is not None:
+        source_format = origins.get(f"file:{options.file.name}", source_format)
+        # A file that is read as a whole has no generation in its stream's name.
+        origins = {origin_of(f"file:{options.file.name}"): source_format}
+    own_zone = zone(source_format.zone)
     start = Bound.parse(options.start, "--from", own_zone)
     stop = Bound.parse(options.stop, "--to", own_zone)
     with ExitStack() as opened:
@@ -107,12 +117,16 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
             store = Store(options.database)
         opened.callback(store.close)
         output = opened.enter_context(_open(options.output)) if options.output is not None else None
+        if options.file is not None:
+            records = _of_file(options.file, options.source, source_format, start, stop)
+        else:
+            records = _of_topics(options.kafka, [source_format, *origins.values()], start, stop)
         number = store.begin_replay(bundle.id, _describe(options))
         read = at = 0
 
         def counted() -> Iterator[Record]:
             nonlocal read, at
-            for record in _records(options, bundle, start, stop):
+            for record in records:
                 read, at = read + 1, record.next_position
                 yield record
 
@@ -121,30 +135,37 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         def report(_: int) -> None:
             progress(0.0 if size is None else min(1.0, at / max(1, size)), f"{read:,} lines")
 
-        score_records(bundle, store, counted(), bundle.calibration.threshold(options.budget), report)
+        threshold = bundle.calibration.threshold(options.budget)
+        score_records(bundle, store, counted(), threshold, report, origins)
         store.finish_replay(number)
         progress(1.0, f"{read:,} lines")
         return _result(store, output, read)
 
 
-def _records(options: ReplayOptions, bundle: Bundle, start: Bound, stop: Bound) -> Iterator[Record]:
-    if options.file is not None:
-        source = options.source or source_name(options.file)
-        return _part(read_records(options.file, source, bundle.source_format.encoding), bundle, start, stop)
+def _of_file(
+    file: Path, source: str | None, source_format: SourceFormat, start: Bound, stop: Bound
+) -> Iterator[Record]:
+    records = read_records(file, source or source_name(file), source_format.encoding)
+    return _part(records, source_format, start, stop)
+
+
+def _of_topics(
+    kafka: Mapping[str, Any], formats: Sequence[SourceFormat], start: Bound, stop: Bound
+) -> Iterator[Record]:
     from ingestion.kafka_range import Bounds, read_range  # noqa: PLC0415 - only those who read Kafka pay for its client
     from ingestion.kafka_settings import KafkaSettings  # noqa: PLC0415
 
     first, last = (Bounds(bound.position, bound.time) for bound in (start, stop))
-    settings = KafkaSettings(**({"split_lines": lines_apart([bundle.source_format])} | dict(options.kafka)))
+    settings = KafkaSettings(**({"split_lines": lines_apart(formats)} | dict(kafka)))
     return read_range(settings, first, last)
 
 
-def _part(records: Iterator[Record], bundle: Bundle, start: Bound, stop: Bound) -> Iterator[Record]:
+def _part(records: Iterator[Record], source_format: SourceFormat, start: Bound, stop: Bound) -> Iterator[Record]:
     """Return the records from the first one at or after `start` up to the first one at or after `stop`.
 
     Lines without a time belong to the line before.
     """
-    clock, encoding = bundle.source_format.clock(), bundle.source_format.encoding
+    clock, encoding = source_format.clock(), source_format.encoding
     timed = start.time is not None or stop.time is not None
     begun = start.position is None and start.time is None
     for record in records:
@@ -183,9 +204,9 @@ def _open(output: str) -> Any:
 
 
 def _result(store: Store, output: TextIO | ExitStack | None, read: int) -> dict[str, Any]:
-    windows = store.find_windows(limit=-1)
+    windows = store.find_windows(limit=None)
     windows.sort(key=lambda row: (row["source"], row["index"]))
-    incidents = store.find_incidents(limit=-1)
+    incidents = store.find_incidents(limit=None)
     if output is not None:
         to = output if not isinstance(output, ExitStack) else sys.stdout
         for window in windows:

@@ -17,7 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingestion import FIRST_TEMPLATE, Input, Record, WindowSpec, file_year, propose_format, read_records, read_sample
+from ingestion import (
+    FIRST_TEMPLATE,
+    Input,
+    Record,
+    SourceFormat,
+    WindowSpec,
+    file_year,
+    propose_format,
+    read_records,
+    read_sample,
+)
 from ingestion.decoding import encoding_of_sample
 from service import __version__
 from service.bundle import Bundle, load_bundle, save_bundle
@@ -152,11 +162,16 @@ class _Replayed(Input):
 
 
 def score_records(
-    bundle: Bundle, store: Store, records: Iterator[Record], threshold: float, progress: Callable[[int], None]
+    bundle: Bundle,
+    store: Store,
+    records: Iterator[Record],
+    threshold: float,
+    progress: Callable[[int], None],
+    origins: Mapping[str, SourceFormat] | None = None,
 ) -> None:
     """Run records through the worker to their end; the last, unfinished window is judged provisionally."""
     origin = _Replayed()
-    worker = Worker(bundle, store, [origin], Metrics(), threshold)
+    worker = Worker(bundle, store, [origin], Metrics(), threshold, origins)
     done = 0
     while batch := list(itertools.islice(records, _BATCH)):
         worker.process(origin, batch)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import closing, contextmanager, suppress
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition, errors
 
 from ingestion.consumer import KafkaInput
 from ingestion.errors import BrokerFailed, BrokerRefused, BrokerUnavailable, OffsetUnavailable, TopicMissing
@@ -311,6 +311,32 @@ def test_an_owner_that_is_away_from_the_start_misses_nothing(kafka, make_topic):
     with closing(source):
         until(lambda: len(owner.got) >= 10, take)
     assert sorted(record.position for record in owner.got) == sorted([*range(5), *range(5)])
+
+
+@pytest.mark.parametrize("error", [errors.CommitFailedError, errors.RebalanceInProgressError, errors.KafkaTimeoutError])
+def test_a_commit_that_fails_costs_and_doubles_nothing(kafka, make_topic, monkeypatch, error):
+    topic, owner = make_topic(2), Owner()
+    failed = []
+
+    def fail(self, *_: object, **__: object) -> None:
+        failed.append(self)
+        raise error
+
+    send(kafka, topic, numbered(500, 2))
+    with closing(owner.input(kafka, topic)) as source:
+        monkeypatch.setattr(KafkaConsumer, "commit_async", fail)
+        owner.take_until(source, lambda: len(owner.got) == 500)
+        send(kafka, topic, numbered(500, 2, first=500))
+        owner.take_until(source, lambda: len(owner.got) == 1000)
+        # The client polls inside its own calls, and a commit that was refused may surface there.
+        with monkeypatch.context() as polling:
+            polling.setattr(KafkaConsumer, "poll", fail)
+            assert source.poll(0.1) == []
+        send(kafka, topic, numbered(10, 2, first=1000))
+        owner.take_until(source, lambda: len(owner.got) == 1010)
+        monkeypatch.setattr(KafkaConsumer, "commit", fail)
+    assert failed
+    assert sorted(owner.values()) == sorted(value for _, _, value in numbered(1010, 2))
 
 
 def test_rewinding_hands_over_again_from_the_owners_position(kafka, make_topic):

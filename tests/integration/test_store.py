@@ -15,6 +15,7 @@ from alembic.config import Config
 
 from ingestion import Input, Record
 from service import store as store_module
+from service import worker as worker_module
 from service.bundle import Bundle
 from service.errors import BadSetting, CannotWrite, StoreUnavailable, Superseded
 from service.inbox_table import INBOX_STREAM
@@ -309,6 +310,26 @@ def test_workers_that_both_believe_they_own_a_partition_still_store_everything_o
     assert differences(everything(stores[0], bundle), undisturbed) == {}
     for store in stores:
         store.close()
+
+
+def test_what_a_killed_worker_left_unjudged_is_judged_by_another_though_its_sources_are_silent(
+    bundle: Bundle, records: list[Record], undisturbed: Any, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "ORPHAN_SECONDS", 0.5)
+    store = database.open()
+    killed, source = worker_on(bundle, store, records, 90)
+    while is_at_rest(store) and (batch := source.poll(0.0)):
+        killed.process(source, batch)
+    assert not is_at_rest(store)
+    other, _ = worker_on(bundle, database.open(), [], 1)
+    settle(other, store)
+    assert other.error is None
+    third, source = worker_on(bundle, store, records, 300)
+    while batch := source.poll(0.0):
+        third.process(source, batch)
+    settle(third, store)
+    assert differences(everything(store, bundle), undisturbed) == {}
+    store.close()
 
 
 @pytest.mark.postgresql

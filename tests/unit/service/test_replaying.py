@@ -18,6 +18,7 @@ from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.replaying import ReplayOptions, replay
 from service.serving import ServeOptions, Service
+from service.settings import load_settings
 from service.store import Store
 from service.trying import score_records
 from service.worker import Worker
@@ -84,6 +85,30 @@ def test_a_range_is_what_was_asked_for(bundle_dir: Path, log: Path, machine_line
         # Several lines share a time; a range of times begins with the first of them.
         assert times[1000] <= min(window["start"] for window in windows)
         assert max(window["end"] for window in windows) <= times[2000]
+
+
+def test_a_replay_reads_a_file_as_it_is_declared(
+    bundle_dir: Path, log: Path, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    packed = tmp_path / "enveloped.log"
+    with packed.open("w") as file:
+        for line in machine_lines[:3000]:
+            at, _, data = line.decode().partition("|")
+            file.write(json.dumps({"at": at, "data": data}) + "\n")
+    declared = tmp_path / "logvq.toml"
+    declared.write_text(
+        '[file."enveloped.log"]\ntime = "iso"\nenvelope = {kind = "json", message = "data", time = "at"}\n'
+    )
+    replay(options(bundle_dir, file=log, output=str(tmp_path / "plain")), quiet)
+    asked = options(
+        bundle_dir, file=packed, source=SOURCE, output=str(tmp_path / "json"), settings=load_settings(declared)
+    )
+    replay(asked, quiet)
+    said = [
+        [(window["index"], window["start"], window["strength"]) for window in items(tmp_path / name, "window")]
+        for name in ("plain", "json")
+    ]
+    assert said[0] == said[1]
 
 
 def test_a_replayed_database_is_looked_at_and_not_added_to(
