@@ -22,6 +22,7 @@ In the order the data flows:
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
 - `replaying.py`    a range once more, with a bundle of choice
+- `evaluation/`     how well alarms fit what people marked
 - `metrics.py`      the catalogue of metrics
 - `demo.py`         the bundled sample, streamed
 - `errors.py`       what goes wrong, each with its slug

@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(verbs)
     _add_feed(verbs)
     _add_replay(verbs)
+    _add_evaluate(verbs)
     return parser
 
 
@@ -198,6 +199,26 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb.add_argument("--database", type=Path, metavar="FILE", help="a new SQLite file for windows and incidents")
     verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
     verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _device(verb)
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("evaluate", help="how well a bundle finds what people marked")
+    verb.add_argument("bundle", type=Path, metavar="DIR", help="what `logvq train` made")
+    verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log to score, plain or gzip-compressed")
+    verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
+    _config(verb)
+    verb.add_argument("--database", type=Path, metavar="FILE", help="take the windows stored there instead of FILE's")
+    verb.add_argument(
+        "--labels",
+        type=Path,
+        required=True,
+        metavar="CSV",
+        help="what was anomalous: columns start and end, or key of a session, and at will source and name",
+    )
+    verb.add_argument("--tz", help="time zone of labels without an offset (default: the log's)")
+    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    verb.add_argument("--json", action="store_true", help="print JSON")
     _device(verb)
 
 

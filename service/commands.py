@@ -244,6 +244,41 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
     return 0
 
 
+def run_evaluate(options: argparse.Namespace, _: str) -> int:
+    """Compare alarms with what people marked."""
+    _check_budget(options.budget)
+    from service.evaluation.evaluate import EvaluateOptions, evaluate  # noqa: PLC0415
+
+    asked = EvaluateOptions(
+        bundle=options.bundle,
+        file=options.file,
+        source=options.source,
+        database=options.database,
+        labels=options.labels,
+        zone=options.tz,
+        budget=options.budget,
+        device=options.device,
+        settings=_settings(options),
+    )
+    with progress_bars() as report:
+        found = evaluate(asked, lambda share, detail: report("score", share, detail))
+    if options.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(f"bundle {found['bundle']}, {found['windows']:,} windows")
+    for name, value in found["figures"].items():
+        print(f"{name.replace('_', ' '):28} {_figure(value)}")
+    return 0
+
+
+def _figure(value: Any) -> str:
+    if isinstance(value, list):
+        return " to ".join(map(_figure, value))
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+
+
 def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """Return Kafka's settings: those of the file, then those of the command line."""
     from ingestion.kafka_settings import read_kafka_table  # noqa: PLC0415

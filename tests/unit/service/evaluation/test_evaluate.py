@@ -1,0 +1,68 @@
+"""Labels against what the product says: a file and a database give the same figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingestion import Record
+from service.bundle import Bundle
+from service.errors import BadSetting
+from service.evaluation.evaluate import EvaluateOptions, evaluate
+from service.store import Store
+from service.trying import score_records
+
+SOURCE = "mazak01"
+FAULT = b"ILLEGAL ADDRESS"
+
+
+def quiet(_: float, __: str) -> None:
+    """Say nothing of the progress."""
+
+
+@pytest.fixture
+def log(machine_lines: list[bytes], tmp_path: Path) -> Path:
+    path = tmp_path / f"{SOURCE}.log"
+    path.write_bytes(b"\n".join(machine_lines) + b"\n")
+    return path
+
+
+@pytest.fixture
+def labels(machine_lines: list[bytes], tmp_path: Path) -> Path:
+    path = tmp_path / "labels.csv"
+    times = [line.partition(b"|")[0].decode() for line in machine_lines if FAULT in line]
+    path.write_text("start,end,name\n" + "".join(f"{time},{time},fault\n" for time in times))
+    return path
+
+
+def test_a_file_and_a_database_give_the_same_figures(
+    bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], log: Path, labels: Path, tmp_path: Path
+) -> None:
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, 1.0)
+    found = evaluate(asked, quiet)
+    figures = found["figures"]
+    assert found["windows"] == len(machine_lines) // bundle.window.events
+    assert (figures["incidents"], figures["incidents_found"]) == (1, 1)
+    assert figures["auroc"] > 0.9
+    assert 0 <= figures["auroc_95"][0] <= figures["auroc"] <= figures["auroc_95"][1] <= 1
+    store = Store(tmp_path / "a.sqlite")
+    records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
+    score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
+    store.close()
+    assert evaluate(replace(asked, file=None, database=tmp_path / "a.sqlite"), quiet) == found
+
+
+def test_labels_that_mark_nothing_are_refused(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, 1.0)
+    labels.write_text("start,end\n1999-01-01,1999-01-02\n")
+    with pytest.raises(BadSetting, match="marks none of the"):
+        evaluate(asked, quiet)
+    labels.write_text("start,end\n1999-01-01,2999-01-02\n")
+    with pytest.raises(BadSetting, match="marks every one"):
+        evaluate(asked, quiet)
+    with pytest.raises(BadSetting, match="no database"):
+        evaluate(replace(asked, file=None, database=tmp_path / "missing.sqlite"), quiet)
+    with pytest.raises(BadSetting, match="give FILE, or --database"):
+        evaluate(replace(asked, file=None), quiet)
