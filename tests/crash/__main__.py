@@ -1,6 +1,6 @@
 """Kill everything at random moments, again and again; what is stored is that of an undisturbed run.
 
-    python -m tests.crash [--database sqlite|postgresql|both] [--lines N] [--kills N] [--seed N]
+    python -m tests.crash [--database sqlite|postgresql|both] [--window SPEC] [--lines N] [--kills N]
 
 A real Kafka broker holds lines of 50 sources in 6 partitions, some of them packed several to a record, some blank, too
 long or not text. One worker on SQLite, then two on PostgreSQL, score them while they arrive, and while workers are
@@ -41,13 +41,13 @@ from tests.database.postgresql_server import PostgresqlServer
 GOOD_LINES = 8000
 
 
-def small_bundle(directory: Path) -> Bundle:
+def small_bundle(directory: Path, window: WindowSpec) -> Bundle:
     """Train for seconds: real, though not good."""
     good = good_sample()
     good = replace(
         good,
         records=itertools.islice(good.records, GOOD_LINES),
-        window=WindowSpec(events=64),
+        window=window,
         training=TrainingOptions(max_steps=40, min_steps=40),
     )
     return save_bundle(train_bundle(good, lambda *_: None), directory)
@@ -59,7 +59,9 @@ def main() -> int:
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     for name in ("lines", "kills", "seed"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Plan, name))
+    parser.add_argument("--window", default="64", help="as `logvq train` takes it; sessions keep many windows open")
     options = parser.parse_args()
+    window = WindowSpec.parse(options.window)
     plan = Plan(lines=options.lines, kills=options.kills, seed=options.seed)
     few = max(1, plan.kills // 10)
     plan = replace(plan, freezes=min(plan.freezes, few), departures=min(plan.departures, few))
@@ -72,7 +74,7 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory(prefix="logvq-crash-") as scratch, ExitStack() as stack:
         bundle_dir = Path(scratch, "bundle")
-        bundle = small_bundle(bundle_dir)
+        bundle = small_bundle(bundle_dir, window)
         broker = KafkaBroker(Path(scratch, "kafka"), free_port())
         broker.start()
         stack.callback(broker.kill)
@@ -93,7 +95,7 @@ def main() -> int:
             outcomes[name] = crash(
                 bundle, bundle_dir, (broker.bootstrap, broker), arguments, open_store, directory, plan, report
             )
-            _keep(plan, name, outcomes[name])
+            _keep(plan, f"{name}_sessions" if window.session else name, outcomes[name])
     return 1 if any(outcome.differences for outcome in outcomes.values()) else 0
 
 
