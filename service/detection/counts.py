@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +74,13 @@ class KnownWindows:
         self._absent = self._cost[np.arange(levels.shape[1]), 0, levels].sum(1)
 
     @classmethod
-    def fit(cls, windows: Sequence[Sequence[int]]) -> KnownWindows:
-        """Learn from known-good windows; equal windows count together."""
+    def fit(cls, windows: Sequence[Sequence[int]], like: KnownWindows | None = None) -> KnownWindows:
+        """Learn from known-good windows; equal windows count together.
+
+        Args:
+            windows: known-good windows.
+            like: what nearly the same windows taught: the search for the chances begins there and takes one round.
+        """
         if not windows:
             raise ValueError("no windows to learn from")
         tokens = np.unique(np.concatenate([np.asarray(window, np.int64) for window in windows]))
@@ -91,10 +97,17 @@ class KnownWindows:
         held_by = (rows > 0).sum(0)
         news = (rows[:, held_by == 1] > 0).any(1).sum()
         chances = np.tile(np.array([[0.05], [0.05], [0.2]]), levels.shape[1])
-        for _ in range(ROUNDS):
+        if like is not None:
+            known = np.isin(tokens, like.tokens)
+            chances[:, :-1][:, known] = like.chances[:, np.searchsorted(like.tokens, tokens[known])]
+        for _ in range(ROUNDS if like is None else 1):
             chances = _refit(cls(tokens, levels, support, chances))
         chances[0, -1] = (news + PRIOR) / (len(windows) + 1)
         return cls(tokens, levels, support, chances)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what it is made of, by the names of its arguments."""
+        return {"tokens": self.tokens, "levels": self.levels, "support": self.support, "chances": self.chances}
 
     def nats(self, window: Sequence[int]) -> float:
         """Return how far a window is from the good windows; 0 is as near as a window can be."""
