@@ -6,73 +6,88 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
+from model import NewEvents, Scorer, SourceState
 from service.detection.detector import Detector, Observed
 from service.evidence import line_nats, weigh
 
 # More lines than that are no explanation but the window itself.
 MAX_SHARE = 0.25
 MIN_LINES = 8
-MAX_LINES = 64
-# Lines taken out between two looks, as a share of the window: so a long window is looked at no more often.
-_STEP = 1 / 64
+MAX_LINES = 128
+# Lines taken out between two looks, as a share of those taken out before: so a window is looked at some twenty times.
+_STEP = 0.25
+
+Floats = npt.NDArray[np.float64]
 
 
-def cite(detector: Detector, window: Observed, threshold_nats: float) -> list[int]:
-    """Return the lines that carry a window's strength, those that carry most first.
+class Citing:
+    """Finds the lines that carry the alarms of one bundle.
 
-    The line that carries most is taken out, and what is left is judged again, until that would be no alarm; so the next
-    line is one that carries what the first leaves. Surprisal is that of the whole window.
+    A line that is taken out changes how surprising the lines after it are: the second of a burst is the first then. So
+    what is left is read again. The state that the source had is not kept for that; lines are read from the bundle's
+    own, and count by how much their surprisal changes there.
 
     Args:
-        detector: what judges.
-        window: a window it calls an alarm.
-        threshold_nats: the strength from which on it does.
+        detector: what judges windows.
+        scorer: reads what is left.
+        state: where reading begins; it is not advanced.
     """
-    kept = list(range(len(window.tokens)))
-    cited: list[int] = []
-    step = max(1, round(len(kept) * _STEP))
-    limit = min(MAX_LINES, max(MIN_LINES, round(len(kept) * MAX_SHARE)), len(kept) - 1)
-    left = window
-    while len(cited) < limit:
-        judged = detector.judge(left)
-        if cited and judged.strength < threshold_nats:
-            break
-        carried = line_nats(weigh(detector, left, judged))
-        if not carried:
-            break
-        most = sorted(carried, key=lambda line: (-carried[line], line))[: min(step, limit - len(cited))]
-        cited += [kept[line] for line in most]
-        out = set(most)
-        left = without(left, out)
-        kept = [line for place, line in enumerate(kept) if place not in out]
-    return cited
+
+    def __init__(self, detector: Detector, scorer: Scorer, state: SourceState) -> None:
+        self._detector, self._scorer, self._state = detector, scorer, state
+
+    def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> list[int]:
+        """Return the lines that carry a window's strength, in the order they are taken out.
+
+        The line that carries most goes first, and what is left is judged again, until that would be no alarm.
+
+        Args:
+            window: a window that is an alarm.
+            tokens: its events as the model knows them.
+            gaps: seconds since the event before each.
+            threshold_nats: the strength from which on a window is an alarm.
+        """
+        count = len(tokens)
+        limit = min(MAX_LINES, max(MIN_LINES, round(count * MAX_SHARE)), count - 1)
+        kept, waits = list(range(count)), list(gaps)
+        usual = self._read(tokens, waits)
+        cited: list[int] = []
+        left = window
+        while len(cited) < limit:
+            judged = self._detector.judge(left)
+            if cited and judged.strength < threshold_nats:
+                break
+            carried = line_nats(weigh(self._detector, left, judged))
+            step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
+            out = sorted(carried, key=lambda line: (-carried[line], line))[:step]
+            if not out:
+                break
+            cited += [kept[line] for line in out]
+            _, waits = _joined([0] * len(kept), waits, set(out))
+            kept = [line for place, line in enumerate(kept) if place not in set(out)]
+            changed = self._read([tokens[line] for line in kept], waits) - usual[kept]
+            surprisal = np.maximum(0.0, window.surprisal_nats[kept] + changed)
+            left = replace(without(window, cited), surprisal_nats=surprisal)
+        return cited
+
+    def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
+        scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])
+        return scored[0].surprisal_nats.astype(np.float64)
 
 
-def without(window: Observed, lines: Sequence[int] | set[int]) -> Observed:
+def without(window: Observed, lines: Sequence[int]) -> Observed:
     """Return a window as it would be without some of its lines; the silence around them stays."""
     out = set(lines)
     kept = [index for index in range(len(window.tokens)) if index not in out]
     place = {index: new for new, index in enumerate(kept)}
-    extra = list(range(len(window.tokens), len(window.surprisal_nats)))
-    before: list[int] = []
-    gaps: list[float] = []
-    for index in range(len(window.gaps)):
-        # A line taken out leaves its gap to the next.
-        if index and index - 1 in out:
-            token, waited = before.pop(), gaps.pop() + float(window.gaps[index])
-        else:
-            token, waited = window.before[index], float(window.gaps[index])
-        before.append(token)
-        gaps.append(waited)
-    if len(window.gaps) and len(window.gaps) - 1 in out:
-        before.pop()
-        gaps.pop()
+    before, gaps = _joined(window.before, window.gaps.tolist(), out)
     return replace(
         window,
         tokens=tuple(window.tokens[index] for index in kept),
         shapes=tuple(window.shapes[index] for index in kept),
-        surprisal_nats=window.surprisal_nats[kept + extra],
+        surprisal_nats=window.surprisal_nats[kept],
         before=tuple(before),
         gaps=np.array(gaps),
         readings=tuple(
@@ -80,3 +95,18 @@ def without(window: Observed, lines: Sequence[int] | set[int]) -> Observed:
         ),
         code_excess=window.code_excess[kept] if len(window.code_excess) else window.code_excess,
     )
+
+
+def _joined(before: Sequence[int], gaps: Sequence[float], out: set[int]) -> tuple[list[int], list[float]]:
+    """Return what came before each line that is left, and how long before: one taken out leaves its gap to the next."""
+    tokens: list[int] = []
+    waits: list[float] = []
+    waited, first = 0.0, None
+    for index, (token, gap) in enumerate(zip(before, gaps, strict=True)):
+        waited += gap
+        first = token if first is None else first
+        if index not in out:
+            tokens.append(first)
+            waits.append(waited)
+            waited, first = 0.0, None
+    return tokens, waits

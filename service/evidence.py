@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,12 +74,14 @@ def weigh(detector: Detector, window: Observed, judged: Judged) -> dict[str, Evi
     known = detector.memory.novelty.known
     new = [index for index, (shape, _) in enumerate(window.shapes) if shape not in known]
     _news(found[UNSEEN_TEMPLATE], detector, window, new)
-    heard = sum(judged.parts.values())
-    share = judged.together / heard if heard else 0.0
+    heard, measured = sum(judged.parts.values()), judged.together + sum(judged.alone.values())
+    # Shares add up to the strength, which is calibrated once more after its measurements are added.
+    scale = (judged.strength - judged.news) / measured if measured else 0.0
+    share = judged.together * scale / heard if heard else 0.0
     _counts(found, detector, window, judged.parts[COUNTS] * share, new)
     _runs(found, detector, window, judged.parts[COMPOSITION] * share, set(new))
     _surprisal(found, detector, window, judged, share, set(new))
-    _alone(found, detector, window, judged)
+    _alone(found, detector, window, {name: nats * scale for name, nats in judged.alone.items()})
     return found
 
 
@@ -149,13 +151,13 @@ def _surprisal(
         found[RARE_TRANSITION].add(judged.parts[EVENT] * share, [rarest])
 
 
-def _alone(found: dict[str, Evidence], detector: Detector, window: Observed, judged: Judged) -> None:
-    if judged.alone.get(SILENCE) and (gap := detector.memory.gaps.longest(window.before, window.gaps)):
-        found[SILENCE_KIND].add(judged.alone[SILENCE], [gap.event])
+def _alone(found: dict[str, Evidence], detector: Detector, window: Observed, alone: Mapping[str, float]) -> None:
+    if alone.get(SILENCE) and (gap := detector.memory.gaps.longest(window.before, window.gaps)):
+        found[SILENCE_KIND].add(alone[SILENCE], [gap.event])
         found[SILENCE_KIND].about = gap
-    if judged.alone.get(PARAMETER) and (outlier := detector.memory.ranges.farthest(window.readings)):
-        found[PARAMETER_KIND].add(judged.alone[PARAMETER], [outlier.reading.event])
+    if alone.get(PARAMETER) and (outlier := detector.memory.ranges.farthest(window.readings)):
+        found[PARAMETER_KIND].add(alone[PARAMETER], [outlier.reading.event])
         found[PARAMETER_KIND].about = outlier
-    if judged.alone.get(CODES):
+    if alone.get(CODES):
         rare = np.flatnonzero(window.code_excess > 0).tolist()
-        found[NOVEL_CODE].add(judged.alone[CODES], rare, window.code_excess[rare].tolist())
+        found[NOVEL_CODE].add(alone[CODES], rare, window.code_excess[rare].tolist())

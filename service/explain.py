@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
+from model import Scorer
 from service.bundle import Bundle
-from service.citing import cite
+from service.citing import Citing
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
@@ -76,8 +77,9 @@ class Explained:
 class Explainer:
     """Builds explanations for windows of one bundle."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
         self._bundle = bundle
+        self._citing = Citing(bundle.detector, scorer, bundle.warm_state())
         self._clock = bundle.source_format.clock()
         self._usual_max = float(np.median(bundle.detector.combination.tails[EVENT].sample))
 
@@ -109,7 +111,7 @@ class Explainer:
         kinds = sorted((kind for kind in evidence if evidence[kind].nats > 0), key=lambda kind: -evidence[kind].nats)
         reasons = [_reason(kind, evidence[kind], total, wording) for kind in kinds]
         noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
-        cited = cite(detector, window, verdict.threshold * math.log(10)) if verdict.anomalous else []
+        cited = self._cited(events, scored, window, verdict) if verdict.anomalous else []
         ranked = self._ranked(scored, carried, cited)
         explained = ranked[: _SURPRISES if noteworthy else 1]
         head = reasons[0] if reasons else _NOTHING
@@ -135,6 +137,10 @@ class Explainer:
         kind = kinds[0] if kinds else RARE_TRANSITION
         signature = wording.signature(kind, evidence[kind])
         return Explained(record, sentence(head, verdict.score), kind, signature, head["title"])
+
+    def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> list[int]:
+        tokens = [self._bundle.vocabulary.model_token(event.token) for event in events]
+        return self._citing.cite(window, tokens, scored.gap_seconds.tolist(), verdict.threshold * math.log(10))
 
     def _names(self, events: Sequence[Event]) -> dict[str, str]:
         """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion import Event
+from model import Scorer
 from service.bundle import Bundle
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
@@ -33,12 +34,18 @@ class Judged:
 
 
 class Judge:
-    """Judges windows of one bundle against one threshold."""
+    """Judges windows of one bundle against one threshold.
 
-    def __init__(self, bundle: Bundle, threshold: float) -> None:
+    Args:
+        bundle: what windows are judged by.
+        scorer: of its model.
+        threshold: the strength from which on a window is anomalous.
+    """
+
+    def __init__(self, bundle: Bundle, scorer: Scorer, threshold: float) -> None:
         self.threshold = threshold
         self._bundle = bundle
-        self._explainer = Explainer(bundle)
+        self._explainer = Explainer(bundle, scorer)
         numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
         self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
 

@@ -80,7 +80,7 @@ class SourcePipeline:
         self.parser = SourceParser(bundle.source_format, bundle.vocabulary, origins)
         self._bundle = bundle
         self._config = bundle.model.encoder.config
-        self._judge = Judge(bundle, threshold)
+        self._judge = Judge(bundle, scorer, threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since: list[tuple[int, float]] = []

@@ -8,11 +8,12 @@ largest alone would not let them.
 Measurements that hardly ever have anything to say are not added so: eight windows in ten would bring nothing but noise,
 and what speaks would have to be louder. They count by what they have beyond `SHARE_ALONE`, rarer than which a good
 window is at most one time in so many; with E ~ Exp(1) for a good window, P(sum + (E - f)+ > s) is at most
-e^-s (1 + s e^-f), a few per cent over e^-s. News counts likewise: its chance is known from the good windows. Some of
-them support a claim and never make one: they are taken to be no rarer than the sample shows.
+e^-s (1 + s e^-f), a few per cent over e^-s. Some of them support a claim and never make one: they are taken to be no
+rarer than the sample shows. What all amount to is measured against held-out good windows a last time, so that the share
+of good windows that reach a threshold is the one promised.
 
-What all of them amount to is measured against held-out good windows a last time. So the strength is calibrated whatever
-went into it, and the share of good windows that reach a threshold is the one promised.
+News is not measured against held-out windows: its chance is known from the good windows themselves, and it is added as
+it is. A good window without news reaches a strength s with a chance of e^-s; news adds its own chance to that.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ class UpperTail:
 
 @dataclass(frozen=True)
 class Combination:
-    """Tails of each measurement, of those that are added, and of everything.
+    """Tails of each measurement, of those that are added, and of all together.
 
     Attributes:
         tails: one for each measurement that is added.
         alone: one for each measurement that stands alone.
         together: of the sum of the added ones' nats.
-        whole: of what everything amounts to, in nats.
+        whole: of what all but news amounts to, in nats.
         supporting: measurements that stand alone and are taken to be no rarer than the sample shows.
     """
 
@@ -90,7 +91,6 @@ class Combination:
         cls,
         measured: Sequence[Mapping[str, float]],
         names: Sequence[str],
-        news_nats: Sequence[float] | Floats,
         supporting: frozenset[str] = frozenset(),
     ) -> Combination:
         """Fit to held-out good windows.
@@ -99,7 +99,6 @@ class Combination:
             measured: the measurements of each; a window that lacks one of `names` shows how the others vary, and
                 stands for no whole.
             names: of the measurements that are added.
-            news_nats: what the news in each amounts to.
             supporting: names of measurements that never make a claim.
 
         Raises:
@@ -116,7 +115,7 @@ class Combination:
             raise ValueError("no window has all measurements")
         sums = [sum(tails[name].nats(measured[index][name]) for name in names) for index in complete]
         unfinished = cls(tails, alone, UpperTail(sums), UpperTail([0.0]), supporting)
-        totals = [unfinished.total(measured[index], news_nats[index]) for index in complete]
+        totals = [unfinished.total(measured[index]) for index in complete]
         return cls(tails, alone, unfinished.together, UpperTail(totals), supporting)
 
     @property
@@ -140,14 +139,13 @@ class Combination:
         nats = tail.nats(value)
         return min(nats, math.log(tail.size + 1)) if name in self.supporting else nats
 
-    def total(self, measured: Mapping[str, float], news_nats: float) -> float:
-        """Return what everything amounts to, in nats, before the last calibration."""
-        together = self.together.nats(sum(self.parts(measured).values()))
-        return together + sum(self.beyond(measured).values()) + news_nats
+    def total(self, measured: Mapping[str, float]) -> float:
+        """Return what all measurements amount to, in nats, before the last calibration."""
+        return self.together.nats(sum(self.parts(measured).values())) + sum(self.beyond(measured).values())
 
     def strength(self, measured: Mapping[str, float], news_nats: float) -> float:
         """Return how strange a window is, in nats; windows beyond the sample are ordered, not given a probability."""
-        return self.whole.nats(self.total(measured, news_nats))
+        return self.whole.nats(self.total(measured)) + news_nats
 
 
 def threshold_nats(alarm_share: float) -> float:

@@ -155,14 +155,12 @@ class Detector:
         spread = Spread.fit([float(nats.mean()) for nats in scored], [len(nats) for nats in scored])
         whole = Memory.fit(windows, part.tolist())
         measured: list[dict[str, float]] = [{} for _ in windows]
-        news = np.zeros(len(windows))
         for number in np.unique(part):
             rest = [windows[index] for index in np.flatnonzero(part != number).tolist()]
             memory = Memory.fit(rest or windows, part[part != number].tolist() if rest else part.tolist(), whole)
             for index in np.flatnonzero(part == number).tolist():
                 measured[index] = memory.measure(windows[index], spread)
-                news[index] = memory.novelty.nats(windows[index].shapes)
-        return cls(whole, spread, Combination.fit(measured, ADDED, news, SUPPORTING))
+        return cls(whole, spread, Combination.fit(measured, ADDED, SUPPORTING))
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""

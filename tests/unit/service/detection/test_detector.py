@@ -41,7 +41,7 @@ def drawn(count: int, seed: int) -> list[dict[str, float]]:
 
 
 def combined(windows: list[dict[str, float]], **more: frozenset[str]) -> Combination:
-    return Combination.fit(windows, ("a", "b"), np.zeros(len(windows)), **more)
+    return Combination.fit(windows, ("a", "b"), **more)
 
 
 def test_held_out_good_windows_pass_the_threshold_as_often_as_promised() -> None:
