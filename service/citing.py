@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,26 @@ from service.detection.detector import Detector, Observed
 from service.evidence import line_nats, weigh
 
 # More lines than that are no explanation but the window itself.
-MAX_SHARE = 0.25
+MAX_SHARE = 1 / 3
 MIN_LINES = 8
 MAX_LINES = 128
 # Lines taken out between two looks, as a share of those taken out before: so a window is looked at some twenty times.
 _STEP = 0.25
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cited:
+    """The lines that carry an alarm.
+
+    Attributes:
+        lines: by index in the window, in the order they were taken out.
+        left_nats: strength of the window without them.
+    """
+
+    lines: tuple[int, ...]
+    left_nats: float
 
 
 class Citing:
@@ -38,8 +51,8 @@ class Citing:
     def __init__(self, detector: Detector, scorer: Scorer, state: SourceState) -> None:
         self._detector, self._scorer, self._state = detector, scorer, state
 
-    def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> list[int]:
-        """Return the lines that carry a window's strength, in the order they are taken out.
+    def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> Cited:
+        """Find the lines that carry a window's strength.
 
         The line that carries most goes first, and what is left is judged again, until that would be no alarm.
 
@@ -54,11 +67,8 @@ class Citing:
         kept, waits = list(range(count)), list(gaps)
         usual = self._read(tokens, waits)
         cited: list[int] = []
-        left = window
-        while len(cited) < limit:
-            judged = self._detector.judge(left)
-            if cited and judged.strength < threshold_nats:
-                break
+        left, judged = window, self._detector.judge(window)
+        while len(cited) < limit and not (cited and judged.strength < threshold_nats):
             carried = line_nats(weigh(self._detector, left, judged))
             step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
             out = sorted(carried, key=lambda line: (-carried[line], line))[:step]
@@ -70,7 +80,8 @@ class Citing:
             changed = self._read([tokens[line] for line in kept], waits) - usual[kept]
             surprisal = np.maximum(0.0, window.surprisal_nats[kept] + changed)
             left = replace(without(window, cited), surprisal_nats=surprisal)
-        return cited
+            judged = self._detector.judge(left)
+        return Cited(tuple(cited), judged.strength)
 
     def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
         scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])

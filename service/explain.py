@@ -18,7 +18,7 @@ import numpy as np
 from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
 from model import Scorer
 from service.bundle import Bundle
-from service.citing import Citing
+from service.citing import Cited, Citing
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
@@ -111,8 +111,8 @@ class Explainer:
         kinds = sorted((kind for kind in evidence if evidence[kind].nats > 0), key=lambda kind: -evidence[kind].nats)
         reasons = [_reason(kind, evidence[kind], total, wording) for kind in kinds]
         noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
-        cited = self._cited(events, scored, window, verdict) if verdict.anomalous else []
-        ranked = self._ranked(scored, carried, cited)
+        cited = self._cited(events, scored, window, verdict) if verdict.anomalous else None
+        ranked = self._ranked(scored, carried, cited.lines if cited else ())
         explained = ranked[: _SURPRISES if noteworthy else 1]
         head = reasons[0] if reasons else _NOTHING
         record = {
@@ -128,7 +128,8 @@ class Explainer:
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
             "names": self._names(events),
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
-            "cited": cited,
+            "cited": cited.lines if cited else (),
+            "without_cited": round(cited.left_nats / math.log(10), 3) if cited else None,
             "ranked": ranked if noteworthy else explained,
             "carried": {str(line): round(carried.get(line, 0.0) / total, 3) for line in ranked} if total else {},
             "surprises": [self._surprise(index, scored, wording, texts) for index in explained],
@@ -138,7 +139,7 @@ class Explainer:
         signature = wording.signature(kind, evidence[kind])
         return Explained(record, sentence(head, verdict.score), kind, signature, head["title"])
 
-    def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> list[int]:
+    def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> Cited:
         tokens = [self._bundle.vocabulary.model_token(event.token) for event in events]
         return self._citing.cite(window, tokens, scored.gap_seconds.tolist(), verdict.threshold * math.log(10))
 
@@ -276,6 +277,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "usual_max": round(record["usual_max"], 4),
         },
         "reasons": record["reasons"],
+        "without_cited": record["without_cited"],
         "lines": lines,
         "surprises": record["surprises"],
         "codes": record["codes"],
