@@ -14,7 +14,8 @@ import argparse
 import gzip
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 
 from ingestion import PADDING, Event, Record, SourceParser, Windower
-from model import NewEvents, SourceState
+from model import NewEvents, Scorer, SourceState
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.event_scores import EventScores
 from service.judging import Judge
@@ -37,73 +38,93 @@ DRAWS = 5
 BUDGET = 1.0
 
 
-class Reader:
-    """Reads one source's events window by window, and again without some of them."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle, self._scorer = bundle, bundle.scorer()
-        self._config = bundle.model.encoder.config
-        self.judge = Judge(bundle, self._scorer, bundle.calibration.threshold(BUDGET))
-
-    def read(
-        self, events: Sequence[Event], state: SourceState, last: tuple[int, float | None]
-    ) -> tuple[EventScores, tuple[int, float | None]]:
-        """Return what is known of events that follow a state, which advances, and the token and time they end with."""
-        before, gaps, tokens = [], [], []
-        for event in events:
-            token, time = last
-            before.append(token)
-            gaps.append(max(0.0, event.time - time) if event.time is not None and time is not None else 0.0)
-            tokens.append(self._bundle.vocabulary.model_token(event.token))
-            last = event.token, event.time if event.time is not None else time
-        explained = self._scorer.explain([NewEvents(state, tokens, gaps)])[0]
-        return EventScores.of(explained, before, gaps, self._config), last
+Last = tuple[int, float | None]
 
 
-def examine(bundle: Bundle, lines: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return what became of every alarm without its cited lines, and without as many others."""
-    reader, random = Reader(bundle), np.random.default_rng(0)
+@dataclass(frozen=True)
+class Window:
+    """A window of a source, and where the source stood before it.
+
+    Attributes:
+        index: of the window.
+        events: its events.
+        scores: what is known of them.
+        state: the encoder's state before them.
+        last: token and time of the event before them.
+    """
+
+    index: int
+    events: list[Event]
+    scores: EventScores
+    state: SourceState
+    last: Last
+
+
+def read(
+    bundle: Bundle, scorer: Scorer, events: Sequence[Event], state: SourceState, last: Last
+) -> tuple[EventScores, Last]:
+    """Return what is known of events that follow a state, which advances, and the token and time they end with."""
+    before, gaps, tokens = [], [], []
+    for event in events:
+        token, time = last
+        before.append(token)
+        gaps.append(max(0.0, event.time - time) if event.time is not None and time is not None else 0.0)
+        tokens.append(bundle.vocabulary.model_token(event.token))
+        last = event.token, event.time if event.time is not None else time
+    explained = scorer.explain([NewEvents(state, tokens, gaps)])[0]
+    return EventScores.of(explained, before, gaps, bundle.model.encoder.config), last
+
+
+def windows_of(bundle: Bundle, lines: Sequence[bytes]) -> Iterator[Window]:
+    """Read lines that follow a bundle's training, window by window."""
+    scorer, state, last = bundle.scorer(), bundle.warm_state(), (PADDING, None)
     parser, windower = SourceParser(bundle.source_format, bundle.vocabulary), Windower(bundle.window)
-    state, last = bundle.warm_state(), (PADDING, None)
     collected: list[Event] = []
-    found: list[dict[str, Any]] = []
     for number, line in enumerate(lines):
         for event in parser.feed(Record("mazak", "file:x", number, number + 1, line, None)):
             if not isinstance(event, Event):
                 continue
             collected.append(event)
             _, complete = windower.add(event)
-            if not complete:
-                continue
-            origin = state.copy(), last
-            scores, last = reader.read(collected, state, last)
-            judged = reader.judge.judge("mazak", complete[0].index, None, collected, scores, {})
-            if judged.row["anomalous"]:
-                cited = unpack(judged.row["record"])["cited"]
-                draws = [random.choice(len(collected), len(cited), replace=False).tolist() for _ in range(DRAWS)]
-                off = [_off(reader, collected, out, *origin) for out in (cited, *draws)]
-                found.append(
-                    {
-                        "reason": judged.reason,
-                        "title": judged.title,
-                        "strength": round(judged.row["strength"], 2),
-                        "lines": len(collected),
-                        "cited": len(cited),
-                        "off": off[0],
-                        "off_at_random": sum(off[1:]) / DRAWS,
-                    }
-                )
-            collected = []
+            if complete:
+                origin = state.copy(), last
+                scores, last = read(bundle, scorer, collected, state, last)
+                yield Window(complete[0].index, collected, scores, *origin)
+                collected = []
+
+
+def examine(bundle: Bundle, lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return what became of every alarm without its cited lines, and without as many others."""
+    random, scorer = np.random.default_rng(0), bundle.scorer()
+    judge = Judge(bundle, scorer, bundle.calibration.threshold(BUDGET))
+    found: list[dict[str, Any]] = []
+    for window in windows_of(bundle, lines):
+        judged = judge.judge("mazak", window.index, None, window.events, window.scores, {})
+        if not judged.row["anomalous"]:
+            continue
+        count = len(window.events)
+        cited = unpack(judged.row["record"])["cited"]
+        draws = [random.choice(count, len(cited), replace=False).tolist() for _ in range(DRAWS)]
+        off = [_off(bundle, scorer, judge, window, out) for out in (cited, *draws)]
+        found.append(
+            {
+                "reason": judged.reason,
+                "title": judged.title,
+                "strength": round(judged.row["strength"], 2),
+                "lines": count,
+                "cited": len(cited),
+                "off": off[0],
+                "off_at_random": sum(off[1:]) / DRAWS,
+            }
+        )
     return found
 
 
-def _off(
-    reader: Reader, events: Sequence[Event], out: Sequence[int], state: SourceState, last: tuple[int, float | None]
-) -> bool:
+def _off(bundle: Bundle, scorer: Scorer, judge: Judge, window: Window, out: Sequence[int]) -> bool:
     """Whether a window without some of its lines is no alarm."""
-    kept = [event for index, event in enumerate(events) if index not in set(out)]
-    scores, _ = reader.read(kept, state.copy(), last)
-    return not reader.judge.judge("mazak", 0, None, kept, scores, {}).row["anomalous"]
+    kept = [event for index, event in enumerate(window.events) if index not in set(out)]
+    scores, _ = read(bundle, scorer, kept, window.state.copy(), window.last)
+    return not judge.judge("mazak", window.index, None, kept, scores, {}).row["anomalous"]
 
 
 def main() -> None:
