@@ -27,8 +27,8 @@ from service.reasons import Wording, sentence
 
 # How many of a window's weightiest events are explained in full.
 _SURPRISES = 5
-# A window less unusual than one normal window in ten is explained by its reasons and its most surprising event alone:
-# hardly anybody asks why it is normal, and short windows take longer to explain than to score.
+# Of a window less unusual than one normal window in ten no reason stands out, and its most surprising event alone is
+# explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
 _CODES = 6
 _TEXT = 400
@@ -104,13 +104,13 @@ class Explainer:
                 stream, as the model counts.
         """
         vocabulary, detector = self._bundle.vocabulary, self._bundle.detector
-        evidence = weigh(detector, window, judged)
+        noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
+        evidence = weigh(detector, window, judged) if noteworthy else {}
         carried = line_nats(evidence)
         total = sum(found.nats for found in evidence.values())
         wording = Wording(self._bundle, events, scored)
         kinds = sorted((kind for kind in evidence if evidence[kind].nats > 0), key=lambda kind: -evidence[kind].nats)
         reasons = [_reason(kind, evidence[kind], total, wording) for kind in kinds]
-        noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
         cited = self._cited(events, scored, window, verdict) if verdict.anomalous else None
         ranked = self._ranked(scored, carried, cited.lines if cited else ())
         explained = ranked[: _SURPRISES if noteworthy else 1]
@@ -136,7 +136,7 @@ class Explainer:
             "codes": self._codes(scored) if noteworthy else [],
         }
         kind = kinds[0] if kinds else RARE_TRANSITION
-        signature = wording.signature(kind, evidence[kind])
+        signature = wording.signature(kind, evidence[kind]) if kinds else ""
         return Explained(record, sentence(head, verdict.score), kind, signature, head["title"])
 
     def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> Cited:

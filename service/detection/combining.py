@@ -19,6 +19,7 @@ it is. A good window without news reaches a strength s with a chance of e^-s; ne
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,7 @@ class UpperTail:
     def __init__(self, sample: Sequence[float] | Floats, size: int | None = None) -> None:
         self.sample: Floats = np.sort(np.asarray(sample, np.float64))
         self.size = len(self.sample) if size is None else size
+        self._ordered: list[float] = self.sample.tolist()
         count = max(1, min(TAIL_WINDOWS, math.ceil(TAIL_SHARE * self.size), len(self.sample)))
         self._start = float(self.sample[-count])
         beyond = self.sample[self.sample > self._start] - self._start
@@ -62,9 +64,9 @@ class UpperTail:
         """Return minus the log of the share of good windows at least as large, the window itself counted in."""
         if value > self._start:
             return self._start_nats + (value - self._start) / self._scale
-        if self.size > len(self.sample) and value < self.sample[0]:
+        if self.size > len(self._ordered) and value < self._ordered[0]:
             return 0.0
-        at_least = len(self.sample) - int(np.searchsorted(self.sample, value, side="left"))
+        at_least = len(self._ordered) - bisect_left(self._ordered, value)
         return -math.log((at_least + 1) / (self.size + 1))
 
 

@@ -55,6 +55,10 @@ class KnownGaps:
     def __init__(self, counts: dict[int, int], largest: dict[int, Floats]) -> None:
         self.counts, self.largest = counts, largest
         self._tails = {token: UpperTail(sample, counts[token]) for token, sample in largest.items()}
+        # Most gaps are shorter than all that are kept, and are passed over at once.
+        self._floors = {
+            token: float(sample[0]) if counts[token] > len(sample) else -np.inf for token, sample in largest.items()
+        }
 
     @classmethod
     def fit(cls, before: Sequence[int] | npt.NDArray[np.int64], seconds: Sequence[float] | Floats) -> KnownGaps:
@@ -74,8 +78,10 @@ class KnownGaps:
     def longest(self, before: Sequence[int], seconds: Sequence[float] | Floats) -> Gap | None:
         """Return the strangest gap of a window; None where it has none."""
         best: Gap | None = None
-        everything = self._tails.get(ANY)
+        everything, floor = self._tails.get(ANY), self._floors.get(ANY, np.inf)
         for event, (token, log) in enumerate(zip(before, _log(np.asarray(seconds, np.float64)).tolist(), strict=True)):
+            if log < self._floors.get(token, floor):
+                continue
             tail = self._tails.get(token, everything)
             if tail is not None and (nats := tail.nats(log)) > (best.nats if best else 0.0):
                 usual = float(np.exp(tail.sample[-1]))
