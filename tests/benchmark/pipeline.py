@@ -80,6 +80,8 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
     """Take records through to the store; return the time and the scores."""
     scorer, pipelines = bundle.scorer(), dict[str, SourcePipeline]()
     watch, found = Stopwatch(), set[object]()
+    position: int | None = None
+    stored_times: Counter[str] = Counter()
     for batch in batches:
         by_source: dict[str, list[Record]] = {}
         for record in batch:
@@ -88,7 +90,13 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
             if source not in pipelines:
                 pipelines[source] = SourcePipeline(source, bundle, scorer, 2.0, None)
         touched = [pipelines[source] for source in by_source]
-        stored = Batch(positions={"file:x": batch[-1].next_position})
+        stored = Batch(
+            positions={"file:x": batch[-1].next_position},
+            positions_before={"file:x": position},
+            versions={source: stored_times[source] for source in by_source},
+        )
+        position = batch[-1].next_position
+        stored_times.update(by_source.keys())
         if form == "together":
             for source, records in by_source.items():
                 pipelines[source].feed(records)

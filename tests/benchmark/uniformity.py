@@ -8,8 +8,10 @@ without a Fault after them, whose surprisal is the encoder's. Drawn at random, o
 judged: exchangeable, as the theory wants it. In time order, the bundle judges what comes after its training: the
 machine's drift is in that figure.
 
-The distance is Kolmogorov's. Windows that measure the same as calibration windows have a random place among them; `too
-small` is the largest excess of p-values as they are scored, ties and news included, over what was promised.
+The distance is Kolmogorov's, with ties broken at random. Sessions are often equal, and equal ones measure a little
+otherwise by what seven parts hold than by what all eight hold, so that they do not tie: that is the distance of `hdfs`,
+and all of it lies among ordinary windows. What alarms are made of is beside it: the share of windows whose p-value, as
+scored and with news, is at most what a threshold promises.
 """
 
 from __future__ import annotations
@@ -39,25 +41,25 @@ from tests.benchmark.tasks.examples import data_directory
 GOOD_LINES = 100_000
 WINDOW = "16"
 SESSIONS = 20_000
+PROMISED = (0.1, 0.05, 0.01)
 
 
-def distances(detector: Detector, windows: Sequence[Observed]) -> tuple[float, float]:
-    """Return Kolmogorov's distance with ties broken at random, and by how much p-values as scored are too small."""
+def distance(detector: Detector, windows: Sequence[Observed]) -> float:
+    """Return Kolmogorov's distance of p-values, ties broken at random."""
     random = np.random.default_rng(0)
     sample, combination = detector.combination.whole.sample, detector.combination
-    measured = [detector.memory.measure(window, detector.spread) for window in windows]
-    totals = np.array([combination.total(each) for each in measured])
+    totals = np.array([combination.total(detector.memory.measure(window, detector.spread)) for window in windows])
     above = len(sample) - np.searchsorted(sample, totals, side="right")
     equal = len(sample) - np.searchsorted(sample, totals, side="left") - above
-    smoothed = (above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1)
+    ordered = np.sort((above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1))
+    places = np.arange(len(totals) + 1) / len(totals)
+    return float(max((places[1:] - ordered).max(), (ordered - places[:-1]).max()))
+
+
+def realised(detector: Detector, windows: Sequence[Observed]) -> list[float]:
+    """Return the share of windows whose p-value is at most each of `PROMISED`."""
     scored = np.array([np.exp(-detector.judge(window).strength) for window in windows])
-    return _distance(smoothed, both=True), _distance(scored, both=False)
-
-
-def _distance(values: np.ndarray, *, both: bool) -> float:
-    ordered, count = np.sort(values), len(values)
-    above = float((np.arange(1, count + 1) / count - ordered).max())
-    return max(above, float((ordered - np.arange(count) / count).max())) if both else max(0.0, above)
+    return [float((scored <= share).mean()) for share in PROMISED]
 
 
 def hdfs(data: Path) -> tuple[Detector, list[Observed]]:
@@ -108,10 +110,12 @@ def main() -> None:
     }
     rows, figures = [], {}
     for name, (detector, test) in found.items():
-        distance, too_small = distances(detector, test)
-        figures[name] = {"distance": distance, "too_small": too_small}
-        rows.append([name, detector.combination.windows, len(test), f"{distance:.3f}", f"{too_small:.3f}"])
-    keep("uniformity", figures, ["windows", "calibrated on", "judged", "distance", "too small"], rows)
+        far, shares = distance(detector, test), realised(detector, test)
+        figures[name] = {"distance": far, "promised": PROMISED, "realised": shares}
+        counts = [detector.combination.windows, len(test)]
+        rows.append([name, *counts, f"{far:.3f}", *(f"{share:.3f}" for share in shares)])
+    promised = [f"p at most {share:g}" for share in PROMISED]
+    keep("uniformity", figures, ["windows", "calibrated on", "judged", "distance", *promised], rows)
 
 
 if __name__ == "__main__":
