@@ -52,13 +52,14 @@ from ingestion.records import Input, Record
 from ingestion.rotation import ReadFile, open_log
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
-from ingestion.vocabulary import FIRST_TEMPLATE, UNSEEN, Parameter, Template, Vocabulary
+from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
 
 __all__ = [
     "DROP_REASONS",
     "EMPTY_REASONS",
     "FIRST_TEMPLATE",
+    "PADDING",
     "UNSEEN",
     "Accounting",
     "BadFormat",

@@ -6,15 +6,17 @@ In the order the data flows:
 
 - `cli.py`          the command `logvq`; `commands.py` what each verb does
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
-- `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files
+- `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files; `calibration.py` how sure it
+                    may be
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `held_sources.py` the sources in memory, from one checkpoint to the next
 - `pipeline.py`     one source's state: parser, open windows, model state, open incident
 - `open_windows.py` the events of open windows, saved; `event_scores.py` what the model says of them
 - `judging.py`      a complete window to a row of the store
-- `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
-- `detection/`      the evidence itself, as pure functions of windows
-- `explain.py`      why, in words and figures; `incidents.py` windows joined
+- `observing.py`    its events as the detector wants them
+- `detection/`      the detector: what good windows are like, and how strange another one is, as pure functions
+- `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm
+- `explain.py`      why, in figures; `reasons.py` in words; `incidents.py` windows joined
 - `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the

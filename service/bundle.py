@@ -1,9 +1,10 @@
 """A bundle: everything that turns a source's lines into scores, in one directory of plain files.
 
-    manifest.json       versions, hashes, how lines are written, how windows are cut, what it was trained on
+    manifest.json       versions, hashes, how lines are written, how windows are cut, what it was trained on, and how
+                        many windows it was calibrated on
     templates.json      the frozen vocabulary
     model.safetensors   the encoder's weights and statistics; model.json its shape
-    calibration.json    tails of the evidence on held-out normal windows, usual counts
+    detector.*          what known-good windows are like: arrays in safetensors, the rest in JSON
     warm.safetensors    the encoder's state after the known-good lines, where every new source begins
 
 Its id is a hash of these files: equal bundles have equal ids and give equal scores.
@@ -23,13 +24,14 @@ from ingestion import IngestionError, SourceFormat, Vocabulary, WindowSpec
 from model import ModelError, NoSuchDevice, Scorer, SourceState, TrainedModel, load_model, save_model
 from service import __version__
 from service.calibration import Calibration
+from service.detection.detector import Detector
+from service.detection.saving import load_detector, save_detector
 from service.errors import BadBundle, CannotWrite
-from service.evidence import Usual
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,8 @@ class Bundle:
     window: WindowSpec
     vocabulary: Vocabulary
     model: TrainedModel
+    detector: Detector
     calibration: Calibration
-    usual: Usual
     warm: SourceState
     training: Training
     id: str = ""
@@ -93,17 +95,14 @@ def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
         partial.mkdir(parents=True)
         bundle.vocabulary.save(partial / "templates.json")
         save_model(partial, bundle.model)
-        calibration = {
-            "calibration": bundle.calibration.to_dict(),
-            "most": {str(token): count for token, count in sorted(bundle.usual.most.items())},
-        }
-        (partial / "calibration.json").write_text(json.dumps(calibration), "utf-8")
+        save_detector(partial, bundle.detector)
         (partial / "warm.safetensors").write_bytes(bundle.warm.to_bytes())
         hashes = _hashes(partial)
         described = {
             "format": bundle.source_format.to_dict(),
             "window": asdict(bundle.window),
             "training": asdict(bundle.training),
+            "calibration": asdict(bundle.calibration),
             "files": hashes,
         }
         bundle_id = _bundle_id(described)
@@ -139,15 +138,13 @@ def load_bundle(directory: Path, device: str = "cpu") -> Bundle:
         if _hashes(directory) != manifest["files"]:
             raise BadBundle(f"{directory} was changed after it was written; train it again or restore it from a copy")
         model = load_model(directory, device)
-        calibration = json.loads((directory / "calibration.json").read_text("utf-8"))
-        most = {int(token): count for token, count in calibration["most"].items()}
         return Bundle(
             source_format=SourceFormat.from_dict(manifest["format"]),
             window=WindowSpec(**manifest["window"]),
             vocabulary=Vocabulary.load(directory / "templates.json"),
             model=model,
-            calibration=Calibration.from_dict(calibration["calibration"]),
-            usual=Usual(most, model.statistics.usage),
+            detector=load_detector(directory),
+            calibration=Calibration(**manifest["calibration"]),
             warm=SourceState.from_bytes((directory / "warm.safetensors").read_bytes(), model),
             training=Training(**manifest["training"]),
             id=manifest["id"],

@@ -1,6 +1,7 @@
-"""What the model says of events, event by event: small enough to keep while a window is open, and restored exactly.
+"""What is known of events beside their lines: when they came, and what the model says of each.
 
-The model speaks of the events of a call; windows take theirs out of many calls, and give them back after a restart.
+Small enough to keep while a window is open, and restored exactly. The model speaks of the events of a call; windows
+take theirs out of many calls, and give them back after a restart.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def _layout(config: EncoderConfig) -> np.dtype:
             ("top_code_mass", "<f4", (_TOP_CODES,)),
             ("recent_positions", "<i8", (RECENT,)),
             ("recent_mass", "<f4", (RECENT,)),
+            ("before", "<i4"),
+            ("gap_seconds", "<f4"),
         ]
     )
 
@@ -49,6 +52,8 @@ class EventScores:
         top_code_mass: (n, 3) attention mass on them, of their head's.
         recent_positions: (n, 3) stream positions of the recent events most attended to.
         recent_mass: (n, 3) attention mass on them.
+        before: (n,) token of the event that the source wrote before each, 0 before the first.
+        gap_seconds: (n,) seconds since that event.
     """
 
     surprisal_nats: npt.NDArray[np.float32]
@@ -61,6 +66,8 @@ class EventScores:
     top_code_mass: npt.NDArray[np.float32]
     recent_positions: npt.NDArray[np.int64]
     recent_mass: npt.NDArray[np.float32]
+    before: npt.NDArray[np.int32]
+    gap_seconds: npt.NDArray[np.float32]
 
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = rows
@@ -68,15 +75,25 @@ class EventScores:
             setattr(self, name, rows[name])
 
     @classmethod
-    def of(cls, explained: ExplainedEvents, config: EncoderConfig) -> EventScores:
-        """Take what is kept out of what the model of this shape says."""
+    def of(
+        cls, explained: ExplainedEvents, before: Sequence[int], gaps: Sequence[float], config: EncoderConfig
+    ) -> EventScores:
+        """Take what is kept out of what the model of this shape says of events.
+
+        Args:
+            explained: what it says.
+            before: token of the event before each.
+            gaps: seconds since that event.
+            config: shape of the model.
+        """
         layout = _layout(config)
         rows = np.zeros(len(explained.surprisal_nats), layout)
         mass = explained.code_mass.reshape(len(rows), -1)
         top = _largest(mass, _TOP_CODES)
         for name in layout.names or ():
-            if not name.startswith("top_"):
+            if hasattr(explained, name):
                 rows[name] = getattr(explained, name)
+        rows["before"], rows["gap_seconds"] = before, gaps
         rows["top_codes"][:, : top.shape[1]] = top
         rows["top_code_mass"][:, : top.shape[1]] = np.take_along_axis(mass, top, 1)
         return cls(rows)

@@ -1,140 +1,163 @@
-"""What a window of events has to say: one number of nats per kind of evidence, and the event that says it.
+"""What a window has to say, by kind: how much of its strength each kind carries, and which lines carry it.
 
-Kinds, a closed list:
-
-- `unseen-template`  a line of a shape no known-good line had: how surprising a new shape is at this point of the
-                     stream, and how rarely its family brings one
-- `rare-transition`  the most surprising event of known shape, given everything the source wrote before it
-- `unusual-counts`   a template far more often in the window than in any known-good window
-- `novel-code`       situations far from every codeword the encoder learned, or codes hardly ever used
+The detector's measurements are shared out. What speaks through events never seen is `unseen-template`, whichever
+measurement heard it; what an event costs after those before it, and runs of events that no good window has, are
+`rare-transition`; counts too low are `missing-event`, counts too high `unusual-counts`. Measurements that stand alone
+have a kind each.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
-from service.event_scores import EventScores
-from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
+from service.detection.counts import Difference
+from service.detection.detector import (
+    CODES,
+    COMPOSITION,
+    COUNTS,
+    EVENT,
+    PARAMETER,
+    SEQUENCE,
+    SILENCE,
+    Detector,
+    Judged,
+    Observed,
+)
+from service.detection.novelty import MAX_SHARE
+from service.detection.ranges import Outlier
+from service.detection.silence import Gap
+from service.kinds import KINDS, MISSING_EVENT, NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
+from service.kinds import PARAMETER as PARAMETER_KIND
+from service.kinds import SILENCE as SILENCE_KIND
 
-# A code never hit in training is as rare as one hit by every ten-thousandth event.
-RAREST_CODE_SHARE = 1e-4
-COUNT_TAIL = 2.0
-COUNT_PRIOR = 1.0
 
-
-@dataclass(frozen=True)
+@dataclass
 class Evidence:
     """One kind of evidence in one window.
 
     Attributes:
-        nats: how strange, larger is stranger; 0 says nothing.
-        event: index in the window of the event that says it; None where none does.
+        nats: how much of the window's strength it carries.
+        lines: how much of that each line carries, by index in the window.
+        about: what it is about, where that is more than lines.
     """
 
-    nats: float
-    event: int | None
+    nats: float = 0.0
+    lines: dict[int, float] = field(default_factory=dict)
+    about: Difference | Gap | Outlier | None = None
+
+    def add(self, nats: float, lines: Sequence[int], weights: Sequence[float] | None = None) -> None:
+        """Give lines a part of the strength, in equal shares or by weight."""
+        self.nats += nats
+        total = sum(weights) if weights is not None else float(len(lines))
+        for place, line in enumerate(lines):
+            share = (weights[place] if weights is not None else 1.0) / total if total else 0.0
+            self.lines[line] = self.lines.get(line, 0.0) + nats * share
+
+    @property
+    def line(self) -> int | None:
+        """The line that carries most; None where none carries any."""
+        return max(self.lines, key=lambda line: (self.lines[line], -line), default=None)
 
 
-@dataclass(frozen=True)
-class Usual:
-    """What known-good windows hold.
+def weigh(detector: Detector, window: Observed, judged: Judged) -> dict[str, Evidence]:
+    """Share out what was found in a window.
 
-    Attributes:
-        most: per token, the largest count in one known-good window.
-        code_share: (h, s) share of each head's codes in training.
+    Returns:
+        Evidence of every kind, in the order of `KINDS`.
     """
-
-    most: dict[int, int]
-    code_share: np.ndarray
-
-    @classmethod
-    def of(cls, windows: Iterable[Sequence[int]], code_share: np.ndarray) -> Usual:
-        """Count the tokens of known-good windows."""
-        most: Counter[int] = Counter()
-        for tokens in windows:
-            most |= Counter(tokens)
-        return cls(dict(most), code_share)
-
-
-def measure(
-    events: Sequence[Event],
-    scored: EventScores,
-    vocabulary: Vocabulary,
-    source_format: SourceFormat,
-    usual: Usual,
-) -> dict[str, Evidence]:
-    """Measure every kind of evidence in one window.
-
-    Args:
-        events: the window's events.
-        scored: what the model says of the same events.
-        vocabulary: the bundle's vocabulary.
-        source_format: how the source writes its lines.
-        usual: what known-good windows hold.
-    """
-    unseen = np.array([vocabulary.is_unseen(event.token) for event in events])
-    return {
-        UNSEEN_TEMPLATE: _unseen(events, scored, unseen, vocabulary, source_format),
-        RARE_TRANSITION: _rarest(np.where(unseen, 0.0, scored.surprisal_nats)),
-        UNUSUAL_COUNTS: _counts([event.token for event in events], usual),
-        NOVEL_CODE: _codes(scored, usual),
-    }
+    found = {kind: Evidence() for kind in KINDS}
+    known = detector.memory.novelty.known
+    new = [index for index, (shape, _) in enumerate(window.shapes) if shape not in known]
+    _news(found[UNSEEN_TEMPLATE], detector, window, new)
+    heard, measured = sum(judged.parts.values()), judged.together + sum(judged.alone.values())
+    # Shares add up to the strength, which is calibrated once more after its measurements are added.
+    scale = (judged.strength - judged.news) / measured if measured else 0.0
+    share = judged.together * scale / heard if heard else 0.0
+    _counts(found, detector, window, judged.parts[COUNTS] * share, new)
+    _runs(found, detector, window, judged.parts[COMPOSITION] * share, set(new))
+    _surprisal(found, detector, window, judged, share, set(new))
+    _alone(found, detector, window, {name: nats * scale for name, nats in judged.alone.items()})
+    return found
 
 
-def _unseen(
-    events: Sequence[Event],
-    scored: EventScores,
-    unseen: np.ndarray,
-    vocabulary: Vocabulary,
-    source_format: SourceFormat,
-) -> Evidence:
-    # Novelty has its place: a machine brings a new program comment with a new program, and hardly ever a new fault.
-    best = Evidence(0.0, None)
-    for index in np.flatnonzero(unseen).tolist():
-        shape = event_shape(events[index], source_format)
-        nats = float(scored.surprisal_nats[index]) + vocabulary.family_nats(shape)
-        if nats > best.nats:
-            best = Evidence(nats, index)
-    return best
+def line_nats(evidence: dict[str, Evidence]) -> dict[int, float]:
+    """Return how much of a window's strength each line carries, all kinds together."""
+    total: defaultdict[int, float] = defaultdict(float)
+    for each in evidence.values():
+        for line, nats in each.lines.items():
+            total[line] += nats
+    return dict(total)
 
 
-def _rarest(surprisal: np.ndarray) -> Evidence:
-    index = int(surprisal.argmax())
-    return Evidence(float(surprisal[index]), index)
+def _news(found: Evidence, detector: Detector, window: Observed, new: Sequence[int]) -> None:
+    families: defaultdict[str, list[int]] = defaultdict(list)
+    for index in new:
+        families[window.shapes[index][1]].append(index)
+    for family, lines in sorted(families.items()):
+        nats = detector.memory.novelty.family_nats(family)
+        if nats >= -math.log(MAX_SHARE):
+            found.add(nats, lines)
 
 
-def _counts(tokens: Sequence[int], usual: Usual) -> Evidence:
-    """Return how far a count is beyond the largest known-good count, the largest over templates.
+def _counts(found: dict[str, Evidence], detector: Detector, window: Observed, nats: float, new: Sequence[int]) -> None:
+    differences = detector.memory.counts.differences(window.tokens)
+    total = sum(difference.nats for difference in differences)
+    if not total:
+        found[UNUSUAL_COUNTS].nats += nats
+    surprisal = window.surprisal_nats
+    for difference in differences:
+        part = nats * difference.nats / total
+        if difference.token is None:
+            found[UNSEEN_TEMPLATE].add(part, new)
+        elif difference.seen < difference.expected:
+            found[MISSING_EVENT].nats += part
+            found[MISSING_EVENT].about = found[MISSING_EVENT].about or difference
+        else:
+            places = [index for index, token in enumerate(window.tokens) if token == difference.token]
+            # Of so many alike, those are too many that came where they were least expected.
+            places.sort(key=lambda index: -surprisal[index])
+            found[UNUSUAL_COUNTS].add(part, places[: difference.seen - difference.expected])
+            found[UNUSUAL_COUNTS].about = found[UNUSUAL_COUNTS].about or difference
 
-    Bursts have heavy tails: beyond the largest of many windows, m, a Pareto tail of index `COUNT_TAIL` gives a count c
-    the chance (m / c) ** index, or index * ln(c / m) nats (Embrechts et al., Modelling Extremal Events, 1997, ch. 6).
-    Both counts are taken `COUNT_PRIOR` larger, so that two of what came once says nothing yet.
-    """
-    best = Evidence(0.0, None)
-    for token, count in Counter(tokens).items():
-        most = usual.most.get(token, 0)
-        if token != UNSEEN and 0 < most < count:
-            nats = COUNT_TAIL * math.log((count + COUNT_PRIOR) / (most + 2 * COUNT_PRIOR))
-            if nats > best.nats:
-                best = Evidence(nats, tokens.index(token))
-    return best
+
+def _runs(found: dict[str, Evidence], detector: Detector, window: Observed, nats: float, new: set[int]) -> None:
+    unknown = detector.memory.runs.unknown(window.tokens)
+    total = int(unknown.sum())
+    if not total:
+        found[UNUSUAL_COUNTS].nats += nats
+    for index in np.flatnonzero(unknown).tolist():
+        kind = UNSEEN_TEMPLATE if index in new else RARE_TRANSITION
+        found[kind].add(nats * int(unknown[index]) / total, [index])
 
 
-def _codes(scored: EventScores, usual: Usual) -> Evidence:
-    """Return how far the window's codes are from their usual shares: the mean rarity of its codes, standardised.
+def _surprisal(
+    found: dict[str, Evidence], detector: Detector, window: Observed, judged: Judged, share: float, new: set[int]
+) -> None:
+    surprisal = window.surprisal_nats[: len(window.tokens)]
+    excess = np.maximum(0.0, surprisal - detector.spread.mean_nats)
+    total = float(excess.sum())
+    if not total:
+        found[RARE_TRANSITION].nats += judged.parts[SEQUENCE] * share
+    for index in np.flatnonzero(excess).tolist():
+        kind = UNSEEN_TEMPLATE if index in new else RARE_TRANSITION
+        found[kind].add(judged.parts[SEQUENCE] * share * float(excess[index]) / total, [index])
+    if len(new) < len(surprisal):
+        rarest = max((index for index in range(len(surprisal)) if index not in new), key=lambda i: surprisal[i])
+        found[RARE_TRANSITION].add(judged.parts[EVENT] * share, [rarest])
 
-    Standardised by the number of events, so that a short window of rare codes does not outweigh a long one.
-    """
-    share = usual.code_share + RAREST_CODE_SHARE
-    rarity = -np.log(share)
-    mean = (share * rarity).sum(axis=1) / share.sum(axis=1)
-    spread = np.sqrt((share * (rarity - mean[:, None]) ** 2).sum(axis=1) / share.sum(axis=1)) + RAREST_CODE_SHARE
-    heads = np.arange(scored.codes.shape[1])
-    excess = ((rarity[heads, scored.codes] - mean) / spread).mean(axis=1)
-    return Evidence(max(0.0, float(excess.sum()) / math.sqrt(len(excess))), int(excess.argmax()))
+
+def _alone(found: dict[str, Evidence], detector: Detector, window: Observed, alone: Mapping[str, float]) -> None:
+    if alone.get(SILENCE) and (gap := detector.memory.gaps.longest(window.before, window.gaps)):
+        found[SILENCE_KIND].add(alone[SILENCE], [gap.event])
+        found[SILENCE_KIND].about = gap
+    if alone.get(PARAMETER) and (outlier := detector.memory.ranges.farthest(window.readings)):
+        found[PARAMETER_KIND].add(alone[PARAMETER], [outlier.reading.event])
+        found[PARAMETER_KIND].about = outlier
+    if alone.get(CODES):
+        rare = np.flatnonzero(window.code_excess > 0).tolist()
+        found[NOVEL_CODE].add(alone[CODES], rare, window.code_excess[rare].tolist())

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,35 +15,38 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import UNSEEN, Event, clean, event_shape, name_unseen, variable_spans
+from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
+from model import Scorer
 from service.bundle import Bundle
+from service.citing import Cited, Citing
+from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
-from service.evidence import Evidence
-from service.kinds import NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
+from service.evidence import Evidence, line_nats, weigh
+from service.kinds import RARE_TRANSITION
+from service.reasons import Wording, sentence
 
-# How many of a window's most surprising events are explained in full.
+# How many of a window's weightiest events are explained in full.
 _SURPRISES = 5
-# A window less unusual than one normal window in ten is explained by its reasons and its most surprising event alone:
-# hardly anybody asks why it is normal, and short windows take longer to explain than to score.
+# Of a window less unusual than one normal window in ten no reason stands out, and its most surprising event alone is
+# explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
 _CODES = 6
 _TEXT = 400
+_NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a window's evidence amounts to.
+    """What a window's evidence amounts to, as -log10 of a share of normal windows.
 
     Attributes:
-        score: calibrated, -log10 p.
+        score: calibrated, and no larger than the calibration supports.
         strength: orders windows beyond the calibration sample.
-        strengths: per kind of evidence.
         threshold: the strength from which on a window is anomalous.
     """
 
     score: float
     strength: float
-    strengths: Mapping[str, float]
     threshold: float
 
     @property
@@ -50,18 +54,22 @@ class Verdict:
         """Whether the window is an alarm."""
         return self.strength >= self.threshold
 
-    @property
-    def reason(self) -> str:
-        """The kind of the strongest evidence."""
-        return max(self.strengths, key=lambda kind: self.strengths[kind])
-
 
 @dataclass(frozen=True)
 class Explained:
-    """An explanation, and the words an incident takes from it."""
+    """An explanation, and the words an incident takes from it.
+
+    Attributes:
+        record: what is stored with the window.
+        sentence: the window in one sentence.
+        reason: kind of its strongest evidence.
+        signature: what makes two incidents the same kind of thing.
+        title: the incident in a few words.
+    """
 
     record: dict[str, Any]
     sentence: str
+    reason: str
     signature: str
     title: str
 
@@ -69,16 +77,18 @@ class Explained:
 class Explainer:
     """Builds explanations for windows of one bundle."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
         self._bundle = bundle
+        self._citing = Citing(bundle.detector, scorer, bundle.warm_state())
         self._clock = bundle.source_format.clock()
-        self._usual_max = float(np.median(bundle.calibration.kinds[RARE_TRANSITION].sample))
+        self._usual_max = float(np.median(bundle.detector.combination.tails[EVENT].sample))
 
     def build(
         self,
         events: Sequence[Event],
         scored: EventScores,
-        evidence: Mapping[str, Evidence],
+        window: Observed,
+        judged: Judged,
         verdict: Verdict,
         texts: Mapping[int, tuple[int, str]],
     ) -> Explained:
@@ -87,20 +97,24 @@ class Explainer:
         Args:
             events: the window's events.
             scored: what the model says of them.
-            evidence: what each kind of evidence says.
-            verdict: what the evidence amounts to.
+            window: what the detector saw.
+            judged: what it found.
+            verdict: what that amounts to.
             texts: position and text of events that these may have attended to, by their number in the source's
                 stream, as the model counts.
         """
-        reasons = [
-            self._reason(kind, events, scored, evidence[kind], strength, verdict)
-            for kind, strength in sorted(verdict.strengths.items(), key=lambda item: -item[1])
-            if evidence[kind].nats > 0
-        ]
-        vocabulary = self._bundle.vocabulary
+        vocabulary, detector = self._bundle.vocabulary, self._bundle.detector
         noteworthy = verdict.anomalous or verdict.strength >= _NOTEWORTHY
-        ranked = self._ranked(scored, evidence, verdict)[: _SURPRISES if noteworthy else 1]
-        head = reasons[0]
+        evidence = weigh(detector, window, judged) if noteworthy else {}
+        carried = line_nats(evidence)
+        total = sum(found.nats for found in evidence.values())
+        wording = Wording(self._bundle, events, scored)
+        kinds = sorted((kind for kind in evidence if evidence[kind].nats > 0), key=lambda kind: -evidence[kind].nats)
+        reasons = [_reason(kind, evidence[kind], total, wording) for kind in kinds]
+        cited = self._cited(events, scored, window, verdict) if verdict.anomalous else None
+        ranked = self._ranked(scored, carried, cited.lines if cited else ())
+        explained = ranked[: _SURPRISES if noteworthy else 1]
+        head = reasons[0] if reasons else _NOTHING
         record = {
             "score_cap": self._bundle.calibration.cap,
             "calibration_windows": self._bundle.calibration.windows,
@@ -114,11 +128,20 @@ class Explainer:
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
             "names": self._names(events),
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
-            "ranked": ranked,
-            "surprises": [self._surprise(index, scored, texts) for index in ranked],
+            "cited": cited.lines if cited else (),
+            "without_cited": round(cited.left_nats / math.log(10), 3) if cited else None,
+            "ranked": ranked if noteworthy else explained,
+            "carried": {str(line): round(carried.get(line, 0.0) / total, 3) for line in ranked} if total else {},
+            "surprises": [self._surprise(index, scored, wording, texts) for index in explained],
             "codes": self._codes(scored) if noteworthy else [],
         }
-        return Explained(record, _sentence(head, verdict), self._signature(head, events, evidence), head["title"])
+        kind = kinds[0] if kinds else RARE_TRANSITION
+        signature = wording.signature(kind, evidence[kind]) if kinds else ""
+        return Explained(record, sentence(head, verdict.score), kind, signature, head["title"])
+
+    def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> Cited:
+        tokens = [self._bundle.vocabulary.model_token(event.token) for event in events]
+        return self._citing.cite(window, tokens, scored.gap_seconds.tolist(), verdict.threshold * math.log(10))
 
     def _names(self, events: Sequence[Event]) -> dict[str, str]:
         """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""
@@ -126,107 +149,16 @@ class Explainer:
         shapes = [event_shape(events[index], self._bundle.source_format) for index in unknown]
         return {str(index): f"(new) {name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
 
-    def _ranked(self, scored: EventScores, evidence: Mapping[str, Evidence], verdict: Verdict) -> list[int]:
-        """Return the events to explain: those that carry the evidence, strongest first, then the most surprising."""
-        kinds = sorted(verdict.strengths, key=lambda kind: -verdict.strengths[kind])
-        named = [evidence[kind].event for kind in kinds if evidence[kind].nats > 0]
+    def _ranked(self, scored: EventScores, carried: Mapping[int, float], cited: Sequence[int]) -> list[int]:
+        """Return the lines to look at: those that carry the alarm, then those that carry most, then the surprising."""
+        heavy = sorted(carried, key=lambda line: (-carried[line], line))[:_SURPRISES]
         surprising = np.argsort(-scored.surprisal_nats, kind="stable")[:_SURPRISES].tolist()
-        order = dict.fromkeys([*(event for event in named if event is not None), *surprising])
-        return list(order)[:_SURPRISES]
+        order = list(dict.fromkeys([*cited, *heavy, *surprising]))
+        return order[: max(_SURPRISES, len(cited))]
 
-    def _reason(
-        self,
-        kind: str,
-        events: Sequence[Event],
-        scored: EventScores,
-        found: Evidence,
-        strength: float,
-        verdict: Verdict,
+    def _surprise(
+        self, index: int, scored: EventScores, wording: Wording, texts: Mapping[int, tuple[int, str]]
     ) -> dict[str, Any]:
-        total = sum(verdict.strengths.values()) or 1.0
-        build = {
-            UNSEEN_TEMPLATE: self._unseen,
-            RARE_TRANSITION: self._rare,
-            UNUSUAL_COUNTS: self._counts,
-            NOVEL_CODE: self._novel,
-        }[kind]
-        return {
-            "kind": kind,
-            "score": round(strength, 3),
-            "share": round(strength / total, 3),
-            "nats": round(found.nats, 3),
-            "line": found.event,
-            **build(events, scored, found.event if found.event is not None else 0),
-        }
-
-    def _unseen(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
-        vocabulary = self._bundle.vocabulary
-        seen = self._message(events[index])
-        nearest = vocabulary.nearest(event_shape(events[index], self._bundle.source_format))
-        known = (
-            f"the nearest known shape is “{vocabulary.text(nearest)}”, {vocabulary.count(nearest):,} times"
-            if nearest is not None
-            else "nothing like it is known"
-        )
-        return {
-            "title": f"New: {seen}",
-            "text": f"“{seen}” is new: no known-good line has its shape; {known}.",
-            "expected": known,
-            "seen": seen,
-        }
-
-    def _rare(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
-        seen = self._message(events[index])
-        likely = self._expected(scored, index)[0]
-        count = self._bundle.vocabulary.count(events[index].token)
-        return {
-            "title": f"Unexpected: {seen}",
-            "text": f"“{seen}” came where “{likely['template']}” was expected ({likely['probability']:.0%}): "
-            f"{float(scored.surprisal_nats[index]):.1f} nats of surprise, its template {count:,} times in the "
-            "known-good lines.",
-            "expected": f"{likely['template']} ({likely['probability']:.0%})",
-            "seen": seen,
-        }
-
-    def _counts(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
-        token = events[index].token
-        count = Counter(event.token for event in events)[token]
-        most = self._bundle.usual.most.get(token, 0)
-        template = _short(self._bundle.vocabulary.text(token))
-        return {
-            "title": f"{count} times: {self._message(events[index])}",
-            "text": f"Lines like “{template}” came {count} times in {len(events):,} events; never more than "
-            f"{most} times in a known-good window.",
-            "expected": f"at most {most} times",
-            "seen": f"{count} times",
-        }
-
-    def _novel(self, events: Sequence[Event], scored: EventScores, index: int) -> dict[str, str]:
-        message = self._message(events[index])
-        percentile = float(scored.code_percentile[index].max())
-        return {
-            "title": f"Unfamiliar situation: {message}",
-            "text": "The situations in this window hit codes that known-good lines hardly use, most of all around "
-            f"“{message}”.",
-            "expected": "codes in their usual shares",
-            "seen": f"rarely used codes; distance to the nearest at the {percentile:.0f}th percentile of training",
-        }
-
-    def _message(self, event: Event) -> str:
-        """Return the first line of an event without its time."""
-        head = event.text.partition("\n")[0]
-        _, start, end = self._clock.read(head)
-        return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
-
-    def _expected(self, scored: EventScores, index: int) -> list[dict[str, Any]]:
-        return [
-            {"template": self._bundle.vocabulary.text(int(token)), "probability": round(float(probability), 4)}
-            for token, probability in zip(
-                scored.expected_tokens[index], scored.expected_probabilities[index], strict=True
-            )
-        ]
-
-    def _surprise(self, index: int, scored: EventScores, texts: Mapping[int, tuple[int, str]]) -> dict[str, Any]:
         heads, size = self._bundle.model.statistics.usage.shape
         recent = []
         for number, share in zip(scored.recent_positions[index], scored.recent_mass[index], strict=True):
@@ -237,7 +169,7 @@ class Explainer:
         return {
             "line": index,
             "surprisal_nats": round(float(scored.surprisal_nats[index]), 4),
-            "expected": self._expected(scored, index)[:3],
+            "expected": wording.expected(index)[:3],
             "recent": recent,
             "codes": [
                 {"code": f"{code // size}.{code % size}", "mass": round(float(mass) / heads, 4)}
@@ -275,21 +207,16 @@ class Explainer:
             for head, code in unusual
         ]
 
-    def _signature(self, head: Mapping[str, Any], events: Sequence[Event], evidence: Mapping[str, Evidence]) -> str:
-        index = evidence[head["kind"]].event
-        assert index is not None
-        event = events[index]
-        if head["kind"] == UNSEEN_TEMPLATE:
-            return f"{UNSEEN_TEMPLATE} {' '.join(event_shape(event, self._bundle.source_format))}"
-        return f"{head['kind']} {self._bundle.vocabulary.text(event.token)}"
 
-
-def _short(text: str) -> str:
-    return text if len(text) <= 120 else text[:117] + "…"
-
-
-def _sentence(head: Mapping[str, Any], verdict: Verdict) -> str:
-    return f"{head['text']} About 1 normal window in {max(1, round(10**verdict.score)):,} looks this unusual."
+def _reason(kind: str, found: Evidence, total: float, wording: Wording) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "score": round(found.nats / math.log(10), 3),
+        "share": round(found.nats / total, 3),
+        "nats": round(found.nats, 3),
+        "line": found.line,
+        **wording.say(kind, found),
+    }
 
 
 def iso(seconds: float | None) -> str | None:
@@ -322,7 +249,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
         return summary(window) | {"lines": [], "reasons": [], "surprises": [], "codes": [], "lines_kept": False}
     surprisal = record["surprisal"]
     rank = {index: place for place, index in enumerate(record["ranked"], start=1)}
-    unseen = set(record["unseen"])
+    unseen, cited = set(record["unseen"]), set(record["cited"])
     lines = [
         {
             "position": position,
@@ -333,6 +260,8 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "unseen": index in unseen,
             "surprisal_nats": surprisal[index],
             "rank": rank.get(index),
+            "cited": index in cited,
+            "share": record["carried"].get(str(index)),
             # The time varies, too, but is no parameter of the template.
             "spans": [span for span in variable_spans(text) if span[1] <= time_start or span[0] >= time_end],
         }
@@ -348,6 +277,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "usual_max": round(record["usual_max"], 4),
         },
         "reasons": record["reasons"],
+        "without_cited": record["without_cited"],
         "lines": lines,
         "surprises": record["surprises"],
         "codes": record["codes"],

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion import Event
+from model import Scorer
 from service.bundle import Bundle
 from service.event_scores import EventScores
-from service.evidence import measure
 from service.explain import Explainer, Verdict
+from service.observing import Observer
 from service.store import pack
 
 
@@ -33,12 +34,20 @@ class Judged:
 
 
 class Judge:
-    """Judges windows of one bundle against one threshold."""
+    """Judges windows of one bundle against one threshold.
 
-    def __init__(self, bundle: Bundle, threshold: float) -> None:
+    Args:
+        bundle: what windows are judged by.
+        scorer: of its model.
+        threshold: the strength from which on a window is anomalous.
+    """
+
+    def __init__(self, bundle: Bundle, scorer: Scorer, threshold: float) -> None:
         self.threshold = threshold
         self._bundle = bundle
-        self._explainer = Explainer(bundle)
+        self._explainer = Explainer(bundle, scorer)
+        numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
+        self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
 
     def judge(
         self,
@@ -60,10 +69,11 @@ class Judge:
             texts: position and text of events they may have attended to, by number in the source's stream.
         """
         bundle = self._bundle
-        evidence = measure(events, scores, bundle.vocabulary, bundle.source_format, bundle.usual)
-        score, strength, strengths = bundle.calibration.judge({kind: e.nats for kind, e in evidence.items()})
-        verdict = Verdict(score, strength, strengths, self.threshold)
-        explained = self._explainer.build(events, scores, evidence, verdict, texts)
+        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
+        judged = bundle.detector.judge(window)
+        score, strength = bundle.calibration.score(judged.strength)
+        verdict = Verdict(score, strength, self.threshold)
+        explained = self._explainer.build(events, scores, window, judged, verdict, texts)
         times = [event.time for event in events if event.time is not None]
         number = hashlib.sha256(f"{bundle.id}\0{source}\0{index}".encode()).hexdigest()[:12]
         row = {
@@ -88,4 +98,4 @@ class Judge:
             "sentence": explained.sentence,
             "record": pack(explained.record),
         }
-        return Judged(row, verdict.reason, explained.signature, explained.title)
+        return Judged(row, explained.reason, explained.signature, explained.title)

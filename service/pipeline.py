@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingestion import Dropped, Event, Record, SourceFormat, SourceParser, Windower
+from ingestion import PADDING, Dropped, Event, Record, SourceFormat, SourceParser, Windower
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
 from service.bundle import Bundle
 from service.event_scores import EventScores
@@ -58,6 +58,7 @@ class _Waiting:
     event: OpenEvent
     token: int
     gap: float
+    before: int
 
 
 class SourcePipeline:
@@ -81,12 +82,13 @@ class SourcePipeline:
         self.parser = SourceParser(bundle.source_format, bundle.vocabulary, origins)
         self._bundle = bundle
         self._config = bundle.model.encoder.config
-        self._judge = Judge(bundle, threshold)
+        self._judge = Judge(bundle, scorer, threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since: list[tuple[int, float]] = []
         self._next_number = self._model.position
         self._last_time: float | None = None
+        self._last_token = PADDING
         self._windower = Windower(bundle.window)
         self._open = OpenWindows()
         self._waiting: list[_Waiting] = []
@@ -127,9 +129,11 @@ class SourcePipeline:
 
     def scored(self, explained: ExplainedEvents) -> None:
         """Take what the model says of the events that were due."""
-        scores = EventScores.of(explained, self._config)
+        done = self._waiting[: len(explained.surprisal_nats)]
+        before, gaps = zip(*((item.before, item.gap) for item in done), strict=True)
+        scores = EventScores.of(explained, before, gaps, self._config)
         parts, surprisals, attended = scores.apart(), scores.surprisal_nats.tolist(), scores.recent_positions
-        done, self._waiting = self._waiting[: len(parts)], self._waiting[len(parts) :]
+        self._waiting = self._waiting[len(done) :]
         unseen = self._bundle.vocabulary.is_unseen
         for place, (item, part, nats) in enumerate(zip(done, parts, surprisals, strict=True)):
             event = item.event
@@ -200,7 +204,9 @@ class SourcePipeline:
             self._next_number += 1
             window, complete = self._windower.add(item)
             self._open.join(window.index, window.key, event)
-            self._waiting.append(_Waiting(window.index, event, self._bundle.vocabulary.model_token(item.token), gap))
+            token = self._bundle.vocabulary.model_token(item.token)
+            self._waiting.append(_Waiting(window.index, event, token, gap, self._last_token))
+            self._last_token = item.token
             self._complete.extend(closed.index for closed in complete)
 
     def _attended(self, numbers: Sequence[int]) -> tuple[tuple[int, int, str], ...]:
@@ -229,13 +235,14 @@ class SourcePipeline:
                 "complete": [[index, self._open.windows[index].key] for index in self._complete],
                 "shown": self._open.shown(),
                 "waiting": [
-                    [item.window, item.event.number, item.token, item.gap, *event_values(item.event.event)]
+                    [item.window, item.event.number, item.token, item.gap, item.before, *event_values(item.event.event)]
                     for item in self._waiting
                 ],
                 "since": _pack_steps(self._since),
                 "recent": list(self._recent),
                 "number": self._next_number,
                 "last_time": self._last_time,
+                "last_token": self._last_token,
                 "incident": self._tracker.state(),
                 "windows": self._windows,
                 "last_score": self._last_score,
@@ -260,10 +267,10 @@ class SourcePipeline:
                 scores = EventScores.joined([event.scores for event in window.events], self._config)
                 for nats in scores.surprisal_nats.tolist():
                     window.surprising(nats)
-        for index, number, token, gap, *values in state["waiting"]:
+        for index, number, token, gap, before, *values in state["waiting"]:
             event = OpenEvent(number, Event(*values))
             self._open.windows[index].events.append(event)
-            self._waiting.append(_Waiting(index, event, token, gap))
+            self._waiting.append(_Waiting(index, event, token, gap, before))
         self._model = SourceState.from_bytes(row.snapshot, self._bundle.model)
         self._snapshot = None
         self._since = _unpack_steps(state["since"])
@@ -273,6 +280,7 @@ class SourcePipeline:
         self._recent.extend((number, position, text) for number, position, text in state["recent"])
         self._next_number = state["number"]
         self._last_time = state["last_time"]
+        self._last_token = state["last_token"]
         self._tracker = IncidentTracker(state["incident"])
         self._windows = state["windows"]
         self._last_score = state["last_score"]

@@ -1,7 +1,14 @@
-"""Known-good lines to a bundle: vocabulary, model, calibration.
+"""Known-good lines to a bundle: vocabulary, model, detector.
 
-The good lines are split in time. The vocabulary and the model are fitted on the first part; the second part, which they
-have not seen, tells how surprising normal lines are. Shapes that only the second part has then join the vocabulary.
+The good lines are split in time. The vocabulary and the model are fitted on the first part; shapes that only the second
+part has then join the vocabulary. The detector learns from all windows, and is measured honestly where it can be:
+
+- What good windows hold (counts, runs, events, silences, numbers) is held out in eight parts of time in turn, so that
+  every window is measured by what the others hold.
+- How surprising good lines are is known of the second part alone: of lines it was fitted on, the encoder is too sure.
+  What all measurements together amount to therefore rests on the windows of the second part, and so does the largest
+  score. A second encoder for the first part would double the training, and counting n-grams in its place would measure
+  another model's surprise.
 """
 
 from __future__ import annotations
@@ -12,8 +19,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ingestion import (
+    PADDING,
     Event,
     Record,
     SourceFormat,
@@ -39,10 +48,10 @@ from model import (
 )
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
+from service.detection.detector import Detector
 from service.errors import TooFewLines
 from service.event_scores import EventScores
-from service.evidence import Usual, measure
-from service.kinds import KINDS
+from service.observing import Observer
 
 FIT_SHARE = 0.75
 # Early stopping looks at this share of the fitted part, at its end.
@@ -128,10 +137,19 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         device=good.device,
     )
 
-    bundle = _calibrate(good, window, vocabulary, model, events, fit, report)
+    extended = extend_vocabulary(vocabulary, labelled[fit:])
+    # As they will be read in service: a template that only the later part brings is known by name, not by the model.
+    events = [replace(event, token=extended.token(shape)) for event, shape in zip(events, shapes, strict=True)]
     held_out_nats = float(model.history[-1].held_out_nats) if model.history else float("nan")
-    training = replace(bundle.training, lines=lines, held_out_nats=round(held_out_nats, 4))
-    return replace(bundle, vocabulary=extend_vocabulary(vocabulary, labelled[fit:]), training=training)
+    training = Training(
+        file=good.name,
+        lines=lines,
+        events=fit,
+        held_out_nats=round(held_out_nats, 4),
+        perplexity=round(float(model.statistics.perplexity), 2),
+        parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
+    )
+    return _calibrate(good, window, extended, model, events, training, report)
 
 
 def _read(good: GoodLines) -> tuple[list[Event], int]:
@@ -177,52 +195,43 @@ def _calibrate(
     vocabulary: Vocabulary,
     model: TrainedModel,
     events: Sequence[Event],
-    fit: int,
+    training: Training,
     report: Report,
 ) -> Bundle:
+    fit = training.events
     scorer = Scorer(model)
     stream = _stream(events, vocabulary)
     state = scorer.initial_state()
     _advance(scorer, state, _part(stream, max(0, fit - _WARM_EVENTS), fit))
+    report("calibration", 0.0, f"{len(events) - fit:,} events")
 
     fitted, straddling = _cut(events[:fit], window)
-    usual = Usual.of(([events[at].token for at in part] for part in fitted), model.statistics.usage)
     # A session that was open at the cut is neither: what it has on either side is no whole window.
     held_out, _ = _cut(events[fit:], window, without=straddling)
-    report("calibration", 0.0, f"{len(events) - fit:,} events")
-    scores = _scores(scorer, state, _part(stream, fit, len(events)))
-    evidence: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for number, part in enumerate(held_out, start=1):
-        window_events = [events[fit + at] for at in part]
-        found = measure(window_events, scores.some(part), vocabulary, good.source_format, usual)
-        for kind in KINDS:
-            evidence[kind].append(found[kind].nats)
-        if number % 16 == 0 or number == len(held_out):
-            report("calibration", number / len(held_out), f"{number:,} windows")
     if len(held_out) < MIN_CALIBRATION_WINDOWS:
         raise TooFewLines(
             f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
-    tokens = [[events[at].token for at in part] for part in fitted]
-    tokens += [[events[fit + at].token for at in part] for part in held_out]
-    usual = Usual.of(tokens, model.statistics.usage)
+    before = np.array([PADDING, *(event.token for event in events[:-1])])
+    observer = Observer(vocabulary, good.source_format, model.statistics.usage)
+    observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in fitted]
+    scores = _scores(scorer, state, _part(stream, fit, len(events)), before[fit:])
+    for part in held_out:
+        said = scores.some(part)
+        observed.append(observer.observe([events[fit + at] for at in part], said.before, said.gap_seconds, said))
+    report("calibration", 0.3, f"{len(observed):,} windows")
+    detector = Detector.fit(observed)
+    report("calibration", 1.0, f"{len(observed):,} windows")
     return Bundle(
         source_format=good.source_format,
         window=window,
         vocabulary=vocabulary,
         model=model,
-        calibration=Calibration.fit(evidence, _windows_per_day(events, len(fitted) + len(held_out))),
-        usual=usual,
+        detector=detector,
+        calibration=Calibration(detector.combination.windows, _windows_per_day(events, len(observed))),
         warm=state,
-        training=Training(
-            file=good.name,
-            lines=0,
-            events=fit,
-            held_out_nats=0.0,
-            perplexity=round(float(model.statistics.perplexity), 2),
-            parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
-        ),
+        training=training,
     )
 
 
@@ -231,13 +240,14 @@ def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
         scorer.score([NewEvents(state, part.tokens.tolist(), part.gaps.tolist())])
 
 
-def _scores(scorer: Scorer, state: SourceState, part: TokenStream) -> EventScores:
+def _scores(scorer: Scorer, state: SourceState, part: TokenStream, before: npt.NDArray[np.int64]) -> EventScores:
     config = scorer.model.encoder.config
     found = []
     for start in range(0, len(part.tokens), _SCORED_EVENTS):
-        tokens = part.tokens[start : start + _SCORED_EVENTS].tolist()
-        gaps = part.gaps[start : start + _SCORED_EVENTS].tolist()
-        found += EventScores.of(scorer.explain([NewEvents(state, tokens, gaps)])[0], config).apart()
+        some = slice(start, start + _SCORED_EVENTS)
+        tokens, gaps = part.tokens[some].tolist(), part.gaps[some].tolist()
+        explained = scorer.explain([NewEvents(state, tokens, gaps)])[0]
+        found += EventScores.of(explained, before[some].tolist(), gaps, config).apart()
     return EventScores.joined(found, config)
 
 

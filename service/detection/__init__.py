@@ -7,7 +7,11 @@ what says so.
 - `composition.py`  how unlike its make-up is, whatever its length
 - `surprise.py`     its surprisal against the spread of known-good windows as long as it
 - `novelty.py`      events never seen, weighed by how often known-good windows bring such news
+- `silence.py`      its longest gap against those that follow the same event
+- `ranges.py`       its numbers against the range each has
+- `codes.py`        its codes against their usual shares
 - `combining.py`    several measurements, one strength
 - `detector.py`     all of it, fitted to known-good windows held out in parts
+- `saving.py`       a detector on disk
 - `ngrams.py`       surprisal by counting: learns in seconds, where there is no encoder yet
 """

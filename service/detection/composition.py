@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ MAX_KEPT = 1500
 _EDGE = -1
 
 Run = tuple[int, ...]
+_Posts = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 class KnownRuns:
@@ -43,10 +45,46 @@ class KnownRuns:
             for run, weight in weights.items():
                 posted[run].append((index, weight))
         self._kept = len(kept)
-        self._posted: dict[Run, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {
+        self._posted: dict[Run, _Posts] = {
             run: (np.array([index for index, _ in posts]), np.array([weight for _, weight in posts]))
             for run, posts in posted.items()
         }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> KnownRuns:
+        """Rebuild from what `arrays` returned."""
+        known = cls.__new__(cls)
+        known._all, known._kept = arrays["windows"].tolist()
+        runs = [tuple(run) for run in arrays["runs"].tolist()]
+        known._held_by = Counter(dict(zip(runs, arrays["held_by"].tolist(), strict=True)))
+        ends = np.cumsum(arrays["posts"])
+        known._posted = {
+            run: (arrays["indexes"][end - count : end], arrays["weights"][end - count : end])
+            for run, count, end in zip(runs, arrays["posts"].tolist(), ends.tolist(), strict=True)
+            if count
+        }
+        return known
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what it is made of."""
+        nothing = np.zeros(0, np.int64), np.zeros(0)
+        posted = [self._posted.get(run, nothing) for run in self._held_by]
+        return {
+            "windows": np.array([self._all, self._kept]),
+            "runs": np.array(list(self._held_by), np.int64),
+            "held_by": np.array(list(self._held_by.values()), np.int64),
+            "posts": np.array([len(indexes) for indexes, _ in posted], np.int64),
+            "indexes": np.concatenate([indexes for indexes, _ in posted]),
+            "weights": np.concatenate([weights for _, weights in posted]),
+        }
+
+    def unknown(self, window: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Return, for each event of a window, how many runs it is part of that no good window has."""
+        found = np.zeros(max(len(window), RUN), np.int64)
+        for start, run in enumerate(_in_order(window)):
+            if run not in self._held_by:
+                found[start : start + RUN] += 1
+        return found[-len(window) :]
 
     def distance(self, window: Sequence[int]) -> float:
         """Return how unlike every good window one is: 0 for the same proportions, 1 where no run is shared."""
@@ -61,9 +99,13 @@ class KnownRuns:
         return 1.0 + math.log((1 + self._all) / (1 + self._held_by[run]))
 
 
-def _runs(window: Sequence[int]) -> Counter[Run]:
+def _in_order(window: Sequence[int]) -> Iterable[Run]:
     padded = (*(_EDGE,) * (RUN - len(window)), *window)
-    return Counter(zip(*(padded[start:] for start in range(RUN)), strict=False))
+    return zip(*(padded[start:] for start in range(RUN)), strict=False)
+
+
+def _runs(window: Sequence[int]) -> Counter[Run]:
+    return Counter(_in_order(window))
 
 
 def _weights(runs: Counter[Run], weight: Callable[[Run], float]) -> dict[Run, float]:

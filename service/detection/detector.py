@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from service.detection.codes import deviations
 from service.detection.combining import Combination
 from service.detection.composition import KnownRuns
 from service.detection.counts import KnownWindows
 from service.detection.novelty import PARTS, Novelty
+from service.detection.ranges import KnownRanges, Reading
+from service.detection.silence import KnownGaps
 from service.detection.surprise import Spread
 
-COUNTS, COMPOSITION, SEQUENCE, EVENT = "counts", "composition", "sequence", "event"
+COUNTS, COMPOSITION, SEQUENCE, EVENT = ADDED = "counts", "composition", "sequence", "event"
+SILENCE, PARAMETER, CODES = "silence", "parameter", "codes"
+# Which codes a window hits says that it is unfamiliar, and never by itself that something is wrong.
+SUPPORTING = frozenset({CODES})
+
+Floats = npt.NDArray[np.float64]
+_NOTHING: Floats = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,22 @@ class Observed:
         tokens: its events, in order.
         shapes: what news is told by, each with its family: the event's own shape where the token stands for several.
         surprisal_nats: of each event, by a model that has not learnt from this window; it may say more at the end, such
-            as how surprising it is that the session ended.
+            as how surprising it is that the session ended. Empty where every model has learnt from it: such a window
+            teaches what good windows hold and how they vary, but not how surprising they are.
+        before: token of the event that the source wrote before each; empty where there is no clock.
+        gaps: seconds since that event.
+        readings: numbers of its lines.
+        code_excess: by how many standard deviations the codes of each event are rarer than codes are; empty where there
+            are none, or where they were made of this window.
     """
 
     tokens: tuple[int, ...]
     shapes: tuple[tuple[Hashable, str], ...]
-    surprisal_nats: npt.NDArray[np.float64]
+    surprisal_nats: Floats = field(default_factory=lambda: _NOTHING)
+    before: tuple[int, ...] = ()
+    gaps: Floats = field(default_factory=lambda: _NOTHING)
+    readings: tuple[Reading, ...] = ()
+    code_excess: Floats = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True)
@@ -38,14 +57,72 @@ class Judged:
     """What was found in a window, in nats.
 
     Attributes:
-        strength: all together.
-        parts: what each measurement says, against held-out good windows.
-        news: what events never seen say.
+        strength: all together, minus the log of the share of good windows with as much.
+        parts: what each added measurement says, against held-out good windows.
+        together: what they amount to.
+        alone: what each measurement that stands alone adds.
+        news: what events never seen add.
     """
 
     strength: float
     parts: dict[str, float]
+    together: float
+    alone: dict[str, float]
     news: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What some good windows hold.
+
+    Attributes:
+        counts: their counts, and how these vary.
+        runs: what runs of events they are made of.
+        novelty: their events, and how often they brought news.
+        gaps: the silences in them.
+        ranges: the numbers in them.
+    """
+
+    counts: KnownWindows
+    runs: KnownRuns
+    novelty: Novelty
+    gaps: KnownGaps
+    ranges: KnownRanges
+
+    @classmethod
+    def fit(cls, windows: Sequence[Observed], parts: Sequence[int], like: Memory | None = None) -> Memory:
+        """Learn from good windows; `like` is of nearly the same windows, and shortens the search."""
+        tokens = [window.tokens for window in windows]
+        timed = [window for window in windows if len(window.gaps)]
+        return cls(
+            KnownWindows.fit(tokens, like.counts if like else None),
+            KnownRuns(tokens),
+            Novelty.fit([window.shapes for window in windows], parts),
+            KnownGaps.fit(
+                [token for window in timed for token in window.before],
+                np.concatenate([window.gaps for window in timed]) if timed else _NOTHING,
+            ),
+            KnownRanges.fit([window.readings for window in windows], parts),
+        )
+
+    def measure(self, window: Observed, spread: Spread) -> dict[str, float]:
+        """Return what can be measured of a window that is not among these."""
+        found = {COUNTS: self.counts.nats(window.tokens), COMPOSITION: self.runs.distance(window.tokens)}
+        surprisal = window.surprisal_nats
+        if len(surprisal):
+            # An event never seen is news, and told as such.
+            known = [index for index, (shape, _) in enumerate(window.shapes) if shape in self.novelty.known]
+            known += range(len(window.shapes), len(surprisal))
+            found[SEQUENCE] = spread.deviations(float(surprisal.mean()), len(surprisal))
+            found[EVENT] = max((float(surprisal[index]) for index in known), default=0.0)
+        if len(window.gaps):
+            gap = self.gaps.longest(window.before, window.gaps)
+            found[SILENCE] = gap.nats if gap else 0.0
+        outlier = self.ranges.farthest(window.readings)
+        found[PARAMETER] = outlier.nats if outlier else 0.0
+        if len(window.code_excess):
+            found[CODES] = deviations(window.code_excess)
+        return found
 
 
 @dataclass(frozen=True)
@@ -53,14 +130,12 @@ class Detector:
     """What known-good windows are like.
 
     Attributes:
-        counts, runs, novelty: what all of them hold.
+        memory: what all of them hold.
         spread: how their surprisal varies.
         combination: how often a good window that was held out measures as much.
     """
 
-    counts: KnownWindows
-    runs: KnownRuns
-    novelty: Novelty
+    memory: Memory
     spread: Spread
     combination: Combination
 
@@ -71,50 +146,27 @@ class Detector:
         Args:
             windows: known-good windows, in order.
             parts: which part each is held out with; None cuts them into runs of equal length, as streams need it.
+
+        Raises:
+            ValueError: no window has surprisal.
         """
         part = np.arange(len(windows)) * PARTS // len(windows) if parts is None else np.asarray(parts)
-        means = [float(window.surprisal_nats.mean()) for window in windows]
-        spread = Spread.fit(means, [len(window.surprisal_nats) for window in windows])
-        measured: dict[str, Floats] = {}
+        scored = [window.surprisal_nats for window in windows if len(window.surprisal_nats)]
+        spread = Spread.fit([float(nats.mean()) for nats in scored], [len(nats) for nats in scored])
+        whole = Memory.fit(windows, part.tolist())
+        measured: list[dict[str, float]] = [{} for _ in windows]
         for number in np.unique(part):
             rest = [windows[index] for index in np.flatnonzero(part != number).tolist()]
-            memory = _Memory(rest, part[part != number].tolist())
+            memory = Memory.fit(rest or windows, part[part != number].tolist() if rest else part.tolist(), whole)
             for index in np.flatnonzero(part == number).tolist():
-                for name, value in memory.measure(windows[index], spread).items():
-                    measured.setdefault(name, np.zeros(len(windows)))[index] = value
-        whole = _Memory(windows, part.tolist())
-        return cls(whole.counts, whole.runs, whole.novelty, spread, Combination.fit(measured))
+                measured[index] = memory.measure(windows[index], spread)
+        return cls(whole, spread, Combination.fit(measured, ADDED, SUPPORTING))
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
-        measured = _measure(self, window, self.spread)
-        news = self.novelty.nats(window.shapes)
-        return Judged(self.combination.strength(measured, news), self.combination.parts(measured), news)
-
-
-Floats = npt.NDArray[np.float64]
-
-
-class _Memory:
-    """What some good windows hold."""
-
-    def __init__(self, windows: Sequence[Observed], parts: Sequence[int]) -> None:
-        tokens = [window.tokens for window in windows]
-        self.counts, self.runs = KnownWindows.fit(tokens), KnownRuns(tokens)
-        self.novelty = Novelty.fit([window.shapes for window in windows], parts)
-
-    def measure(self, window: Observed, spread: Spread) -> dict[str, float]:
-        return _measure(self, window, spread)
-
-
-def _measure(memory: _Memory | Detector, window: Observed, spread: Spread) -> dict[str, float]:
-    surprisal = window.surprisal_nats
-    # An event never seen is news, and told as such.
-    known = [index for index, (shape, _) in enumerate(window.shapes) if shape in memory.novelty.known]
-    known += range(len(window.shapes), len(surprisal))
-    return {
-        COUNTS: memory.counts.nats(window.tokens),
-        COMPOSITION: memory.runs.distance(window.tokens),
-        SEQUENCE: spread.deviations(float(surprisal.mean()), len(surprisal)),
-        EVENT: max((float(surprisal[index]) for index in known), default=0.0),
-    }
+        measured = self.memory.measure(window, self.spread)
+        news = self.memory.novelty.nats(window.shapes)
+        combination = self.combination
+        parts, alone = combination.parts(measured), combination.beyond(measured)
+        together = combination.together.nats(sum(parts.values()))
+        return Judged(combination.strength(measured, news), parts, together, alone, news)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.pages.charts import Strip, strip
-from service.pages.formatting import number, ordinal
+from service.pages.formatting import number, ordinal, percent
 
 WORST_LINES = 3
 NEIGHBOURS = 2
+# A line's share of the score below this is not worth a figure.
+LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,20 @@ class WindowView:
     strip: Strip
     surprises: list[SurpriseView]
     worst: Mapping[str, Any] | None
+    cited: int
     shown: int
     capped: bool
 
 
 def _note(line: Mapping[str, Any]) -> str:
-    rank = line.get("rank")
+    rank, share = line.get("rank"), number(line.get("share"))
     notes = []
-    if isinstance(rank, int):
-        notes.append("most surprising" if rank == 1 else f"{ordinal(rank)} most surprising")
+    if line.get("cited"):
+        notes.append("carries the alarm")
+    elif isinstance(rank, int):
+        notes.append("weighs most" if rank == 1 else f"weighs {ordinal(rank)} most")
+    if notes and share is not None and share >= LEAST_SHARE:
+        notes[0] += f" ({percent(share)})"
     if line.get("unseen"):
         notes.append("new template")
     return ", ".join(notes)
@@ -123,7 +130,8 @@ def line_rows(
                 bar=round(100 * (value or 0.0) / full, 1),
                 above=above,
                 note=note,
-                surprising=bool(note) and (above or usual_nats is None or bool(line.get("unseen"))),
+                surprising=bool(line.get("cited"))
+                or (bool(note) and (above or usual_nats is None or bool(line.get("unseen")))),
                 template="" if template in text else template,
             )
         )
@@ -164,6 +172,7 @@ def window_view(window: Mapping[str, Any], limit: int | None = None, surprises: 
         strip=strip(window),
         surprises=views,
         worst=lines[worst_indexes(lines, 1)[0]] if lines else None,
+        cited=sum(bool(line.get("cited")) for line in lines),
         shown=sum(isinstance(row, LineRow) for row in rows),
         capped=score is not None and cap is not None and score >= cap,
     )

@@ -12,7 +12,10 @@ MISSING = "–"
 REASON_NAMES = {
     "unseen-template": "A line never seen in training",
     "rare-transition": "A line that does not usually come here",
+    "missing-event": "A line that should have come and did not",
     "unusual-counts": "An unusual mix of lines",
+    "silence": "A silence longer than usual",
+    "parameter-out-of-range": "A number outside its range",
     "novel-code": "A situation unlike those in training",
 }
 

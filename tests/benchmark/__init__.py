@@ -10,6 +10,8 @@
 - `pipeline.py`  records in memory to judged windows, many sources together, beside one window at a time
 - `kafka_client.py` lines read from Kafka per CPU-second, without the model
 - `detection/`   what is found on public logs, beside simple rules
+- `faithfulness.py` whether alarms are gone without the lines they cite, beside as many lines at random
+- `uniformity.py` whether the p-values of good windows are uniform
 - `mazak.py`     `logvq try` on a machining centre's events
 - `parsing.py`   lines parsed per CPU-second, beside Drain3; linearity; memory of many sources
 - `grouping.py`  whether the templates are those people gave the lines, beside Drain3

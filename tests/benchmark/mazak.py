@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from ingestion import WindowSpec, propose_format, words
+from service.kinds import KINDS
 from tests.benchmark.markov import Markov
 from tests.benchmark.report import keep
 
@@ -94,7 +95,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
             labels.append(any("|Fault|" in line[2] for line in record["lines"]))
             scores.append(row["strength"])
             strengths = {reason["kind"]: reason["score"] for reason in record["reasons"]}
-            for kind in ("unseen-template", "rare-transition", "unusual-counts", "novel-code"):
+            for kind in KINDS:
                 per_kind[kind].append(strengths.get(kind, 0.0))
         store.close()
         flags = np.array(labels)

@@ -11,5 +11,6 @@ windows as they come. A row that is done is kept under `results/detection/` and 
 - `alarms.py`     ALPI and Nezha, a command of its own
 - `baselines.py`  simple rules and models that must stand in every table
 - `ours.py`       the product's own evidence, cross-fitted, and its calibration
+- `longvq.py`     the same with surprisal by the encoder, trained for a small budget
 - `figures.py`    areas, F1, alarms a day, incidents, delays, bootstrap intervals
 """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import service.detection
-from tests.benchmark.detection import baselines, figures, machines, ours, protocol, sessions
+from tests.benchmark.detection import baselines, figures, longvq, machines, ours, protocol, sessions
 from tests.benchmark.detection.figures import judge, threshold
 from tests.benchmark.detection.protocol import Row, Windows
 from tests.benchmark.report import RESULTS, keep
@@ -34,6 +34,9 @@ ROWS: dict[str, Callable[..., Row]] = {
 }
 # Rows whose training is drawn at random are drawn anew for each seed.
 DRAWN = ("hdfs-random",)
+# Rows that an encoder is trained on as well.
+ENCODED = ("hdfs-standard", "mazak-hidden", "mazak-visible", "mazak-ahead")
+NGRAMS, LONGVQ = "ours, n-grams", "ours, LongVQ"
 KEPT = RESULTS / "detection"
 SHOWN = ("auroc", "ap", "f1")
 
@@ -58,7 +61,10 @@ def run(name: str, cleaned: bool, seed: int) -> dict[str, Any]:
     ):
         found[scored] = judge(row, scores, scores > threshold(sample, share))
     strength, alarms, _ = ours.detect(row)
-    found["ours"] = judge(row, strength, alarms)
+    found[NGRAMS] = judge(row, strength, alarms)
+    if name in ENCODED:
+        strength, alarms = longvq.detect(row, share)
+        found[LONGVQ] = judge(row, strength, alarms)
     return {
         "row": name,
         "cleaned": cleaned,
@@ -81,7 +87,7 @@ def _held_out(row: Row) -> tuple[Windows, Windows]:
 
 def _code() -> str:
     """Name the code that was measured."""
-    measuring = (baselines, figures, machines, ours, protocol, sessions)
+    measuring = (baselines, figures, longvq, machines, ours, protocol, sessions)
     files = [Path(str(module.__file__)) for module in measuring]
     files += sorted(Path(service.detection.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
@@ -128,7 +134,11 @@ def main() -> None:
                     continue
                 done = run(name, cleaned, seed)
                 path.write_text(json.dumps({"code": code, **done}, indent=1))
-                brief = {figure: done["figures"]["ours"][figure] for figure in SHOWN}
+                brief = {
+                    label: [round(done["figures"][label][figure], 3) for figure in SHOWN]
+                    for label in (NGRAMS, LONGVQ)
+                    if label in done["figures"]
+                }
                 print(path.stem, brief, done["seconds"], file=sys.stderr, flush=True)
     tabulate()
 

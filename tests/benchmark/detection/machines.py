@@ -118,7 +118,9 @@ def _mazak_row(data: Path, cleaned: bool, name: str, hidden: bool, ahead: int) -
         index = np.flatnonzero(chosen)
         which, first = np.unique(number[index], return_index=True)
         parts = np.split(tokens[index], first[1:])
-        return Windows.of([part.tolist() for part in parts], which * float(SECONDS)), np.isin(which + ahead, faulty)
+        gaps = np.diff(lines.times[index], prepend=lines.times[index[0]]).clip(min=0)
+        cut = Windows.of([part.tolist() for part in parts], which * float(SECONDS), np.split(gaps, first[1:]))
+        return cut, np.isin(which + ahead, faulty)
 
     fit, fit_anomalous = cut(learnt)
     test, anomalous = cut(shown & (number >= half))

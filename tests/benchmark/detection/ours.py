@@ -34,10 +34,20 @@ def parts_of(row: Row) -> np.ndarray:
 
 def detect(row: Row) -> tuple[np.ndarray, np.ndarray, list[Judged]]:
     """Return the strength of every test window, which are alarms as shipped, and what was found in each."""
-    detector = Detector.fit(observe_fit(row), parts_of(row))
-    judged = [detector.judge(window) for window in _observed(row, row.test, _surprisal(row, row.fit, row.test))]
+    detector = fitted(row)
+    judged = [detector.judge(window) for window in observe_test(row)]
     strength = np.array([found.strength for found in judged])
     return strength, strength >= threshold_nats(alarm_share(row)), judged
+
+
+def fitted(row: Row) -> Detector:
+    """Return the detector that the training windows teach."""
+    return Detector.fit(observe_fit(row), parts_of(row))
+
+
+def observe_test(row: Row) -> list[Observed]:
+    """Return the test windows, read by what all training windows taught."""
+    return _observed(row, row.test, _surprisal(row, row.fit, row.test))
 
 
 def observe_fit(row: Row) -> list[Observed]:

@@ -16,16 +16,23 @@ class Windows:
         tokens: events of each; an event never seen in training has a token of its own.
         copies: how many windows are like each; all ones but for sessions without a clock.
         starts: when each began, in seconds; None where there is no clock.
+        gaps: seconds from each event to the one before; None where there is no clock.
     """
 
     tokens: list[tuple[int, ...]]
     copies: np.ndarray
     starts: np.ndarray | None = None
+    gaps: list[np.ndarray] | None = None
 
     @classmethod
-    def of(cls, tokens: Sequence[Sequence[int]], starts: np.ndarray | None = None) -> Windows:
+    def of(
+        cls,
+        tokens: Sequence[Sequence[int]],
+        starts: np.ndarray | None = None,
+        gaps: list[np.ndarray] | None = None,
+    ) -> Windows:
         """Take every window as one."""
-        return cls([tuple(window) for window in tokens], np.ones(len(tokens), np.int64), starts)
+        return cls([tuple(window) for window in tokens], np.ones(len(tokens), np.int64), starts, gaps)
 
     def __len__(self) -> int:
         return len(self.tokens)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.detection.combining import Combination, UpperTail, threshold_nats
-from service.detection.detector import COUNTS, EVENT, Detector, Observed
+from service.detection.detector import COUNTS, EVENT, PARAMETER, SILENCE, Detector, Observed
 from service.detection.ngrams import NGrams
+from service.detection.ranges import Reading
+from service.detection.saving import load_detector, save_detector
 
 CYCLE = [0, 1, 2, 3]
 FAULT = 9
@@ -29,26 +33,61 @@ def test_inside_the_sample_the_tail_counts() -> None:
     assert tail.nats(-1) == pytest.approx(0.0)
 
 
+def drawn(count: int, seed: int) -> list[dict[str, float]]:
+    random = np.random.default_rng(seed)
+    shared = random.normal(size=count)
+    first, second = shared + random.normal(size=count), np.exp(shared + random.normal(size=count))
+    return [{"a": float(a), "b": float(b)} for a, b in zip(first, second, strict=True)]
+
+
+def combined(windows: list[dict[str, float]], **more: frozenset[str]) -> Combination:
+    return Combination.fit(windows, ("a", "b"), **more)
+
+
 def test_held_out_good_windows_pass_the_threshold_as_often_as_promised() -> None:
-    random = np.random.default_rng(0)
-
-    def good(count: int) -> dict[str, np.ndarray]:
-        shared = random.normal(size=count)
-        return {"a": shared + random.normal(size=count), "b": np.exp(shared + random.normal(size=count))}
-
-    combination = Combination.fit(good(4000))
-    test = good(20_000)
-    strengths = np.array(
-        [combination.strength({"a": a, "b": b}, 0.0) for a, b in zip(test["a"], test["b"], strict=True)]
-    )
+    combination = combined(drawn(4000, 0))
+    strengths = np.array([combination.strength(window, 0.0) for window in drawn(20_000, 1)])
     for share in (0.01, 0.1):
         assert (strengths >= threshold_nats(share)).mean() == pytest.approx(share, rel=0.25)
 
 
+def test_p_values_of_fresh_good_windows_are_uniform() -> None:
+    combination = combined(drawn(4000, 0))
+    found = np.sort([math.exp(-combination.strength(window, 0.0)) for window in drawn(4000, 1)])
+    assert np.abs(found - np.arange(1, 4001) / 4000).max() < 0.05
+
+
 def test_weak_signs_that_agree_outweigh_one_of_the_same_size() -> None:
     random = np.random.default_rng(0)
-    combination = Combination.fit({"a": random.normal(size=2000), "b": random.normal(size=2000)})
+    combination = combined([{"a": float(a), "b": float(b)} for a, b in random.normal(size=(2000, 2))])
     assert combination.strength({"a": 2.0, "b": 2.0}, 0.0) > combination.strength({"a": 2.5, "b": 0.0}, 0.0) + 1
+
+
+def test_what_hardly_ever_speaks_makes_the_others_no_quieter() -> None:
+    random = np.random.default_rng(2)
+    silent = [window | dict.fromkeys("cde", 0.0) for window in drawn(2000, 0)]
+    noisy = [window | {name: float(random.exponential()) for name in "cde"} for window in drawn(2000, 0)]
+    usual, strange = dict.fromkeys("cde", 0.0), {"a": 6.0, "b": 200.0}
+    alone = combined(drawn(2000, 0)).strength(strange, 0.0)
+    for windows in (silent, noisy):
+        assert combined(windows).strength(strange | usual, 0.0) == pytest.approx(alone, rel=0.15)
+
+
+def test_one_measurement_that_stands_alone_is_enough_unless_it_only_supports() -> None:
+    random = np.random.default_rng(3)
+    windows = [window | {"c": float(random.exponential())} for window in drawn(2000, 0)]
+    strange = {"a": 0.0, "b": 1.0, "c": 25.0}
+    assert combined(windows).strength(strange, 0.0) > threshold_nats(0.001)
+    assert combined(windows, supporting=frozenset({"c"})).strength(strange, 0.0) < threshold_nats(0.01)
+
+
+def test_a_window_its_model_has_learnt_from_shows_no_surprisal_and_still_teaches() -> None:
+    good = observed([CYCLE * int(repeats) for repeats in np.random.default_rng(0).integers(3, 6, 200)])
+    learnt = [replace(window, surprisal_nats=np.zeros(0)) for window in good[:150]]
+    found = Detector.fit([*learnt, *good[150:]])
+    assert found.combination.windows == 50
+    assert found.combination.tails[COUNTS].size == 200
+    assert found.combination.tails[EVENT].size == 50
 
 
 def observed(windows: list[list[int]]) -> list[Observed]:
@@ -89,6 +128,32 @@ def test_parts_name_what_speaks(detector: Detector) -> None:
     assert detector.judge(observed([[*CYCLE, FAULT]])[0]).news == pytest.approx(math.log(301 / 0.5))
 
 
-def test_judging_is_repeatable(detector: Detector) -> None:
-    window = observed([[*CYCLE, FAULT, 0, 0]])[0]
-    assert detector.judge(window) == detector.judge(window)
+def test_a_restored_detector_judges_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+
+    def machine(count: int, *, good: bool) -> list[Observed]:
+        windows = [CYCLE * int(repeats) + ([] if good else [FAULT, 0]) for repeats in random.integers(3, 6, count)]
+        return [
+            replace(
+                window,
+                shapes=tuple((f"fault {FAULT}" if token == FAULT else token, "") for token in window.tokens),
+                before=(0, *window.tokens[:-1]),
+                gaps=random.exponential(size=len(window.tokens)) * (1 if good else 50),
+                readings=tuple(
+                    Reading(index, (token, 1, 0), float(random.normal(30 * (not good), 1)))
+                    for index, token in enumerate(window.tokens)
+                ),
+                code_excess=random.normal(size=len(window.tokens)),
+            )
+            for window in observed(windows)
+        ]
+
+    fitted = Detector.fit(machine(300, good=True))
+    save_detector(tmp_path, fitted)
+    restored = load_detector(tmp_path)
+    for window in [*machine(20, good=True), *machine(20, good=False)]:
+        assert restored.judge(window) == fitted.judge(window)
+        assert restored.memory.counts.differences(window.tokens) == fitted.memory.counts.differences(window.tokens)
+    strange = fitted.judge(machine(1, good=False)[0])
+    assert strange.alone[SILENCE] > 1
+    assert strange.alone[PARAMETER] > 1

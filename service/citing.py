@@ -1,0 +1,123 @@
+"""The lines that carry an alarm: those without which there would be none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from model import NewEvents, Scorer, SourceState
+from service.detection.detector import Detector, Observed
+from service.evidence import line_nats, weigh
+
+# More lines than that are no explanation but the window itself.
+MAX_SHARE = 1 / 3
+MIN_LINES = 8
+MAX_LINES = 128
+# Lines taken out between two looks, as a share of those taken out before: so a window is looked at some twenty times.
+_STEP = 0.25
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Cited:
+    """The lines that carry an alarm.
+
+    Attributes:
+        lines: by index in the window, in the order they were taken out.
+        left_nats: strength of the window without them.
+    """
+
+    lines: tuple[int, ...]
+    left_nats: float
+
+
+class Citing:
+    """Finds the lines that carry the alarms of one bundle.
+
+    A line that is taken out changes how surprising the lines after it are: the second of a burst is the first then. So
+    what is left is read again. The state that the source had is not kept for that; lines are read from the bundle's
+    own, and count by how much their surprisal changes there.
+
+    Args:
+        detector: what judges windows.
+        scorer: reads what is left.
+        state: where reading begins; it is not advanced.
+    """
+
+    def __init__(self, detector: Detector, scorer: Scorer, state: SourceState) -> None:
+        self._detector, self._scorer, self._state = detector, scorer, state
+
+    def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> Cited:
+        """Find the lines that carry a window's strength.
+
+        The line that carries most goes first, and what is left is judged again, until that would be no alarm.
+
+        Args:
+            window: a window that is an alarm.
+            tokens: its events as the model knows them.
+            gaps: seconds since the event before each.
+            threshold_nats: the strength from which on a window is an alarm.
+        """
+        count = len(tokens)
+        limit = min(MAX_LINES, max(MIN_LINES, round(count * MAX_SHARE)), count - 1)
+        kept, waits = list(range(count)), list(gaps)
+        usual = self._read(tokens, waits)
+        cited: list[int] = []
+        left, judged = window, self._detector.judge(window)
+        while len(cited) < limit and not (cited and judged.strength < threshold_nats):
+            carried = line_nats(weigh(self._detector, left, judged))
+            step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
+            out = sorted(carried, key=lambda line: (-carried[line], line))[:step]
+            if not out:
+                break
+            cited += [kept[line] for line in out]
+            _, waits = _joined([0] * len(kept), waits, set(out))
+            kept = [line for place, line in enumerate(kept) if place not in set(out)]
+            changed = self._read([tokens[line] for line in kept], waits) - usual[kept]
+            surprisal = np.maximum(0.0, window.surprisal_nats[kept] + changed)
+            left = replace(without(window, cited), surprisal_nats=surprisal)
+            judged = self._detector.judge(left)
+        return Cited(tuple(cited), judged.strength)
+
+    def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
+        scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])
+        return scored[0].surprisal_nats.astype(np.float64)
+
+
+def without(window: Observed, lines: Sequence[int]) -> Observed:
+    """Return a window as it would be without some of its lines; the silence around them stays."""
+    out = set(lines)
+    kept = [index for index in range(len(window.tokens)) if index not in out]
+    place = {index: new for new, index in enumerate(kept)}
+    before, gaps = _joined(window.before, window.gaps.tolist(), out)
+    return replace(
+        window,
+        tokens=tuple(window.tokens[index] for index in kept),
+        shapes=tuple(window.shapes[index] for index in kept),
+        surprisal_nats=window.surprisal_nats[kept],
+        before=tuple(before),
+        gaps=np.array(gaps),
+        readings=tuple(
+            replace(reading, event=place[reading.event]) for reading in window.readings if reading.event in place
+        ),
+        code_excess=window.code_excess[kept] if len(window.code_excess) else window.code_excess,
+    )
+
+
+def _joined(before: Sequence[int], gaps: Sequence[float], out: set[int]) -> tuple[list[int], list[float]]:
+    """Return what came before each line that is left, and how long before: one taken out leaves its gap to the next."""
+    tokens: list[int] = []
+    waits: list[float] = []
+    waited, first = 0.0, None
+    for index, (token, gap) in enumerate(zip(before, gaps, strict=True)):
+        waited += gap
+        first = token if first is None else first
+        if index not in out:
+            tokens.append(first)
+            waits.append(waited)
+            waited, first = 0.0, None
+    return tokens, waits

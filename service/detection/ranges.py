@@ -1,0 +1,168 @@
+"""Numbers in lines, against the range they have in known-good lines.
+
+Each numeric slot of a template has a range: the values known-good lines brought, and how far beyond one another their
+most extreme ones lie. A value outside is as strange as it is far outside, on a logarithmic scale where all values are
+positive and their upper half is drawn out more than the lower. Slots differ: a part counter leaves its range every day,
+a spindle load hardly ever. How often is seen by holding out known-good parts in turn; a slot that leaves its range in
+more windows than may ever be alarms says nothing by it. Kept are the extremes alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detection.combining import UpperTail
+from service.detection.novelty import MAX_SHARE, PRIOR
+
+Floats = npt.NDArray[np.float64]
+
+# Fewer values do not tell a range.
+MIN_VALUES = 50
+# Different values that a range rests on at least: a slot of five values is a choice, not a quantity.
+MIN_DISTINCT = 8
+KEPT = 32
+
+Slot = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One number of a window.
+
+    Attributes:
+        event: index in the window of the event that brought it.
+        slot: token, word and part of the word that it stands in.
+        value: the number.
+    """
+
+    event: int
+    slot: Slot
+    value: float
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A number outside its range.
+
+    Attributes:
+        reading: the number and where it stands.
+        low, high: the range it has in known-good lines.
+        nats: how strange it is.
+    """
+
+    reading: Reading
+    low: float
+    high: float
+    nats: float
+
+
+@dataclass(frozen=True)
+class Range:
+    """The known-good values of one slot.
+
+    Attributes:
+        count: how many there were.
+        logarithmic: whether distances are those of logarithms.
+        lowest: the `KEPT` lowest, negated, ascending; on the scale of distances.
+        highest: the `KEPT` highest, ascending; on the scale of distances.
+        unit: distance between the quartiles; what one step outside is measured in.
+    """
+
+    count: int
+    logarithmic: bool
+    lowest: Floats
+    highest: Floats
+    unit: float
+
+    @classmethod
+    def fit(cls, values: Floats) -> Range | None:
+        """Return the range of values; None where there are too few to tell."""
+        if len(values) < MIN_VALUES or len(np.unique(values)) < MIN_DISTINCT:
+            return None
+        low, middle, high = np.quantile(values, [0.0, 0.5, 1.0])
+        logarithmic = bool(low > 0 and high - middle > 2 * (middle - low))
+        scaled = np.sort(np.log(values) if logarithmic else values)
+        lower, upper = np.quantile(scaled, [0.25, 0.75])
+        unit = float(upper - lower) or float(scaled[-1] - scaled[0])
+        scaled = scaled / unit
+        return cls(len(values), logarithmic, -scaled[:KEPT][::-1], scaled[-KEPT:], unit)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest known-good value."""
+        low, high = -self.lowest[-1] * self.unit, self.highest[-1] * self.unit
+        return (float(np.exp(low)), float(np.exp(high))) if self.logarithmic else (float(low), float(high))
+
+    def scaled(self, value: float) -> float:
+        """Return a value on the scale of distances."""
+        if not self.logarithmic:
+            return value / self.unit
+        return float(np.log(max(value, np.finfo(float).tiny))) / self.unit
+
+
+class KnownRanges:
+    """The ranges of all slots that keep to one.
+
+    Attributes:
+        ranges: by slot.
+    """
+
+    def __init__(self, ranges: dict[Slot, Range]) -> None:
+        self.ranges = ranges
+        self._tails = {
+            slot: (UpperTail(known.lowest, known.count), UpperTail(known.highest, known.count))
+            for slot, known in ranges.items()
+        }
+
+    @classmethod
+    def fit(cls, windows: Sequence[Iterable[Reading]], parts: Sequence[int]) -> KnownRanges:
+        """Learn from good windows, and which part each is held out with."""
+        found: defaultdict[Slot, list[tuple[int, int, float]]] = defaultdict(list)
+        for number, (window, part) in enumerate(zip(windows, parts, strict=True)):
+            for reading in window:
+                found[reading.slot].append((part, number, reading.value))
+        ranges = {}
+        for slot, rows in sorted(found.items()):
+            values = np.array([value for _, _, value in rows])
+            known = Range.fit(values)
+            if known is not None and _keeps(
+                values, *(np.array(column) for column in list(zip(*rows, strict=True))[:2])
+            ):
+                ranges[slot] = known
+        return cls(ranges)
+
+    def farthest(self, window: Iterable[Reading]) -> Outlier | None:
+        """Return the number of a window that is farthest outside its range; None where all are inside."""
+        best: Outlier | None = None
+        for reading in window:
+            known = self.ranges.get(reading.slot)
+            if known is None:
+                continue
+            at = known.scaled(reading.value)
+            side = 1 if at > known.highest[-1] else 0
+            beyond = at if side else -at
+            if not side and beyond <= known.lowest[-1]:
+                continue
+            nats = self._tails[reading.slot][side].nats(beyond)
+            if best is None or nats > best.nats:
+                best = Outlier(reading, *known.bounds, nats)
+        return best
+
+
+def _keeps(values: Floats, parts: npt.NDArray[np.int64], windows: npt.NDArray[np.int64]) -> bool:
+    """Whether values held out in parts stay in the range of the others, but for as many windows as may be alarms."""
+    outside: set[int] = set()
+    for part in np.unique(parts):
+        mine = parts == part
+        rest = values[~mine]
+        if not len(rest):
+            return False
+        beyond = mine & ((values < rest.min()) | (values > rest.max()))
+        outside.update(windows[beyond].tolist())
+    held = len(np.unique(windows))
+    return (len(outside) + PRIOR) / (held + 1) <= MAX_SHARE

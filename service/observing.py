@@ -1,0 +1,101 @@
+"""Events and what is known of them, as the detector wants them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ingestion import FIRST_TEMPLATE, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
+from service.detection.codes import KnownCodes
+from service.detection.detector import Observed
+from service.detection.ranges import Reading
+from service.event_scores import EventScores
+
+Numbers = npt.NDArray[np.generic]
+
+_UNKNOWN = -2
+_DIGIT = re.compile(r"\d")
+_NOTHING: npt.NDArray[np.float64] = np.zeros(0)
+
+
+class Observer:
+    """Makes windows of one bundle ready to be judged.
+
+    A line of unknown shape has no token of its own: every shape of a window that nobody knows gets one here, below
+    zero, so that the same line twice and two new lines are told apart.
+
+    Args:
+        vocabulary: the bundle's.
+        source_format: how the source writes its lines.
+        usage: (h, s) share of each head's codes in training.
+        numeric: tokens whose lines are read for numbers; None reads all.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        source_format: SourceFormat,
+        usage: npt.NDArray[np.floating],
+        numeric: Collection[int] | None = None,
+    ) -> None:
+        self._vocabulary, self._format, self._numeric = vocabulary, source_format, numeric
+        self._masks = source_format.mask_set()
+        self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
+        self._codes = KnownCodes(usage)
+
+    def observe(
+        self, events: Sequence[Event], before: Numbers, gaps: Numbers, scores: EventScores | None = None
+    ) -> Observed:
+        """Return a window.
+
+        Args:
+            events: its events, in order.
+            before: token of the event that the source wrote before each.
+            gaps: seconds since that event.
+            scores: what the model says of them; None where it was fitted on them.
+        """
+        tokens, shapes = self._named(events)
+        timed = any(event.time is not None for event in events)
+        return Observed(
+            tokens,
+            shapes,
+            surprisal_nats=_NOTHING if scores is None else scores.surprisal_nats.astype(np.float64),
+            before=tuple(before.tolist()) if timed else (),
+            gaps=gaps.astype(np.float64) if timed else _NOTHING,
+            readings=self._readings(events),
+            code_excess=_NOTHING if scores is None else self._codes.excess(scores.codes),
+        )
+
+    def _named(self, events: Sequence[Event]) -> tuple[tuple[int, ...], tuple[tuple[int | str, str], ...]]:
+        tokens: list[int] = []
+        shapes: list[tuple[int | str, str]] = []
+        unknown: dict[str, int] = {}
+        for event in events:
+            token = event.token
+            if token == UNSEEN:
+                words = event_shape(event, self._format)
+                shape = " ".join(words)
+                tokens.append(unknown.setdefault(shape, _UNKNOWN - len(unknown)))
+                shapes.append((shape, words[0] if words else ""))
+            else:
+                tokens.append(token)
+                shapes.append((token, self._families[token]))
+        return tuple(tokens), tuple(shapes)
+
+    def _readings(self, events: Sequence[Event]) -> tuple[Reading, ...]:
+        found: list[Reading] = []
+        for index, event in enumerate(events):
+            if event.token < FIRST_TEMPLATE or (self._numeric is not None and event.token not in self._numeric):
+                continue
+            if _DIGIT.search(event.message) is None:
+                continue
+            line = masked_words(event.message, self._format.delimiter, self._masks)
+            found += [
+                Reading(index, (event.token, parameter.slot, parameter.part), parameter.number)
+                for parameter in self._vocabulary.parameters(event.token, event.message, line)
+                if parameter.number is not None
+            ]
+        return tuple(found)

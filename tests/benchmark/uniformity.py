@@ -1,0 +1,122 @@
+"""Whether the p-values of good windows that nobody has seen are uniform, as a calibrated score promises.
+
+    LOGVQ_DATA=… python -m tests.benchmark.uniformity [--bundle DIR]
+
+`hdfs` fits the detector, with surprisal by n-grams, to 4,855 normal sessions drawn at random and judges 20,000 others.
+`mazak` trains a bundle on the first lines of the machining centre, with windows of 16 events, and takes the windows
+without a Fault after them, whose surprisal is the encoder's. Drawn at random, one half calibrates and the other is
+judged: exchangeable, as the theory wants it. In time order, the bundle judges what comes after its training: the
+machine's drift is in that figure.
+
+The distance is Kolmogorov's, with ties broken at random. Sessions are often equal, and equal ones measure a little
+otherwise by what seven parts hold than by what all eight hold, so that they do not tie: that is the distance of `hdfs`,
+and all of it lies among ordinary windows. What alarms are made of is beside it: the share of windows whose p-value, as
+scored and with news, is at most what a threshold promises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ingestion import WindowSpec
+from service.bundle import Bundle, load_bundle, save_bundle
+from service.detection.detector import Detector, Observed
+from service.observing import Observer
+from service.training import train_bundle
+from service.trying import good_lines
+from tests.benchmark.detection import ours, sessions
+from tests.benchmark.detection.protocol import Row, Windows
+from tests.benchmark.faithfulness import windows_of
+from tests.benchmark.mazak import EVENTS
+from tests.benchmark.report import keep
+from tests.benchmark.tasks.examples import data_directory
+
+GOOD_LINES = 100_000
+WINDOW = "16"
+SESSIONS = 20_000
+PROMISED = (0.1, 0.05, 0.01)
+
+
+def distance(detector: Detector, windows: Sequence[Observed]) -> float:
+    """Return Kolmogorov's distance of p-values, ties broken at random."""
+    random = np.random.default_rng(0)
+    sample, combination = detector.combination.whole.sample, detector.combination
+    totals = np.array([combination.total(detector.memory.measure(window, detector.spread)) for window in windows])
+    above = len(sample) - np.searchsorted(sample, totals, side="right")
+    equal = len(sample) - np.searchsorted(sample, totals, side="left") - above
+    ordered = np.sort((above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1))
+    places = np.arange(len(totals) + 1) / len(totals)
+    return float(max((places[1:] - ordered).max(), (ordered - places[:-1]).max()))
+
+
+def realised(detector: Detector, windows: Sequence[Observed]) -> list[float]:
+    """Return the share of windows whose p-value is at most each of `PROMISED`."""
+    scored = np.array([np.exp(-detector.judge(window).strength) for window in windows])
+    return [float((scored <= share).mean()) for share in PROMISED]
+
+
+def hdfs(data: Path) -> tuple[Detector, list[Observed]]:
+    """Fit to random normal sessions; return other ones."""
+    row = sessions.hdfs_random(data, cleaned=True)
+    good = np.flatnonzero(~row.anomalous)
+    drawn = np.random.default_rng(0).choice(good, SESSIONS, p=row.test.copies[good] / row.test.copies[good].sum())
+    test = Windows.of([row.test.tokens[index] for index in drawn])
+    return ours.fitted(row), ours.observe_test(
+        Row(row.name, row.fit, row.fit_anomalous, test, np.zeros(SESSIONS, bool))
+    )
+
+
+def later(bundle: Bundle, lines: Sequence[bytes]) -> list[Observed]:
+    """Return the windows without a Fault that come after a bundle's training."""
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    return [
+        observer.observe(window.events, window.scores.before, window.scores.gap_seconds, window.scores)
+        for window in windows_of(bundle, lines)
+        if not any("|Fault|" in event.text for event in window.events)
+    ]
+
+
+def main() -> None:
+    """Fit, judge, and keep the distances."""
+    parser = argparse.ArgumentParser(description="Are the p-values of good windows uniform?")
+    parser.add_argument("--bundle", type=Path, help="where the bundle is, or is to be kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data = data_directory()
+    lines = gzip.decompress((data / EVENTS).read_bytes()).splitlines()
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = options.bundle or Path(scratch, "bundle")
+        if not directory.exists():
+            path = Path(scratch, "good.log")
+            path.write_bytes(b"\n".join(lines[:GOOD_LINES]) + b"\n")
+            good = good_lines(path, None, "UTC", WindowSpec.parse(WINDOW))
+            save_bundle(train_bundle(good, lambda *_: None), directory)
+        bundle = load_bundle(directory)
+    windows = later(bundle, lines[GOOD_LINES:])
+    half = set(np.random.default_rng(0).permutation(len(windows))[: len(windows) // 2].tolist())
+    calibrating = [window for index, window in enumerate(windows) if index in half]
+    judged = [window for index, window in enumerate(windows) if index not in half]
+    found = {
+        "hdfs, drawn at random": hdfs(data),
+        "mazak, drawn at random": (Detector.fit(calibrating), judged),
+        "mazak, in time order": (bundle.detector, windows),
+    }
+    rows, figures = [], {}
+    for name, (detector, test) in found.items():
+        far, shares = distance(detector, test), realised(detector, test)
+        figures[name] = {"distance": far, "promised": PROMISED, "realised": shares}
+        counts = [detector.combination.windows, len(test)]
+        rows.append([name, *counts, f"{far:.3f}", *(f"{share:.3f}" for share in shares)])
+    promised = [f"p at most {share:g}" for share in PROMISED]
+    keep("uniformity", figures, ["windows", "calibrated on", "judged", "distance", *promised], rows)
+
+
+if __name__ == "__main__":
+    main()

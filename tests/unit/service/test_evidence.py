@@ -1,0 +1,168 @@
+"""Evidence by kind, the lines that carry it, and the words for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ingestion import Event, Record, SourceParser
+from model import NewEvents
+from service.bundle import Bundle
+from service.citing import Citing, without
+from service.detection.detector import Detector, Judged, Observed
+from service.detection.ranges import KnownRanges, Range
+from service.event_scores import EventScores
+from service.evidence import line_nats, weigh
+from service.judging import Judge
+from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
+from service.observing import Observer
+from service.store import unpack
+
+FAULT = b"2017-01-20T10:00:00Z|servo_cond|Fault|31|||EXCESS LOAD"
+
+
+def parsed(bundle: Bundle, lines: Sequence[bytes]) -> list[Event]:
+    parser = SourceParser(bundle.source_format, bundle.vocabulary)
+    found = [item for n, line in enumerate(lines) for item in parser.feed(Record("s", "file:x", n, n + 1, line, None))]
+    return [event for event in found if isinstance(event, Event)]
+
+
+def scored(bundle: Bundle, events: Sequence[Event]) -> EventScores:
+    tokens = [bundle.vocabulary.model_token(event.token) for event in events]
+    times = [event.time or 0.0 for event in events]
+    gaps = [0.0, *(max(0.0, b - a) for a, b in itertools.pairwise(times))]
+    explained = bundle.scorer().explain([NewEvents(bundle.warm_state(), tokens, gaps)])[0]
+    before = [0, *(event.token for event in events[:-1])]
+    return EventScores.of(explained, before, gaps, bundle.model.encoder.config)
+
+
+def seen(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, EventScores]:
+    scores = scored(bundle, events)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    return observer.observe(events, scores.before, scores.gap_seconds, scores), scores
+
+
+def judge_of(bundle: Bundle, threshold: float) -> Judge:
+    return Judge(bundle, bundle.scorer(), threshold)
+
+
+@pytest.fixture
+def lines(machine_lines: list[bytes]) -> list[bytes]:
+    return machine_lines[64:128]
+
+
+def weighed(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, Judged, dict[str, float]]:
+    window, _ = seen(bundle, events)
+    judged = bundle.detector.judge(window)
+    return window, judged, {kind: found.nats for kind, found in weigh(bundle.detector, window, judged).items()}
+
+
+def test_kinds_share_out_the_whole_strength(bundle: Bundle, lines: list[bytes]) -> None:
+    for some in (lines, [*lines[:30], FAULT, *lines[30:]], lines[:8]):
+        window, judged, nats = weighed(bundle, parsed(bundle, some))
+        assert list(nats) == list(KINDS)
+        assert sum(nats.values()) == pytest.approx(judged.strength)
+        carried = line_nats(weigh(bundle.detector, window, judged))
+        assert sum(carried.values()) <= judged.strength + 1e-9
+
+
+def test_a_new_shape_carries_its_window_and_is_cited(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:30], FAULT, *lines[30:]])
+    window, scores = seen(bundle, events)
+    judged = bundle.detector.judge(window)
+    evidence = weigh(bundle.detector, window, judged)
+    assert max(evidence, key=lambda kind: evidence[kind].nats) == UNSEEN_TEMPLATE
+    assert evidence[UNSEEN_TEMPLATE].line == 30
+    row = judge_of(bundle, 1.0).judge("s", 0, None, events, scores, {}).row
+    record = unpack(row["record"])
+    assert row["anomalous"]
+    assert record["cited"][0] == 30
+    assert record["without_cited"] < row["strength"]
+    assert record["reasons"][0]["kind"] == UNSEEN_TEMPLATE
+    assert "EXCESS LOAD” is new" in row["sentence"]
+
+
+def test_two_new_shapes_are_told_apart_and_one_that_comes_twice_is_one(bundle: Bundle, lines: list[bytes]) -> None:
+    other = FAULT + b" AT Z AXIS"
+    window, _ = seen(bundle, parsed(bundle, [*lines[:8], FAULT, other, FAULT]))
+    first, second, again = window.tokens[8:]
+    assert first == again != second
+    assert max(first, second) < 0
+
+
+def test_a_burst_is_counts_and_what_fails_to_come_is_missing(bundle: Bundle) -> None:
+    usual = Detector.fit([window_of([2, 3, 4, 5] * 4, gaps=1.0) for _ in range(60)])
+    burst = window_of([2, 3, 4, 5] * 4 + [4] * 40, gaps=1.0)
+    missing = window_of([2, 3, 4] * 4, gaps=1.0)
+    for window, kind in ((burst, UNUSUAL_COUNTS), (missing, MISSING_EVENT)):
+        evidence = weigh(usual, window, usual.judge(window))
+        assert max((UNUSUAL_COUNTS, MISSING_EVENT), key=lambda k: evidence[k].nats) == kind
+        assert evidence[kind].about is not None
+    assert not weigh(usual, missing, usual.judge(missing))[MISSING_EVENT].lines
+
+
+def window_of(tokens: list[int], gaps: float) -> Observed:
+    return Observed(
+        tuple(tokens),
+        tuple((token, "machine") for token in tokens),
+        np.full(len(tokens), 0.1),
+        (0, *tokens[:-1]),
+        np.full(len(tokens), gaps),
+    )
+
+
+def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: list[bytes]) -> None:
+    events, wait = parsed(bundle, lines), 90 * 86_400.0
+    alone = [bundle.detector.memory.gaps.longest([event.token], [wait]) for event in events[:-1]]
+    place = 1 + max(range(len(alone)), key=lambda index: found.nats if (found := alone[index]) else 0.0)
+    later = [replace(event, time=(event.time or 0.0) + wait * (at >= place)) for at, event in enumerate(events)]
+    row = judge_of(bundle, 1.0).judge("s", 0, None, later, scored(bundle, later), {}).row
+    reasons = {reason["kind"]: reason for reason in unpack(row["record"])["reasons"]}
+    assert reasons[SILENCE]["line"] == place
+    assert reasons[SILENCE]["seen"] == "90.0 days"
+    assert "at most" in reasons[SILENCE]["expected"]
+
+
+def test_a_number_outside_its_range_is_said_with_the_range(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:30], b"2017-01-05T17:40:00Z|Fovr|99999", *lines[30:]])
+    known = Range.fit(np.linspace(10, 200, 500))
+    assert known is not None
+    ranges = KnownRanges({(events[30].token, 1, 0): known})
+    detector = replace(bundle.detector, memory=replace(bundle.detector.memory, ranges=ranges))
+    judge = judge_of(replace(bundle, detector=detector), 1.0)
+    row = judge.judge("s", 0, None, events, scored(bundle, events), {}).row
+    reasons = {reason["kind"]: reason for reason in unpack(row["record"])["reasons"]}
+    assert reasons[PARAMETER]["line"] == 30
+    assert (reasons[PARAMETER]["seen"], reasons[PARAMETER]["expected"]) == ("99999", "10 to 200")
+
+
+def test_an_ordinary_window_cites_nothing(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, lines)
+    row = judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).row
+    record = unpack(row["record"])
+    assert not row["anomalous"]
+    assert (record["cited"], record["without_cited"]) == ([], None)
+
+
+def test_what_is_left_of_a_window_keeps_the_silence_around_what_was_taken_out() -> None:
+    window = replace(
+        window_of([2, 3, 4, 5], gaps=10.0), gaps=np.array([1.0, 2.0, 4.0, 8.0]), code_excess=np.arange(4.0)
+    )
+    left = without(window, [1, 2])
+    assert (left.tokens, left.before, left.gaps.tolist()) == ((2, 5), (0, 2), [1.0, 14.0])
+    assert left.code_excess.tolist() == [0.0, 3.0]
+
+
+def test_citing_is_repeatable_and_leaves_some_of_the_window(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:20], *[FAULT] * 3, *lines[20:]])
+    window, scores = seen(bundle, events)
+    tokens = [bundle.vocabulary.model_token(event.token) for event in events]
+    citing = Citing(bundle.detector, bundle.scorer(), bundle.warm_state())
+    first, second = (citing.cite(window, tokens, scores.gap_seconds.tolist(), 0.01) for _ in range(2))
+    assert first == second
+    assert {20, 21, 22} <= set(first.lines)
+    assert len(first.lines) < len(events)
