@@ -222,7 +222,7 @@ class AlarmThreshold:
 
     def _share_above(self, strength: float) -> float:
         """Return the share of windows of at least this strength, of the source's and by the bundle's calibration."""
-        promised = CALIBRATION_WINDOWS * 10.0**-strength
+        promised = CALIBRATION_WINDOWS * math.pow(10.0, -strength)
         count = len(self._sorted)
         if not count:
             return promised / CALIBRATION_WINDOWS

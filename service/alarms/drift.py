@@ -1,6 +1,6 @@
 """Whether a source still is what its bundle was calibrated on.
 
-A window's strength is minus log10 of a share p of the calibration's windows. While the source is exchangeable with them,
+A strength is minus log10 of a share p of the calibration's windows. While the source is exchangeable with them,
 p is uniform or larger, and betting against that wins nothing in the mean (conformal test martingales; Vovk, Nouretdinov
 and Gammerman, ICML 2003). The bet here is that windows are stranger than promised,
 
@@ -40,7 +40,7 @@ class DriftTest:
 
     def follow(self, strength: float) -> None:
         """Take a window that raised no alarm: those that do say so themselves."""
-        p = min(1.0, 10.0**-strength)
+        p = min(1.0, math.pow(10.0, -strength))
         won = math.log10(1 + BET * (0.5 - p))
         self.evidence = min(max(0.0, self.evidence + won), _MOST)
 
