@@ -66,6 +66,16 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _alarms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        metavar="ALARMS",
+        help="alarms of a source you are willing to look at: 1 a day, or 2/8h a shift (default: 1 a day, and no more "
+        "than one window in a hundred)",
+    )
+    parser.add_argument("--rules", type=Path, metavar="TOML", help="site rules: what always or never is an alarm")
+
+
 def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
 
@@ -78,7 +88,7 @@ def _add_try(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), help="the report (default: report.html)"
     )
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day you are willing to look at (default: 1)")
+    _alarms(verb)
     verb.add_argument("--bundle", type=Path, metavar="DIR", help="keep the trained bundle here")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -130,7 +140,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _alarms(verb)
     verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows; - reads standard input")
     verb.add_argument("--backfill", action="store_true", help="begin with the rotated files of --file, oldest first")
     verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
@@ -196,7 +206,7 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb.add_argument("--to", dest="stop", metavar="WHERE", help="where to stop, before it (default: the end)")
     verb.add_argument("--database", type=Path, metavar="FILE", help="a new SQLite file for windows and incidents")
     verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _alarms(verb)
     _device(verb)
 
 

@@ -19,6 +19,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
+from service.alarms.rules import load_rules
 from service.errors import BadSetting
 from service.settings import Settings, load_settings
 
@@ -60,20 +63,20 @@ def progress_bars() -> Iterator[Report]:
 
 def run_try(options: argparse.Namespace, command: str) -> int:
     """Look at one log file and write a report."""
-    _check_budget(options.budget)
     from service.trying import TryOptions, try_file, write_report  # noqa: PLC0415
 
     started = time.monotonic()
+    settings = _settings(options)
     asked = TryOptions(
         file=options.file,
         good=options.good,
         encoding=options.encoding,
         zone=options.tz,
         window=WindowSpec.parse(options.window) if options.window else None,
-        budget=options.budget,
+        policy=_policy(options, settings),
         bundle=options.bundle,
         command=command,
-        settings=_settings(options),
+        settings=settings,
     )
     _check_writable(options.output)
     with progress_bars() as report:
@@ -111,9 +114,12 @@ def _settings(options: argparse.Namespace) -> Settings:
     return load_settings(options.config) if options.config is not None else Settings()
 
 
-def _check_budget(budget: float) -> None:
-    if not 0 < budget < 100_000:
-        raise BadSetting(f"a budget of {budget:g} alarms a day is not usable; give a number above 0, such as 1")
+def _policy(options: argparse.Namespace, settings: Settings) -> AlarmPolicy:
+    """Return budgets and rules: those of the file, then those of the command line."""
+    policy = settings.alarms
+    if options.budget is not None:
+        policy = replace(policy, budget=Budget.parse(options.budget))
+    return policy if options.rules is None else replace(policy, rules=load_rules(options.rules))
 
 
 def _check_writable(path: Path) -> None:
@@ -185,11 +191,11 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 
 def run_serve(options: argparse.Namespace, _: str) -> int:
     """Score lines as they come, and answer over HTTP."""
-    _check_budget(options.budget)
     if not 0 < options.max_dead_share <= 1:
         raise BadSetting(f"--max-dead-share is {options.max_dead_share:g}; give a share above 0 and up to 1")
     from service.serving import ServeOptions, serve  # noqa: PLC0415
 
+    settings = _settings(options)
     return serve(
         ServeOptions(
             bundle=options.bundle,
@@ -200,7 +206,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             port=options.port,
             token_file=options.token_file,
             no_auth=options.no_auth,
-            budget=options.budget,
+            policy=_policy(options, settings),
             file=options.file,
             source=options.source,
             backfill=options.backfill,
@@ -211,14 +217,13 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
                 give_up_seconds=options.give_up,
             ),
             max_dead_share=options.max_dead_share,
-            settings=_settings(options),
+            settings=settings,
         )
     )
 
 
 def run_replay(options: argparse.Namespace, _: str) -> int:
     """Score a range once more, beside the service."""
-    _check_budget(options.budget)
     from service.replaying import ReplayOptions, replay  # noqa: PLC0415
 
     asked = ReplayOptions(
@@ -230,7 +235,7 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
         stop=options.stop,
         database=options.database,
         output=options.output,
-        budget=options.budget,
+        policy=_policy(options, Settings()),
         device=options.device,
     )
     with progress_bars() as report:

@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from ingestion import Record, file_size, lines_apart, read_records
 from ingestion.timestamps import zone
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle
 from service.errors import BadSetting, CannotWrite
 from service.explain import summary
@@ -38,7 +39,7 @@ class ReplayOptions:
     stop: str | None
     database: Path | None
     output: str | None
-    budget: float
+    policy: AlarmPolicy
     device: str
 
 
@@ -121,7 +122,7 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         def report(_: int) -> None:
             progress(0.0 if size is None else min(1.0, at / max(1, size)), f"{read:,} lines")
 
-        score_records(bundle, store, counted(), bundle.calibration.threshold(options.budget), report)
+        score_records(bundle, store, counted(), options.policy, report)
         store.finish_replay(number)
         progress(1.0, f"{read:,} lines")
         return _result(store, output, read)

@@ -24,7 +24,18 @@ from sqlalchemy.exc import DBAPIError
 
 from service.database import INBOX_READ_LOCK, INBOX_WRITE_LOCK, answering, lock, open_database, storable, upsert
 from service.errors import Superseded
-from service.schema import dead_letters, inbox, incidents, open_events, positions, pushes, replays, sources, windows
+from service.schema import (
+    JSON_COLUMNS,
+    dead_letters,
+    inbox,
+    incidents,
+    open_events,
+    positions,
+    pushes,
+    replays,
+    sources,
+    windows,
+)
 
 # Lines that may wait in the inbox before a push is refused: about a minute of work for a slow machine.
 INBOX_LIMIT = 500_000
@@ -385,7 +396,7 @@ class Store:
     def incident(self, incident_id: str) -> dict[str, Any] | None:
         """Return one incident, or None."""
         found = self._one(incidents, incident_id)
-        return found and found | {"window_ids": json.loads(found["window_ids"])}
+        return found and found | {name: json.loads(found[name]) for name in JSON_COLUMNS}
 
     def find_incidents(
         self, *, source: str | None = None, after: Sequence[Any] | None = None, limit: int | None = 100
@@ -399,7 +410,7 @@ class Store:
         query = query.order_by(incidents.c.sequence.desc(), incidents.c.id.desc()).limit(limit)
         with self._read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
-        return [row | {"window_ids": json.loads(row["window_ids"])} for row in rows]
+        return [row | {name: json.loads(row[name]) for name in JSON_COLUMNS} for row in rows]
 
     def _one(self, table: sa.Table, row_id: str) -> dict[str, Any] | None:
         with self._read() as connection:

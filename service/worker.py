@@ -8,9 +8,11 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceFormat, split_sources
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
 from service.errors import StoreUnavailable, Superseded
+from service.feedback_store import FeedbackStore
 from service.metrics import STAGES, Metrics
 from service.pipeline import Produced, SourcePipeline, score
 from service.showing import Shown
@@ -55,7 +57,8 @@ class Worker:
         store: where results go.
         inputs: what is read; their owner's positions are `next_position`.
         metrics: this process's metrics.
-        threshold: score from which on a window is an alarm.
+        policy: budgets and rules.
+        origins: formats of streams that differ from the bundle's.
         dead_letters: where dead letters go besides the store.
         max_dead_share: share of dead letters among the latest lines above which the worker stops.
 
@@ -70,7 +73,7 @@ class Worker:
         store: Store,
         inputs: Sequence[Input],
         metrics: Metrics,
-        threshold: float,
+        policy: AlarmPolicy,
         origins: Mapping[str, SourceFormat] | None = None,
         *,
         dead_letters: DeadLetterSink | None = None,
@@ -81,8 +84,10 @@ class Worker:
         self._bundle = bundle
         self._store = store
         self._inputs = list(inputs)
-        self._shown = Shown(metrics, threshold)
-        self._threshold = threshold
+        self._shown = Shown(metrics)
+        self._policy = policy
+        self._feedback = FeedbackStore(store)
+        self._heard = 0
         self._origins = dict(origins or {})
         self._dead_letters = dead_letters
         self._dead_share = DeadLetterShare(max_dead_share)
@@ -220,6 +225,7 @@ class Worker:
     def _rest(self, *, fed: bool, away: bool) -> None:
         """Do what is due by the clock, after every input had its turn."""
         try:
+            self._hear()
             # A source may be silent while others keep the worker busy.
             self._flush_silent()
             self._judge_orphans()
@@ -236,6 +242,14 @@ class Worker:
         else:
             if not fed and not away and isinstance(self.waiting_for, StoreUnavailable):
                 self._works()
+
+    def _hear(self) -> None:
+        """Take what operators have said since."""
+        latest = self._feedback.latest()
+        if latest != self._heard:
+            for source in self._feedback.sources_since(self._heard) & self._pipelines.keys():
+                self._pipelines[source].hear(self._feedback.heard(source, self._bundle.id))
+            self._heard = latest
 
     def _start_over(self) -> None:
         streams = set(self._positions)
@@ -385,7 +399,8 @@ class Worker:
         pipeline = self._pipelines.get(source)
         if pipeline is None:
             row = self._store.load_source(source)
-            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row, self._origins)
+            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._policy, row, self._origins)
+            pipeline.hear(self._feedback.heard(source, self._bundle.id))
             self._pipelines[source] = pipeline
             self._versions[source] = 0 if row is None else row.version
             self._streams[source] = set()

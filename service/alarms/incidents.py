@@ -1,16 +1,51 @@
-"""Joining a source's anomalous windows into incidents."""
+"""Joining a source's alarms into incidents.
+
+An incident opens with an alarm, and is what somebody is told of, once. It stays open over a quiet window, and for as
+long as windows are nearly alarms: a source that hovers about its threshold is one incident, not one a window.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from service.alarms.rules import SEVERITIES
+from service.schema import JSON_COLUMNS
 
 # An incident stays open over this many quiet windows, and over this long without any event.
 MAX_QUIET_WINDOWS = 1
 MAX_GAP_SECONDS = 3600.0
 MAX_WINDOWS = 500
+# A window that is at most three times as usual as an alarm keeps an incident open, in log10 of a share of windows.
+HYSTERESIS = 0.5
+# Shapes of lines that an incident is known by, among other sources' incidents.
+MAX_SHAPES = 20
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an incident takes from an alarm.
+
+    Attributes:
+        reason: kind of its strongest evidence.
+        signature: what makes two incidents the same kind of thing.
+        title: the incident in a few words.
+        severity: how grave, of `rules.SEVERITIES`.
+        first: its first unusual line, as position, time and text.
+        worst: its strangest line.
+        shapes: shapes of its unusual lines, strangest first.
+    """
+
+    reason: str
+    signature: str
+    title: str
+    severity: str
+    first: Mapping[str, Any]
+    worst: Mapping[str, Any]
+    shapes: Sequence[str]
 
 
 class IncidentTracker:
@@ -29,14 +64,16 @@ class IncidentTracker:
         """Return what a restart needs, as JSON values."""
         return {"open": self._open, "quiet": self._quiet}
 
-    def follow(self, window: dict[str, Any], reason: str, signature: str, title: str) -> list[dict[str, Any]]:
+    def takes(self, window: Mapping[str, Any]) -> bool:
+        """Return whether a window would join the open incident rather than open one."""
+        return self._open is not None and self._joins(window)
+
+    def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
 
         Args:
             window: a row of the store's `windows`; its `incident` is set where it belongs to one.
-            reason: kind of its strongest evidence.
-            signature: what makes two incidents the same kind of thing.
-            title: the incident in a few words.
+            told: what its incident takes from it; None where it is no alarm.
 
         Returns:
             Rows of the store's `incidents` that changed.
@@ -44,8 +81,10 @@ class IncidentTracker:
         changed: list[dict[str, Any]] = []
         if self._open is not None and not self._joins(window):
             changed.append(self._close())
-        if not window["anomalous"]:
-            self._quiet += 1
+        if told is None:
+            # What is quieted is quiet, however strange it is.
+            nearly = window["decided_by"] is None and window["strength"] >= window["threshold"] - HYSTERESIS
+            self._quiet = 0 if nearly else self._quiet + 1
             if self._open is not None and self._quiet > MAX_QUIET_WINDOWS:
                 changed.append(self._close())
             return [_row(incident) for incident in changed]
@@ -56,23 +95,33 @@ class IncidentTracker:
             incident = self._open = {
                 "id": f"i-{number}",
                 "source": window["source"],
+                "bundle": window["bundle"],
                 "status": "open",
                 "start": window["start"],
                 "first_window": window["id"],
+                "first_event": dict(told.first),
+                "decided_by": window["decided_by"],
                 "window_ids": [],
+                "events": 0,
+                "shapes": [],
+                "severity": told.severity,
                 "strength": -1.0,
             }
         incident["window_ids"] = [*incident["window_ids"], window["id"]]
         incident["end"] = window["end"]
         incident["sequence"] = window["sequence"]
+        incident["events"] += window["events"]
+        incident["shapes"] = list(dict.fromkeys([*incident["shapes"], *told.shapes]))[:MAX_SHAPES]
+        incident["severity"] = max(incident["severity"], told.severity, key=SEVERITIES.index)
         if window["strength"] > incident["strength"]:
             incident |= {
                 "strength": window["strength"],
                 "score": window["score"],
                 "worst_window": window["id"],
-                "reason": reason,
-                "signature": signature,
-                "title": title,
+                "worst_event": dict(told.worst),
+                "reason": told.reason,
+                "signature": told.signature,
+                "title": told.title,
             }
         window["incident"] = incident["id"]
         return [_row(item) for item in [*changed, incident]]
@@ -90,5 +139,5 @@ class IncidentTracker:
 
 
 def _row(incident: Mapping[str, Any]) -> dict[str, Any]:
-    ids = incident["window_ids"]
-    return dict(incident) | {"window_ids": json.dumps(ids), "windows": len(ids)}
+    packed = {name: json.dumps(incident[name], ensure_ascii=False) for name in JSON_COLUMNS}
+    return dict(incident) | packed | {"windows": len(incident["window_ids"])}
