@@ -39,6 +39,9 @@ CALIBRATION_WINDOWS = 60
 GAIN = 1.0
 # Incidents owed or overdrawn beyond so many are forgotten: a quiet month is not followed by a month's alarms.
 MAX_CREDIT = 5.0
+# A window beyond the threshold is sampled as at most so much beyond it, in log10 of a share: one fault, however
+# strange, must not keep the next quiet. With a source that changed for good, it is caught up in an alarm a decade.
+MAX_LEAP = 1.0
 # No more than so many of the windows that could open an incident do, whatever is owed.
 MAX_SHARE = 0.5
 # What a budget that nobody stated may take: of a source with a few windows a day, one alarm a day would be every other.
@@ -185,7 +188,7 @@ class AlarmThreshold:
         if could_open:
             self._pace += _PACE_WEIGHT * (self._since_last - self._pace)
             self._since_last = 0.0
-            self._learn(index, strength)
+            self._learn(index, min(strength, self.value + MAX_LEAP))
         self.value = self._solve()
 
     def _elapsed(self, time: float | None) -> float:

@@ -34,10 +34,16 @@ def parts_of(row: Row) -> np.ndarray:
 
 def detect(row: Row) -> tuple[np.ndarray, np.ndarray, list[Judged]]:
     """Return the strength of every test window, which are alarms as shipped, and what was found in each."""
-    detector = Detector.fit(observe_fit(row), parts_of(row))
-    judged = [detector.judge(window) for window in _observed(row, row.test, _surprisal(row, row.fit, row.test))]
+    detector, observed = fitted(row)
+    judged = [detector.judge(window) for window in observed]
     strength = np.array([found.strength for found in judged])
     return strength, strength >= threshold_nats(alarm_share(row)), judged
+
+
+def fitted(row: Row) -> tuple[Detector, list[Observed]]:
+    """Return the detector of the training windows, and the test windows as it judges them."""
+    detector = Detector.fit(observe_fit(row), parts_of(row))
+    return detector, _observed(row, row.test, _surprisal(row, row.fit, row.test))
 
 
 def observe_fit(row: Row) -> list[Observed]:
