@@ -46,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_serve(verbs)
     _add_feed(verbs)
     _add_replay(verbs)
+    _add_feedback(verbs)
+    _add_rules(verbs)
     return parser
 
 
@@ -126,16 +128,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
     _device(verb)
     _config(verb)
-    verb.add_argument(
-        "--database",
-        type=_database,
-        metavar="DB",
-        default=Path("logvq.sqlite"),
-        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers (default: logvq.sqlite)",
-    )
-    verb.add_argument(
-        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
-    )
+    _store(verb)
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
@@ -170,6 +163,20 @@ def _kafka(parser: argparse.ArgumentParser) -> None:
     _broker(parser)
     parser.add_argument(
         "--give-up", type=float, metavar="SECONDS", help="stop when the broker is away this long (default: never)"
+    )
+
+
+def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite")) -> None:
+    parser.add_argument(
+        "--database",
+        type=_database,
+        metavar="DB",
+        default=default,
+        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
+        + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
     )
 
 
@@ -208,6 +215,40 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
     _alarms(verb)
     _device(verb)
+
+
+def _add_feedback(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    actions = verbs.add_parser(
+        "feedback", help="say what an incident was, so that it holds from now on"
+    ).add_subparsers(dest="action", metavar="ACTION", required=True)
+    say = actions.add_parser("say", help="say what an incident or a window was")
+    say.add_argument("about", metavar="ID", help="of an incident (i-…) or a window (w-…)")
+    say.add_argument(
+        "verdict",
+        choices=("real", "false-alarm", "known", "shelved"),
+        help="real: a fault, never learned as normal; false-alarm: windows like it are normal; known: they are quiet "
+        "until a time; shelved: its whole source is",
+    )
+    say.add_argument("--until", metavar="TIME", help="end of known or shelved, such as 2026-01-31T06:00 (UTC)")
+    undo = actions.add_parser("undo", help="take back what was said; both are kept")
+    undo.add_argument("number", type=int, metavar="NUMBER", help="of what was said, as the list shows it")
+    for action in (say, undo):
+        action.add_argument("--reason", required=True, help="why, for those who ask later")
+        action.add_argument("--who", help="who says so (default: this machine's user)")
+    shown = actions.add_parser("list", help="list everything that was said")
+    shown.add_argument("about", metavar="ID", nargs="?", help="only of this incident or window")
+    shown.add_argument("--source", metavar="NAME", help="only of this source")
+    for action in (say, undo, shown):
+        _store(action)
+        action.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_rules(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("rules", help="check site rules, and show where they and the model agree")
+    verb.add_argument("file", type=Path, metavar="TOML", help="the rule file")
+    _store(verb, None)
+    verb.add_argument("--tz", help="time zone of maintenance (default: UTC)")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _keep_memory() -> None:

@@ -262,6 +262,20 @@ def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     return table | given
 
 
+def run_feedback(options: argparse.Namespace, _: str) -> int:
+    """Say what an incident or a window was."""
+    from service.alarm_commands import run_feedback  # noqa: PLC0415
+
+    return run_feedback(options)
+
+
+def run_rules(options: argparse.Namespace, _: str) -> int:
+    """Check site rules, and hold them against what is stored."""
+    from service.alarm_commands import run_rules  # noqa: PLC0415
+
+    return run_rules(options)
+
+
 def run_demo(options: argparse.Namespace, _: str) -> int:
     """Train on a real machine's log, stream its later part, show what is found."""
     from service.demo import run  # noqa: PLC0415

@@ -2,9 +2,9 @@
 
     LOGVQ_DATA=… python -m tests.benchmark.detection.budget [stream…]
 
-The earlier part of a stream is learnt from, the later judged window by window; nothing looks ahead. Counted are incidents
-opened, each one notification. Budgets are 1, 5 and 20 a day of the days on which the source wrote, where that is between
-10 incidents and one in ten windows, and one in 100, 50 and 20 windows.
+The earlier part of a stream is learnt from, the later judged window by window; nothing looks ahead. Counted are
+incidents opened, each one notification. Budgets are 1, 5 and 20 a day of the days on which the source wrote, and one in
+100, 50 and 20 windows, where that is between 10 incidents and one in ten windows.
 """
 
 from __future__ import annotations
