@@ -145,6 +145,14 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
             f"{budget['incidents']:,} incidents in {budget['days']:,.1f} days: {budget['realised_per_day']:.2f} a day, "
             f"budget {budget['alarms_per_day']:g}."
         )
+    for choice in budget["choices"]:
+        missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
+        console.print(
+            f"  {choice['alarms_per_day']:g} a day: {choice['alarms']:,} alarms, {choice['kinds']:,} kinds"
+            + escape(missed)
+            + (f" and {choice['missed'] - 1:,} more" if choice["missed"] > 1 else ""),
+            soft_wrap=True,
+        )
     if data["entries"]:
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("score", "times"):

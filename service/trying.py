@@ -20,6 +20,7 @@ from typing import Any
 from ingestion import FIRST_TEMPLATE, Input, Record, WindowSpec, file_year, propose_format, read_records, read_sample
 from ingestion.decoding import encoding_of_sample
 from service import __version__
+from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
@@ -242,6 +243,7 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
                 }
                 for level in _CURVE
             ],
+            "choices": _choices(bundle, store, final),
         },
         "windows": {"final": len(final), "anomalous": len(anomalous)},
         "timeline": [
@@ -286,6 +288,23 @@ def _entries(store: Store) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _choices(bundle: Bundle, store: Store, final: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what other budgets would have raised and missed; nothing where there is no clock."""
+    if not final or final[0]["start"] is None:
+        return []
+
+    def describe(window: Mapping[str, Any]) -> tuple[str, str]:
+        row = store.window(window["id"])
+        assert row is not None
+        record = unpack(row["record"])
+        head = record["reasons"][0]
+        line = record["lines"][head["line"]] if head["line"] is not None else None
+        shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
+        return f"{head['kind']} {shape}", head["title"]
+
+    return choices(final, bundle.calibration.windows_per_day, describe)
 
 
 def _template_rows(bundle: Bundle, store: Store, windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

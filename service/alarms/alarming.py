@@ -143,7 +143,7 @@ class Alarms:
             effective,
             # What a rule insists on was asked for, and is not the model's to save on.
             opened=row["anomalous"] and row["decided_by"] is None and not joins,
-            could_open=not joins,
+            sampled=not joins or self._tracker.lasts,
             counts=muted is None,
         )
         if muted is None and not row["anomalous"]:

@@ -11,7 +11,7 @@ Tibshirani, NeurIPS 2023) against winding up.
 
 It begins at what the bundle's calibration gives, which goes on to count beside the sample for as much as some windows.
 What is steered is incidents opened, since each is one notification; windows that join an open incident are free, and
-only windows that could have opened one are sampled. Nothing here knows a clock: time is that of the events.
+only windows that could have opened one are sampled, unless one goes on for long. Time is that of the events.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ SAMPLE_WINDOWS = 400
 # How many windows the bundle's calibration counts for beside them; with as many seen, both count alike.
 CALIBRATION_WINDOWS = 60
 # After one incident too many, the next needs a window this much rarer, as a power of e.
-GAIN = 1.0
+GAIN = 1.25
 # Incidents owed or overdrawn beyond so many are forgotten: a quiet month is not followed by a month's alarms.
-MAX_CREDIT = 5.0
+MAX_CREDIT = 4.0
 # A window beyond the threshold is sampled as at most so much beyond it, in log10 of a share: one fault, however
 # strange, must not keep the next quiet. With a source that changed for good, it is caught up in an alarm a decade.
 MAX_LEAP = 1.0
-# No more than so many of the windows that could open an incident do, whatever is owed.
-MAX_SHARE = 0.5
+# No more than so many of the windows that could open an incident do, whatever is owed: if most were alarms, they would
+# run together into one, and nothing would ever be raised again.
+MAX_SHARE = 0.25
 # What a budget that nobody stated may take: of a source with a few windows a day, one alarm a day would be every other.
 UNSTATED_SHARE = 0.01
 # Of the sample, so many of the largest tell how its tail goes on: an exponential with their mean excess.
@@ -163,7 +164,7 @@ class AlarmThreshold:
         self.value = self._solve()
 
     def follow(
-        self, index: int, time: float | None, strength: float, *, opened: bool, could_open: bool, counts: bool = True
+        self, index: int, time: float | None, strength: float, *, opened: bool, sampled: bool, counts: bool = True
     ) -> None:
         """Take the next window, judged.
 
@@ -172,7 +173,7 @@ class AlarmThreshold:
             time: of its last event, epoch seconds; None where its events have none.
             strength: how strange it is, with what is excused left out.
             opened: whether the model opened an incident with it.
-            could_open: whether it could have: no incident was open.
+            sampled: whether the threshold learns from it: no incident was open, or one that lasts.
             counts: whether it is of the time that the budget is about; not so where nobody would have been told.
         """
         elapsed = self._elapsed(time)
@@ -185,7 +186,7 @@ class AlarmThreshold:
         self.opened += opened
         self._credit = min(max(self._credit + owed - opened, -MAX_CREDIT), MAX_CREDIT)
         self._since_last += elapsed
-        if could_open:
+        if sampled:
             self._pace += _PACE_WEIGHT * (self._since_last - self._pace)
             self._since_last = 0.0
             self._learn(index, min(strength, self.value + MAX_LEAP))

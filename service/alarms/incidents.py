@@ -19,8 +19,10 @@ from service.schema import JSON_COLUMNS
 MAX_QUIET_WINDOWS = 1
 MAX_GAP_SECONDS = 3600.0
 MAX_WINDOWS = 500
-# A window that is at most three times as usual as an alarm keeps an incident open, in log10 of a share of windows.
-HYSTERESIS = 0.5
+# What has gone on for so many windows is what the source is like now: the threshold learns from it again.
+LASTING_WINDOWS = 20
+# So much of the threshold's strength keeps an incident open: where one window in 500 is an alarm, one in 150.
+HYSTERESIS = 0.8
 # Shapes of lines that an incident is known by, among other sources' incidents.
 MAX_SHAPES = 20
 
@@ -64,6 +66,11 @@ class IncidentTracker:
         """Return what a restart needs, as JSON values."""
         return {"open": self._open, "quiet": self._quiet}
 
+    @property
+    def lasts(self) -> bool:
+        """Whether the open incident has gone on for long."""
+        return self._open is not None and len(self._open["window_ids"]) >= LASTING_WINDOWS
+
     def takes(self, window: Mapping[str, Any]) -> bool:
         """Return whether a window would join the open incident rather than open one."""
         return self._open is not None and self._joins(window)
@@ -83,7 +90,7 @@ class IncidentTracker:
             changed.append(self._close())
         if told is None:
             # What is quieted is quiet, however strange it is.
-            nearly = window["decided_by"] is None and window["strength"] >= window["threshold"] - HYSTERESIS
+            nearly = window["decided_by"] is None and window["strength"] >= HYSTERESIS * window["threshold"]
             self._quiet = 0 if nearly else self._quiet + 1
             if self._open is not None and self._quiet > MAX_QUIET_WINDOWS:
                 changed.append(self._close())

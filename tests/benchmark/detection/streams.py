@@ -93,7 +93,8 @@ class Watch:
             if not joins:
                 self.opened.append(index)
         counted = strength if quieted is None else quieted
-        self.threshold.follow(index, start, counted, opened=alarm and not joins, could_open=not joins)
+        sampled = not joins or self._tracker.lasts
+        self.threshold.follow(index, start, counted, opened=alarm and not joins, sampled=sampled)
         return alarm
 
 

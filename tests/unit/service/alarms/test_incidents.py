@@ -64,9 +64,9 @@ def test_an_incident_is_named_by_its_first_window_whatever_follows() -> None:
 
 
 def test_a_source_that_hovers_about_its_threshold_is_one_incident() -> None:
-    strengths = [THRESHOLD + 0.1 if n % 4 == 0 else THRESHOLD - HYSTERESIS / 2 for n in range(40)]
+    strengths = [THRESHOLD + 0.1 if n % 4 == 0 else 1.1 * HYSTERESIS * THRESHOLD for n in range(40)]
     assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(strengths)])) == 1
-    quiet = [THRESHOLD + 0.1 if n % 4 == 0 else THRESHOLD - 2 * HYSTERESIS for n in range(40)]
+    quiet = [THRESHOLD + 0.1 if n % 4 == 0 else 0.9 * HYSTERESIS * THRESHOLD for n in range(40)]
     assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(quiet)])) == 10
 
 
