@@ -13,7 +13,10 @@ In the order the data flows:
 - `judging.py`      a complete window to a row of the store
 - `evidence.py`     what a window has to say, by `kinds.py`; `calibration.py` how often a normal window says as much
 - `detection/`      the evidence itself, as pure functions of windows
-- `explain.py`      why, in words and figures; `incidents.py` windows joined
+- `explain.py`      why, in words and figures
+- `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
+- `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
+- `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms
 - `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what is written and read; `database.py` SQLite or PostgreSQL, opened; `schema.py` the tables,
                     `migrations/` their history

@@ -119,6 +119,16 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     what.add_argument("--sample", action="store_true", help="the bundled sample's known-good part")
     _reading(verb)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory for the bundle")
+    verb.add_argument(
+        "--feedback",
+        type=_database,
+        metavar="DB",
+        help="leave out the times of faults that were confirmed in this database, of --source",
+    )
+    verb.add_argument("--source", metavar="NAME", help="whose feedback (default: the file's name)")
+    verb.add_argument(
+        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
+    )
     _device(verb)
 
 

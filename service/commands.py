@@ -27,7 +27,7 @@ from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     # Loads torch, which `inspect` does without.
-    from service.training import Report
+    from service.training import GoodLines, Report
 
 _STAGES = {
     "templates": "learning templates",
@@ -184,6 +184,8 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         if options.sample
         else good_lines(options.file, options.encoding, options.tz, window, _settings(options))
     )
+    if options.feedback is not None:
+        good = _without_faults(good, options)
     # Beside the bundle: a training that was stopped goes on when the same command is given again.
     checkpoint = options.out.with_name(f".{options.out.name}.training")
     good = replace(good, device=options.device, checkpoint=checkpoint)
@@ -195,6 +197,22 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         f"{bundle.calibration.windows:,} calibration windows"
     )
     return 0
+
+
+def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from service.feedback_store import FeedbackStore  # noqa: PLC0415
+    from service.known_faults import without_faults  # noqa: PLC0415
+    from service.store import Store  # noqa: PLC0415
+    from service.trying import source_name  # noqa: PLC0415
+
+    source = options.source or source_name(Path(good.name))
+    store = Store(options.feedback, options.database_password_file)
+    try:
+        faults = FeedbackStore(store).faults(source)
+    finally:
+        store.close()
+    print(f"leaving out {len(faults):,} times of confirmed faults of {source}", file=sys.stderr)
+    return replace(good, records=without_faults(good.records, faults, good.source_format))
 
 
 def run_serve(options: argparse.Namespace, _: str) -> int:

@@ -98,7 +98,7 @@ class SourcePipeline:
         self._recent: deque[tuple[int, int, str]] = deque(maxlen=2 * self._config.block + 1)
         self._dropped: list[Dropped] = []
         self._windows = 0
-        self._last_score: float | None = None
+        self._last_strength: float | None = None
         if row is not None and row.bundle == bundle.id:
             self._restore(row, scorer)
         elif row is not None:
@@ -154,7 +154,7 @@ class SourcePipeline:
             produced.incidents += self.alarms.follow(proposed)
             produced.windows.append(proposed.row)
             self._windows += 1
-            self._last_score = proposed.row["score"]
+            self._last_strength = proposed.row["strength"]
         return produced
 
     def provisional(self) -> list[dict[str, Any]]:
@@ -268,7 +268,7 @@ class SourcePipeline:
                 "last_time": self._last_time,
                 "alarms": self.alarms.state(),
                 "windows": self._windows,
-                "last_score": self._last_score,
+                "last_strength": self._last_strength,
             },
             snapshot=snapshot,
             chunks=self._open.changes(),
@@ -305,7 +305,7 @@ class SourcePipeline:
         self._last_time = state["last_time"]
         self.alarms = self._new_alarms(state["alarms"])
         self._windows = state["windows"]
-        self._last_score = state["last_score"]
+        self._last_strength = state["last_strength"]
 
     def summary(self) -> dict[str, Any]:
         """Return what the API shows of the source."""
@@ -329,7 +329,7 @@ class SourcePipeline:
             "last_event": iso(self._windower.watermark.latest),
             "watermark": iso(self.watermark),
             **self.counts,
-            "last_score": self._last_score,
+            "last_strength": self._last_strength,
             "threshold": self.alarms.threshold,
             "alarms": self.alarms.summary(),
             "open_incidents": int(self.alarms.incident_open),

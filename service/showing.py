@@ -68,7 +68,7 @@ class Shown:
         for name, value in pipeline.alarms.figures().items():
             metrics.set(name, value, source=label)
         for window in made.windows[-1:]:
-            metrics.set("logvq_source_score", window["score"], source=label)
+            metrics.set("logvq_source_score", window["strength"], source=label)
         if pipeline.watermark is not None:
             metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
         for item in kept(made.dropped):
