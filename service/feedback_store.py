@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
-from service.database import answering, storable
+from service.database import FEEDBACK_LOCK, answering, lock, storable
 from service.errors import AlreadyUndone, BadFeedback, NotFound
 from service.schema import feedback, incidents, windows
 from service.store import Store, pack, unpack
@@ -207,6 +207,8 @@ def _windows_of(connection: sa.Connection, about: str) -> Sequence[Any]:
 
 
 def _added(connection: sa.Connection, entry: Mapping[str, Any]) -> dict[str, Any]:
+    # Numbers must appear in their order: a worker asks only for what is newer than the last it saw.
+    lock(connection, FEEDBACK_LOCK)
     number = connection.execute(feedback.insert().returning(feedback.c.id), storable(entry)).scalar_one()
     shown = {name: value for name, value in entry.items() if name not in ("windows", "patterns")}
     return {"id": number, **shown, "undone_by": None}
