@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
+from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, clean, event_shape
 from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
@@ -22,6 +22,9 @@ from service.store import pack, unpack
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
+# What an incident's reason is where a rule alone wants it.
+SITE_RULE = "site-rule"
+_EVENT_TEXT, _TITLE = 400, 120
 Rejudge = Callable[[Sequence[int]], float]
 
 
@@ -87,7 +90,7 @@ class Alarms:
         self._drift = DriftTest(state and state["drift"])
         self._tracker = IncidentTracker(state and state["incident"])
         self._confirmed, self._shelved = Confirmed(), tuple[tuple[int, float], ...]()
-        self._maintenance = False
+        self._maintenance: bool = state is not None and state["maintenance"]
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
@@ -95,6 +98,7 @@ class Alarms:
             "threshold": self._threshold.state(),
             "drift": self._drift.state(),
             "incident": self._tracker.state(),
+            "maintenance": self._maintenance,
         }
 
     @property
@@ -132,7 +136,7 @@ class Alarms:
             row["anomalous"] = False
             row["decided_by"] = muted if proposed or matched.always else None
         elif matched.always is not None:
-            row["anomalous"], row["decided_by"] = True, f"rule {matched.always}"
+            row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
         elif proposed:
             effective = self._excuse(window, matched, times[-1] if times else None)
         joins = self._tracker.takes(row)
@@ -165,18 +169,23 @@ class Alarms:
         """Leave out what is excused, and decide; return the strength of what counts."""
         row = window.row
         strength: float = row["strength"]
-        for name, places in matched.never.items():
-            gone = set(places)
-            left = [place for place in range(len(window.events)) if place not in gone]
-            strength = min(strength, window.rejudge(left) if left else 0.0)
+        gone = {place for places in matched.never.values() for place in places}
+        left = [place for place in range(len(window.events)) if place not in gone]
+        if gone:
+            strength = window.rejudge(left) if left else 0.0
             if strength < row["threshold"]:
-                row["anomalous"], row["decided_by"] = False, f"rule {name}"
+                row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
                 return strength
         shapes = self._shapes(window.events)
         row["pattern"] = pack(Pattern.of(shapes, _carrying(row)).to_dict())
-        quieted = self._confirmed.quiet(shapes, time, row["threshold"], window.rejudge)
+        quieted = self._confirmed.quiet(
+            [shapes[place] for place in left],
+            time,
+            row["threshold"],
+            lambda places: window.rejudge([left[place] for place in places]),
+        )
         if quieted is None:
-            return float(row["strength"])
+            return strength
         row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
         return quieted.strength
 
@@ -188,19 +197,18 @@ class Alarms:
         ]
 
     def _told(self, window: Proposed, matched: Matched) -> Told:
-        record = unpack(window.row["record"])
+        row, record = window.row, unpack(window.row["record"])
+        reason, signature, title = window.reason, window.signature, window.title
         leading = [*record["ranked"][:1], *record["unseen"]]
-        shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
+        if row["strength"] < row["threshold"] and matched.always is not None:
+            # The rule alone wants it: its lines are what there is to tell.
+            name, leading = matched.always[0], list(matched.always[1])
+            line = clean(window.events[leading[0]].text.partition("\n")[0])[:_TITLE]
+            reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
         first, worst = (window.events[place] for place in (min(leading), leading[0]))
-        return Told(
-            window.reason,
-            window.signature,
-            window.title,
-            matched.severity or USUAL_SEVERITY,
-            _event(first),
-            _event(worst),
-            shapes,
-        )
+        shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
+        severity = matched.severity or USUAL_SEVERITY
+        return Told(reason, signature, title, severity, _event(first), _event(worst), shapes)
 
     def summary(self) -> dict[str, Any]:
         """Return what the API shows of it."""
@@ -221,9 +229,6 @@ class Alarms:
             "logvq_source_drift": self._drift.evidence,
             "logvq_maintenance_active": float(self._maintenance),
         }
-
-
-_EVENT_TEXT = 400
 
 
 def _carrying(row: Mapping[str, Any]) -> list[int]:

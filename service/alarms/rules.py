@@ -136,14 +136,14 @@ class Matched:
 
     Attributes:
         rules: names of all that fit.
-        always: name of the first that wants an alarm; None where none does.
+        always: the first that wants an alarm, and the places of its lines; None where none does.
         never: places of lines that should raise none, by the name of the rule.
         severity: the gravest that a rule gives; None where none does.
         maintenance: name of the maintenance it is in; None where it is in none.
     """
 
     rules: tuple[str, ...] = ()
-    always: str | None = None
+    always: tuple[str, Sequence[int]] | None = None
     never: Mapping[str, Sequence[int]] = field(default_factory=dict)
     severity: Severity | None = None
     maintenance: str | None = None
@@ -182,7 +182,7 @@ class Rules:
         severities = [rule.severity for rule, _ in fitting if rule.severity]
         return Matched(
             rules=tuple(rule.name for rule, _ in fitting),
-            always=next((rule.name for rule, _ in fitting if rule.alarm == "always"), None),
+            always=next(((rule.name, places) for rule, places in fitting if rule.alarm == "always"), None),
             never={rule.name: places for rule, places in fitting if rule.alarm == "never"},
             severity=max(severities, key=SEVERITIES.index, default=None),
             maintenance=maintenance,

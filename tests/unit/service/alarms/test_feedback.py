@@ -193,6 +193,8 @@ def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) 
     if alarm == "always":
         (incident,) = plant.store.find_incidents()
         assert (incident["severity"], incident["decided_by"]) == ("critical", "rule pump")
+        assert incident["title"].startswith("Rule pump: ")
+        assert "Sovr|90" in incident["first_event"]["text"]
         assert plant.store.source_summaries()[0]["alarms"]["opened"] == 0
     else:
         assert plant.write("SPINDLE OVER CURRENT", "PUMP")["anomalous"]

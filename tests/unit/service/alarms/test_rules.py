@@ -71,7 +71,7 @@ def test_lines_are_found_by_expression_template_and_limit(rules: Rules) -> None:
     lines = [Line("temp=85"), Line("プレス 扉開"), Line("temp=85.1"), Line("x", 3), Line("temp=-4"), Line("temp=7")]
     found = rules.of("press07").look(lines, TEMPLATES, [], TOKYO)
     assert found.rules == ("door", "too hot", "comments")
-    assert (found.always, found.severity, dict(found.never)) == ("door", "critical", {"comments": [3]})
+    assert (found.always, found.severity, dict(found.never)) == (("door", [1]), "critical", {"comments": [3]})
     assert [rule.places(lines, [TEMPLATES[line.token] for line in lines]) for rule in rules.rules] == [[1], [2, 4], [3]]
     elsewhere = rules.of("lathe").look(lines, TEMPLATES, [], TOKYO)
     assert (elsewhere.rules, elsewhere.severity) == (("too hot", "comments"), "notice")
