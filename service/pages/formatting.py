@@ -14,6 +14,7 @@ REASON_NAMES = {
     "rare-transition": "A line that does not usually come here",
     "unusual-counts": "An unusual mix of lines",
     "novel-code": "A situation unlike those in training",
+    "site-rule": "A site rule",
 }
 
 
