@@ -23,6 +23,8 @@ MAX_WINDOWS = 500
 LASTING_WINDOWS = 20
 # So much of the threshold's strength keeps an incident open: where one window in 500 is an alarm, one in 150.
 HYSTERESIS = 0.8
+# What one normal window in ten reaches keeps nothing open, however low the threshold.
+_USUAL_STRENGTH = 1.0
 # Shapes of lines that an incident is known by, among other sources' incidents.
 MAX_SHAPES = 20
 
@@ -90,7 +92,8 @@ class IncidentTracker:
             changed.append(self._close())
         if told is None:
             # What is quieted is quiet, however strange it is.
-            nearly = window["decided_by"] is None and window["strength"] >= HYSTERESIS * window["threshold"]
+            enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
+            nearly = window["decided_by"] is None and window["strength"] >= enough
             self._quiet = 0 if nearly else self._quiet + 1
             if self._open is not None and self._quiet > MAX_QUIET_WINDOWS:
                 changed.append(self._close())
