@@ -16,7 +16,10 @@ In the order the data flows:
 - `observing.py`    its events as the detector wants them
 - `detection/`      the detector: what good windows are like, and how strange another one is, as pure functions
 - `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm
-- `explain.py`      why, in figures; `reasons.py` in words; `incidents.py` windows joined
+- `explain.py`      why, in figures; `reasons.py` in words
+- `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
+- `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
+- `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms
 - `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the

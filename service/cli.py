@@ -47,6 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_feed(verbs)
     _add_replay(verbs)
     _add_evaluate(verbs)
+    _add_feedback(verbs)
+    _add_rules(verbs)
     return parser
 
 
@@ -67,6 +69,16 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _alarms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        metavar="ALARMS",
+        help="alarms of a source you are willing to look at: 1 a day, or 2/8h a shift (default: 1 a day, and no more "
+        "than one window in a hundred)",
+    )
+    parser.add_argument("--rules", type=Path, metavar="TOML", help="site rules: what always or never is an alarm")
+
+
 def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the model runs (default: cpu)")
 
@@ -79,7 +91,7 @@ def _add_try(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), help="the report (default: report.html)"
     )
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day you are willing to look at (default: 1)")
+    _alarms(verb)
     verb.add_argument("--bundle", type=Path, metavar="DIR", help="keep the trained bundle here")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -108,6 +120,16 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     what.add_argument("--sample", action="store_true", help="the bundled sample's known-good part")
     _reading(verb)
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory for the bundle")
+    verb.add_argument(
+        "--feedback",
+        type=_database,
+        metavar="DB",
+        help="leave out the times of faults that were confirmed in this database, of --source",
+    )
+    verb.add_argument("--source", metavar="NAME", help="whose feedback (default: the file's name)")
+    verb.add_argument(
+        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
+    )
     _device(verb)
 
 
@@ -117,21 +139,12 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--bundle", type=Path, required=True, metavar="DIR", help="what `logvq train` made")
     _device(verb)
     _config(verb)
-    verb.add_argument(
-        "--database",
-        type=_database,
-        metavar="DB",
-        default=Path("logvq.sqlite"),
-        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers (default: logvq.sqlite)",
-    )
-    verb.add_argument(
-        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
-    )
+    _store(verb)
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _alarms(verb)
     verb.add_argument("--file", type=Path, metavar="FILE", help="follow this log as it grows; - reads standard input")
     verb.add_argument("--backfill", action="store_true", help="begin with the rotated files of --file, oldest first")
     verb.add_argument("--source", metavar="NAME", help="the source of the followed file (default: the file's name)")
@@ -161,6 +174,20 @@ def _kafka(parser: argparse.ArgumentParser) -> None:
     _broker(parser)
     parser.add_argument(
         "--give-up", type=float, metavar="SECONDS", help="stop when the broker is away this long (default: never)"
+    )
+
+
+def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite")) -> None:
+    parser.add_argument(
+        "--database",
+        type=_database,
+        metavar="DB",
+        default=default,
+        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
+        + (f" (default: {default})" if default else ""),
+    )
+    parser.add_argument(
+        "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
     )
 
 
@@ -198,7 +225,7 @@ def _add_replay(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb.add_argument("--to", dest="stop", metavar="WHERE", help="where to stop, before it (default: the end)")
     verb.add_argument("--database", type=Path, metavar="FILE", help="a new SQLite file for windows and incidents")
     verb.add_argument("--output", metavar="FILE", help="a new file of JSON lines, or - for standard output")
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _alarms(verb)
     _device(verb)
 
 
@@ -217,9 +244,43 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what was anomalous: columns start and end, or key of a session, and at will source and name",
     )
     verb.add_argument("--tz", help="time zone of labels without an offset (default: the log's)")
-    verb.add_argument("--budget", type=float, default=1.0, help="alarms a day and source (default: 1)")
+    _alarms(verb)
     verb.add_argument("--json", action="store_true", help="print JSON")
     _device(verb)
+
+
+def _add_feedback(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    actions = verbs.add_parser(
+        "feedback", help="say what an incident was, so that it holds from now on"
+    ).add_subparsers(dest="action", metavar="ACTION", required=True)
+    say = actions.add_parser("say", help="say what an incident or a window was")
+    say.add_argument("about", metavar="ID", help="of an incident (i-…) or a window (w-…)")
+    say.add_argument(
+        "verdict",
+        choices=("real", "false-alarm", "known", "shelved"),
+        help="real: a fault, never learned as normal; false-alarm: windows like it are normal; known: they are quiet "
+        "until a time; shelved: its whole source is",
+    )
+    say.add_argument("--until", metavar="TIME", help="end of known or shelved, such as 2026-01-31T06:00 (UTC)")
+    undo = actions.add_parser("undo", help="take back what was said; both are kept")
+    undo.add_argument("number", type=int, metavar="NUMBER", help="of what was said, as the list shows it")
+    for action in (say, undo):
+        action.add_argument("--reason", required=True, help="why, for those who ask later")
+        action.add_argument("--who", help="who says so (default: this machine's user)")
+    shown = actions.add_parser("list", help="list everything that was said")
+    shown.add_argument("about", metavar="ID", nargs="?", help="only of this incident or window")
+    shown.add_argument("--source", metavar="NAME", help="only of this source")
+    for action in (say, undo, shown):
+        _store(action)
+        action.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_rules(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("rules", help="check site rules, and show where they and the model agree")
+    verb.add_argument("file", type=Path, metavar="TOML", help="the rule file")
+    _store(verb, None)
+    verb.add_argument("--tz", help="time zone of maintenance (default: UTC)")
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _keep_memory() -> None:

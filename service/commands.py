@@ -19,12 +19,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
+from service.alarms.rules import load_rules
 from service.errors import BadSetting
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     # Loads torch, which `inspect` does without.
-    from service.training import Report
+    from service.training import GoodLines, Report
 
 _STAGES = {
     "templates": "learning templates",
@@ -60,20 +63,20 @@ def progress_bars() -> Iterator[Report]:
 
 def run_try(options: argparse.Namespace, command: str) -> int:
     """Look at one log file and write a report."""
-    _check_budget(options.budget)
     from service.trying import TryOptions, try_file, write_report  # noqa: PLC0415
 
     started = time.monotonic()
+    settings = _settings(options)
     asked = TryOptions(
         file=options.file,
         good=options.good,
         encoding=options.encoding,
         zone=options.tz,
         window=WindowSpec.parse(options.window) if options.window else None,
-        budget=options.budget,
+        policy=_policy(options, settings),
         bundle=options.bundle,
         command=command,
-        settings=_settings(options),
+        settings=settings,
     )
     _check_writable(options.output)
     with progress_bars() as report:
@@ -111,9 +114,12 @@ def _settings(options: argparse.Namespace) -> Settings:
     return load_settings(options.config) if options.config is not None else Settings()
 
 
-def _check_budget(budget: float) -> None:
-    if not 0 < budget < 100_000:
-        raise BadSetting(f"a budget of {budget:g} alarms a day is not usable; give a number above 0, such as 1")
+def _policy(options: argparse.Namespace, settings: Settings) -> AlarmPolicy:
+    """Return budgets and rules: those of the file, then those of the command line."""
+    policy = settings.alarms
+    if options.budget is not None:
+        policy = replace(policy, budget=Budget.parse(options.budget))
+    return policy if options.rules is None else replace(policy, rules=load_rules(options.rules))
 
 
 def _check_writable(path: Path) -> None:
@@ -138,6 +144,14 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
         console.print(
             f"{budget['incidents']:,} incidents in {budget['days']:,.1f} days: {budget['realised_per_day']:.2f} a day, "
             f"budget {budget['alarms_per_day']:g}."
+        )
+    for choice in budget["choices"]:
+        missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
+        console.print(
+            f"  {choice['alarms_per_day']:g} a day: {choice['alarms']:,} alarms, {choice['kinds']:,} kinds"
+            + escape(missed)
+            + (f" and {choice['missed'] - 1:,} more" if choice["missed"] > 1 else ""),
+            soft_wrap=True,
         )
     if data["entries"]:
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -170,6 +184,8 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         if options.sample
         else good_lines(options.file, options.encoding, options.tz, window, _settings(options))
     )
+    if options.feedback is not None:
+        good = _without_faults(good, options)
     # Beside the bundle: a training that was stopped goes on when the same command is given again.
     checkpoint = options.out.with_name(f".{options.out.name}.training")
     good = replace(good, device=options.device, checkpoint=checkpoint)
@@ -183,13 +199,29 @@ def run_train(options: argparse.Namespace, _: str) -> int:
     return 0
 
 
+def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from service.feedback_store import FeedbackStore  # noqa: PLC0415
+    from service.known_faults import without_faults  # noqa: PLC0415
+    from service.store import Store  # noqa: PLC0415
+    from service.trying import source_name  # noqa: PLC0415
+
+    source = options.source or source_name(Path(good.name))
+    store = Store(options.feedback, options.database_password_file)
+    try:
+        faults = FeedbackStore(store).faults(source)
+    finally:
+        store.close()
+    print(f"leaving out {len(faults):,} times of confirmed faults of {source}", file=sys.stderr)
+    return replace(good, records=without_faults(good.records, faults, good.source_format))
+
+
 def run_serve(options: argparse.Namespace, _: str) -> int:
     """Score lines as they come, and answer over HTTP."""
-    _check_budget(options.budget)
     if not 0 < options.max_dead_share <= 1:
         raise BadSetting(f"--max-dead-share is {options.max_dead_share:g}; give a share above 0 and up to 1")
     from service.serving import ServeOptions, serve  # noqa: PLC0415
 
+    settings = _settings(options)
     return serve(
         ServeOptions(
             bundle=options.bundle,
@@ -200,7 +232,7 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
             port=options.port,
             token_file=options.token_file,
             no_auth=options.no_auth,
-            budget=options.budget,
+            policy=_policy(options, settings),
             file=options.file,
             source=options.source,
             backfill=options.backfill,
@@ -211,16 +243,16 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
                 give_up_seconds=options.give_up,
             ),
             max_dead_share=options.max_dead_share,
-            settings=_settings(options),
+            settings=settings,
         )
     )
 
 
 def run_replay(options: argparse.Namespace, _: str) -> int:
     """Score a range once more, beside the service."""
-    _check_budget(options.budget)
     from service.replaying import ReplayOptions, replay  # noqa: PLC0415
 
+    settings = _settings(options)
     asked = ReplayOptions(
         bundle=options.bundle,
         file=options.file,
@@ -230,9 +262,9 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
         stop=options.stop,
         database=options.database,
         output=options.output,
-        budget=options.budget,
+        policy=_policy(options, settings),
         device=options.device,
-        settings=_settings(options),
+        settings=settings,
     )
     with progress_bars() as report:
         result = replay(asked, lambda share, detail: report("score", share, detail))
@@ -246,9 +278,9 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
 
 def run_evaluate(options: argparse.Namespace, _: str) -> int:
     """Compare alarms with what people marked."""
-    _check_budget(options.budget)
     from service.evaluation.evaluate import EvaluateOptions, evaluate  # noqa: PLC0415
 
+    settings = _settings(options)
     asked = EvaluateOptions(
         bundle=options.bundle,
         file=options.file,
@@ -256,9 +288,9 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
         database=options.database,
         labels=options.labels,
         zone=options.tz,
-        budget=options.budget,
+        policy=_policy(options, settings),
         device=options.device,
-        settings=_settings(options),
+        settings=settings,
     )
     with progress_bars() as report:
         found = evaluate(asked, lambda share, detail: report("score", share, detail))
@@ -291,6 +323,20 @@ def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
             raise BadSetting("--topic, --group and --give-up are about Kafka: give --kafka HOST:PORT as well")
         return {}
     return table | given
+
+
+def run_feedback(options: argparse.Namespace, _: str) -> int:
+    """Say what an incident or a window was."""
+    from service.alarm_commands import run_feedback  # noqa: PLC0415
+
+    return run_feedback(options)
+
+
+def run_rules(options: argparse.Namespace, _: str) -> int:
+    """Check site rules, and hold them against what is stored."""
+    from service.alarm_commands import run_rules  # noqa: PLC0415
+
+    return run_rules(options)
 
 
 def run_demo(options: argparse.Namespace, _: str) -> int:

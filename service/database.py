@@ -19,7 +19,7 @@ from service.errors import BadSetting, CannotWrite, StoreUnavailable
 POSTGRESQL = "postgresql://"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 # Advisory locks of PostgreSQL are numbers that all programs of a database share; these spell "logvq" and what for.
-MIGRATION_LOCK, INBOX_WRITE_LOCK, INBOX_READ_LOCK = (0x6C6F_6776_7100 + number for number in range(3))
+MIGRATION_LOCK, INBOX_WRITE_LOCK, INBOX_READ_LOCK, FEEDBACK_LOCK = (0x6C6F_6776_7100 + number for number in range(4))
 # A worker that froze in the middle of a transaction must not hold up the one that took its partitions over: the server
 # ends its transaction after half a minute, and its connection when its machine is gone.
 _SESSION = {

@@ -78,6 +78,20 @@ class BadRequest(ServiceError):
     status = 400
 
 
+class BadFeedback(ServiceError):
+    """What was said of an incident or a window cannot be taken as it is."""
+
+    code = "bad-feedback"
+    status = 422
+
+
+class AlreadyUndone(ServiceError):
+    """What was said has been taken back before."""
+
+    code = "already-undone"
+    status = 409
+
+
 class Unauthorized(ServiceError):
     """A request carries no valid token."""
 

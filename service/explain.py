@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -229,8 +230,9 @@ def iso(seconds: float | None) -> str | None:
 
 def summary(window: Mapping[str, Any]) -> dict[str, Any]:
     """Return a stored window without its explanation, as the API lists it."""
-    names = ("id", "source", "index", "key", "status", "events", "threshold", "anomalous", "incident")
+    names = ("id", "source", "index", "key", "status", "events", "threshold", "anomalous", "incident", "decided_by")
     return {name: window[name] for name in names} | {
+        "rules": json.loads(window["rules"] or "[]"),
         "start": iso(window["start"]),
         "end": iso(window["end"]),
         "score": round(window["score"], 3),

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingestion import Record, SourceFormat
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import kept
+from service.feedback_store import FeedbackStore
 from service.pipeline import Produced, SourcePipeline, score
 from service.showing import Shown
 from service.store import Batch, SourceRow, Store
@@ -53,7 +55,7 @@ class HeldSources:
         bundle: what scores.
         store: where sources come from and results go.
         shown: told what was stored.
-        threshold: score from which on a window is an alarm.
+        policy: budgets and rules.
         origins: how streams are written that differ from the bundle's format.
     """
 
@@ -62,13 +64,15 @@ class HeldSources:
         bundle: Bundle,
         store: Store,
         shown: Shown,
-        threshold: float,
+        policy: AlarmPolicy,
         origins: Mapping[str, SourceFormat],
     ) -> None:
         self._bundle = bundle
         self._store = store
         self._shown = shown
-        self._threshold = threshold
+        self._policy = policy
+        self._feedback = FeedbackStore(store)
+        self._heard = 0
         self._origins = origins
         self._scorer = bundle.scorer()
         self._held: dict[str, _Held] = {}
@@ -104,6 +108,14 @@ class HeldSources:
             held.streams.update(record.stream for record in records)
             held.pipeline.feed(records)
             held.fed = now
+
+    def hear(self) -> None:
+        """Take what operators have said since."""
+        latest = self._feedback.latest()
+        if latest != self._heard:
+            for source in self._feedback.sources_since(self._heard) & self._held.keys():
+                self._held[source].pipeline.hear(self._feedback.heard(source, self._bundle.id))
+            self._heard = latest
 
     def flush(self, sources: Iterable[str]) -> None:
         """Close the open events of sources."""
@@ -198,7 +210,8 @@ class HeldSources:
         held = self._held.get(source)
         if held is None:
             row: SourceRow | None = self._store.load_source(source)
-            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._threshold, row, self._origins)
+            pipeline = SourcePipeline(source, self._bundle, self._scorer, self._policy, row, self._origins)
+            pipeline.hear(self._feedback.heard(source, self._bundle.id))
             held = self._held[source] = _Held(pipeline, 0 if row is None else row.version)
             self._shown.begin(source, pipeline)
         return held

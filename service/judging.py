@@ -10,6 +10,8 @@ from typing import Any
 from ingestion import Event
 from model import Scorer
 from service.bundle import Bundle
+from service.detection.detector import Judged as Found
+from service.detection.detector import Observed
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
 from service.observing import Observer
@@ -69,9 +71,7 @@ class Judge:
             texts: position and text of events they may have attended to, by number in the source's stream.
         """
         bundle = self._bundle
-        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
-        judged = bundle.detector.judge(window)
-        score, strength = bundle.calibration.score(judged.strength)
+        window, judged, score, strength = self._measure(events, scores)
         verdict = Verdict(score, strength, self.threshold)
         explained = self._explainer.build(events, scores, window, judged, verdict, texts)
         times = [event.time for event in events if event.time is not None]
@@ -99,3 +99,12 @@ class Judge:
             "record": pack(explained.record),
         }
         return Judged(row, explained.reason, explained.signature, explained.title)
+
+    def strength(self, events: Sequence[Event], scores: EventScores) -> float:
+        """Return the strength that a window of these events would have."""
+        return self._measure(events, scores)[-1]
+
+    def _measure(self, events: Sequence[Event], scores: EventScores) -> tuple[Observed, Found, float, float]:
+        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
+        judged = self._bundle.detector.judge(window)
+        return window, judged, *self._bundle.calibration.score(judged.strength)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# Sources beyond this many share the label value `_other`: at most 15 series a source stay within 3,000.
+# Sources beyond this many share the label value `_other`: at most 18 series a source stay within 3,600.
 MAX_SOURCES = 200
 OTHER = "_other"
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -51,8 +51,13 @@ CATALOGUE: Mapping[str, Metric] = {
     ),
     "logvq_watermark_timestamp_seconds": Metric("gauge", ("source",), "Event time up to which windows are final."),
     "logvq_heartbeat_timestamp_seconds": Metric("gauge", ("stage",), "When a stage last finished its round."),
-    "logvq_source_score": Metric("gauge", ("source",), "Score of the source's latest final window."),
-    "logvq_source_threshold": Metric("gauge", ("source",), "Score from which on a window is an alarm."),
+    "logvq_source_score": Metric("gauge", ("source",), "Strength of the source's latest final window."),
+    "logvq_source_threshold": Metric("gauge", ("source",), "Strength from which on a window is an alarm."),
+    "logvq_alarms_owed": Metric("gauge", ("source",), "Incidents the budget allowed the source's time so far."),
+    "logvq_alarms_opened": Metric("gauge", ("source",), "Incidents the model opened in that time."),
+    "logvq_source_drift": Metric("gauge", ("source",), "Log10 of the evidence against the calibration; 4 is drift."),
+    "logvq_maintenance_active": Metric("gauge", ("source",), "1 where the latest window was in maintenance."),
+    "logvq_feedback_total": Metric("counter", ("verdict",), "What operators have said of incidents and windows."),
     "logvq_device_fallback": Metric("gauge", (), "1 where the GPU had no memory for one block and the CPU scores."),
     "logvq_inbox_lines": Metric("gauge", (), "Pushed lines that wait."),
     "logvq_scoring_duration_seconds": Metric("histogram", ("stage",), "Time of a batch in a stage.", _FAST),

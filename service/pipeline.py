@@ -12,14 +12,18 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any
 
 from ingestion import PADDING, Dropped, Event, Record, SourceFormat, SourceParser, Windower
+from ingestion.parsing import origin_of
+from ingestion.timestamps import zone
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
+from service.alarms.alarming import UNDECIDED, Alarms, Heard, Proposed
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.event_scores import EventScores
 from service.explain import iso
-from service.incidents import IncidentTracker
 from service.judging import Judge, Judged
 from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
 from service.store import SourceRow
@@ -62,10 +66,10 @@ class _Waiting:
 
 
 class SourcePipeline:
-    """The state of one source: parser, open windows, model state, open incident.
+    """The state of one source: parser, open windows, model state, threshold, open incident.
 
-    Everything it produces is a function of the bundle, the threshold and the source's own records; how the records were
-    cut into calls, when they were scored, and restarts in between, change nothing.
+    Everything it produces is a function of the bundle, the policy, what operators have said and the source's own
+    records; how the records were cut into calls, when they were scored, and restarts in between, change nothing.
     """
 
     def __init__(
@@ -73,16 +77,17 @@ class SourcePipeline:
         source: str,
         bundle: Bundle,
         scorer: Scorer,
-        threshold: float,
+        policy: AlarmPolicy,
         row: SourceRow | None,
         origins: Mapping[str, SourceFormat] | None = None,
     ) -> None:
         self.source = source
-        self.threshold = threshold
         self.parser = SourceParser(bundle.source_format, bundle.vocabulary, origins)
         self._bundle = bundle
         self._config = bundle.model.encoder.config
-        self._judge = Judge(bundle, scorer, threshold)
+        self._policy, self._origins = policy, dict(origins or {})
+        self.alarms = self._new_alarms(None)
+        self._judge = Judge(bundle, scorer, self.alarms.threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since: list[tuple[int, float]] = []
@@ -96,9 +101,8 @@ class SourcePipeline:
         # No event attends further back than the block before its own.
         self._recent: deque[tuple[int, int, str]] = deque(maxlen=2 * self._config.block + 1)
         self._dropped: list[Dropped] = []
-        self._tracker = IncidentTracker()
         self._windows = 0
-        self._last_score: float | None = None
+        self._last_strength: float | None = None
         if row is not None and row.bundle == bundle.id:
             self._restore(row, scorer)
         elif row is not None:
@@ -152,22 +156,25 @@ class SourcePipeline:
         self._dropped = []
         while self._complete and self._open.windows[self._complete[0]].events[-1].scores:
             window = self._open.close(self._complete.popleft())
-            judged = self._judged(window)
-            produced.incidents += self._tracker.follow(judged.row, judged.reason, judged.signature, judged.title)
-            produced.windows.append(judged.row)
+            proposed = self._proposed(window)
+            produced.incidents += self.alarms.follow(proposed)
+            produced.windows.append(proposed.row)
             if (received := window.events[-1].event.received) is not None:
                 produced.received.append(received)
             self._windows += 1
-            self._last_score = judged.row["score"]
+            self._last_strength = proposed.row["strength"]
         return produced
 
     def provisional(self) -> list[dict[str, Any]]:
         """Return the open windows that have changed since, judged as they stand but not final, as far as scored."""
         rows = []
+        # Not the threshold that follows the stream: when an open window is shown depends on when nothing else was due.
+        self._judge.threshold = self.alarms.first_threshold
         for window in self._open.windows.values():
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
-                rows.append(self._judged(window).row | {"status": "provisional", "anomalous": False})
+                open_as_yet = {"status": "provisional", "anomalous": False, **UNDECIDED}
+                rows.append(self._judged(window)[0].row | open_as_yet)
         return rows
 
     @property
@@ -175,10 +182,9 @@ class SourcePipeline:
         """Whether a window is complete but for scores."""
         return bool(self._complete)
 
-    @property
-    def incident_open(self) -> bool:
-        """Whether the source has an open incident."""
-        return self._tracker.is_open
+    def hear(self, heard: Heard) -> None:
+        """Take all that operators have said of the source, in place of what was heard before."""
+        self.alarms.hear(heard)
 
     @property
     def watermark(self) -> float | None:
@@ -214,12 +220,37 @@ class SourcePipeline:
         places = (number - last - 1 for number in numbers if number >= 0)
         return tuple(self._recent[place] for place in places if -len(self._recent) <= place < 0)
 
-    def _judged(self, window: Collected) -> Judged:
+    def _judged(self, window: Collected) -> tuple[Judged, list[Event], EventScores]:
+        events = [event.event for event in window.events]
+        scores = EventScores.joined([event.scores for event in window.events], self._config)
         texts = {number: (position, text) for event in window.events for number, position, text in event.attended}
         texts |= {event.number: (event.event.position, event.event.text) for event in window.events}
-        scores = EventScores.joined([event.scores for event in window.events], self._config)
-        events = [event.event for event in window.events]
-        return self._judge.judge(self.source, window.index, window.key, events, scores, texts)
+        judged = self._judge.judge(self.source, window.index, window.key, events, scores, texts)
+        return judged, events, scores
+
+    def _proposed(self, window: Collected) -> Proposed:
+        self._judge.threshold = self.alarms.threshold
+        judged, events, scores = self._judged(window)
+
+        def rejudge(places: Sequence[int]) -> float:
+            return self._judge.strength([events[place] for place in places], scores.some(places))
+
+        return Proposed(judged.row, judged.reason, judged.signature, judged.title, events, rejudge)
+
+    def _new_alarms(self, state: Mapping[str, Any] | None) -> Alarms:
+        bundle = self._bundle
+        return Alarms(
+            self._policy.budget_of(self.source),
+            bundle.calibration.windows_per_day,
+            self._policy.rules.of(self.source),
+            bundle.vocabulary,
+            bundle.source_format,
+            self._zone_of,
+            state,
+        )
+
+    def _zone_of(self, stream: str) -> tzinfo:
+        return zone(self._origins.get(origin_of(stream), self._bundle.source_format).zone)
 
     # --- checkpoint ----------------------------------------------------------------------------------------------
 
@@ -243,9 +274,9 @@ class SourcePipeline:
                 "number": self._next_number,
                 "last_time": self._last_time,
                 "last_token": self._last_token,
-                "incident": self._tracker.state(),
+                "alarms": self.alarms.state(),
                 "windows": self._windows,
-                "last_score": self._last_score,
+                "last_strength": self._last_strength,
             },
             snapshot=snapshot,
             chunks=self._open.changes(),
@@ -281,9 +312,9 @@ class SourcePipeline:
         self._next_number = state["number"]
         self._last_time = state["last_time"]
         self._last_token = state["last_token"]
-        self._tracker = IncidentTracker(state["incident"])
+        self.alarms = self._new_alarms(state["alarms"])
         self._windows = state["windows"]
-        self._last_score = state["last_score"]
+        self._last_strength = state["last_strength"]
 
     def summary(self) -> dict[str, Any]:
         """Return what the API shows of the source."""
@@ -307,9 +338,10 @@ class SourcePipeline:
             "last_event": iso(self._windower.watermark.latest),
             "watermark": iso(self.watermark),
             **self.counts,
-            "last_score": self._last_score,
-            "threshold": self.threshold,
-            "open_incidents": int(self._tracker.is_open),
+            "last_strength": self._last_strength,
+            "threshold": self.alarms.threshold,
+            "alarms": self.alarms.summary(),
+            "open_incidents": int(self.alarms.incident_open),
             "bundle": self._bundle.id,
         }
 

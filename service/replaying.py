@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from ingestion import Record, SourceFormat, file_size, lines_apart, read_records
 from ingestion.parsing import origin_of
 from ingestion.timestamps import zone
+from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
 from service.errors import BadSetting, CannotWrite
 from service.explain import summary
@@ -40,7 +41,7 @@ class ReplayOptions:
     stop: str | None
     database: Path | None
     output: str | None
-    budget: float
+    policy: AlarmPolicy
     device: str
     settings: Settings = field(default_factory=Settings)
 
@@ -135,8 +136,7 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         def report(_: int) -> None:
             progress(0.0 if size is None else min(1.0, at / max(1, size)), f"{read:,} lines")
 
-        threshold = bundle.calibration.threshold(options.budget)
-        score_records(bundle, store, counted(), threshold, report, origins)
+        score_records(bundle, store, counted(), options.policy, report, origins)
         store.finish_replay(number)
         progress(1.0, f"{read:,} lines")
         return _result(store, output, read)

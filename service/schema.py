@@ -40,6 +40,8 @@ open_events = sa.Table(
 
 # `key` is that of a window by session.
 # `sequence` orders windows of all sources by when their last event happened, or by index where events have no time.
+# `decided_by` is None where the model decided whether it is an alarm; `rules` names the rules that fit; `pattern` is
+# what it looked like, where the model would have raised it.
 windows = sa.Table(
     "windows",
     metadata,
@@ -63,12 +65,17 @@ windows = sa.Table(
     sa.Column("incident", sa.Text),
     sa.Column("sentence", sa.Text, nullable=False),
     sa.Column("record", sa.LargeBinary),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("rules", sa.Text),
+    sa.Column("pattern", sa.LargeBinary),
     sa.UniqueConstraint("source", "bundle", "index"),
     sa.Index("windows_by_source", "source", "sequence"),
     sa.Index("windows_by_sequence", "sequence"),
     sa.Index("windows_by_strength", "strength"),
 )
 
+# Columns of an incident that hold JSON.
+JSON_COLUMNS = ("window_ids", "first_event", "worst_event", "shapes")
 incidents = sa.Table(
     "incidents",
     metadata,
@@ -87,7 +94,39 @@ incidents = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("signature", sa.Text, nullable=False),
     sa.Column("title", sa.Text, nullable=False),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("decided_by", sa.Text),
+    sa.Column("severity", sa.Text, nullable=False),
+    sa.Column("events", sa.Integer, nullable=False),
+    sa.Column("first_event", sa.Text, nullable=False),
+    sa.Column("worst_event", sa.Text, nullable=False),
+    sa.Column("shapes", sa.Text, nullable=False),
     sa.Index("incidents_by_source", "source", "sequence"),
+    sa.Index("incidents_by_start", "start"),
+)
+
+# What operators have said, for good: an entry is never changed, and taken back by another that `undoes` it. `about` is
+# the id of an incident or a window, `windows` the indexes of its windows, `patterns` what those looked like.
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", _ROW_NUMBER, primary_key=True, autoincrement=True),
+    sa.Column("said", sa.Float, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("bundle", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sa.Column("until", sa.Float),
+    sa.Column("start", sa.Float),
+    sa.Column("end", sa.Float),
+    sa.Column("windows", sa.Text, nullable=False),
+    sa.Column("patterns", sa.LargeBinary, nullable=False),
+    sa.Column("undoes", sa.BigInteger, unique=True),
+    sa.Index("feedback_by_source", "source", "id"),
+    sa.Index("feedback_by_about", "about"),
+    sqlite_autoincrement=True,
 )
 
 # Pushed lines that wait for the worker.

@@ -21,6 +21,7 @@ import uvicorn
 
 from ingestion import FileInput, Input, ReadFile, StandardInput, lines_apart
 from service import __version__
+from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import load_bundle
 from service.dead_letters import KEPT_REASONS, DeadLetterSink
@@ -52,7 +53,7 @@ class ServeOptions:
     port: int = 8765
     token_file: Path | None = None
     no_auth: bool = False
-    budget: float = 1.0
+    policy: AlarmPolicy = field(default_factory=AlarmPolicy)
     file: Path | None = None
     source: str | None = None
     backfill: bool = False
@@ -106,7 +107,7 @@ class Service:
                 self._store,
                 inputs,
                 metrics,
-                bundle.calibration.threshold(options.budget),
+                options.policy,
                 origins,
                 dead_letters=dead_letters,
                 max_dead_share=options.max_dead_share,

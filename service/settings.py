@@ -13,6 +13,13 @@
     time = "iso"
     delimiter = "|"
 
+    [alarms]
+    budget = "2/8h"                # of every source: two a shift; "1" is one a day
+    rules = "rules.toml"           # taken from where this file lies
+
+    [alarms.budgets]
+    "mazak*" = "5"                 # of sources whose name fits
+
 The file is read once and checked whole: a key nobody reads is an error, not a surprise.
 """
 
@@ -29,9 +36,10 @@ from typing import Any
 
 from ingestion import IngestionError, SourceFormat, WindowSpec, file_year
 from ingestion.tables import allowed
+from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite
 
-_TABLES = ("default", "topic", "file")
+_TABLES = ("default", "topic", "file", "alarms")
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,13 @@ class Settings:
         default: what holds where no table fits; None where the file has no such table.
         topics: by Kafka topic.
         files: by shell pattern of the file's name, in the file's order.
+        alarms: budgets and rules.
     """
 
     default: Declared | None = None
     topics: Mapping[str, Declared] = field(default_factory=dict)
     files: Mapping[str, Declared] = field(default_factory=dict)
+    alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
 
     def file(self, path: Path) -> Declared | None:
         """Return what holds for a file, or None."""
@@ -129,7 +139,8 @@ def load_settings(path: Path) -> Settings:
         raise BadSetting(f"{path} has the unknown table {unknown[0]!r}; allowed are {', '.join(_TABLES)}")
     base = content.get("default")
     default = None if base is None else _declared(base, {}, f"{path}: default")
-    return Settings(default, _declared_each(content, "topic", path), _declared_each(content, "file", path))
+    alarms = read_policy(content.get("alarms", {}), path)
+    return Settings(default, _declared_each(content, "topic", path), _declared_each(content, "file", path), alarms)
 
 
 def _declared_each(content: Mapping[str, Any], kind: str, path: Path) -> dict[str, Declared]:

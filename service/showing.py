@@ -27,8 +27,8 @@ class Shown:
     Counters show what this process did: what a source had counted when it came here is another's to show.
     """
 
-    def __init__(self, metrics: Metrics, threshold: float) -> None:
-        self._metrics, self._threshold = metrics, threshold
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._accounts: dict[str, Accounting] = {}
         self._counts: dict[str, dict[str, int]] = {}
         self._lag_streams: dict[Input, set[str]] = {}
@@ -65,12 +65,12 @@ class Shown:
             metrics.add(metric, counts[name] - known[name], source=label)
         opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")
         metrics.add("logvq_incidents_opened_total", opened, source=label)
-        metrics.set("logvq_incidents_open", float(pipeline.incident_open), source=label)
-        metrics.set("logvq_source_threshold", self._threshold, source=label)
+        for name, value in pipeline.alarms.figures().items():
+            metrics.set(name, value, source=label)
         for received in made.received:
             metrics.observe("logvq_end_to_end_seconds", max(0.0, time.time() - received))
         for window in made.windows[-1:]:
-            metrics.set("logvq_source_score", window["score"], source=label)
+            metrics.set("logvq_source_score", window["strength"], source=label)
         if pipeline.watermark is not None:
             metrics.set("logvq_watermark_timestamp_seconds", pipeline.watermark, source=label)
         for item in kept(made.dropped):

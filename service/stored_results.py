@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.database import Database
-from service.schema import incidents, sources, windows
+from service.schema import JSON_COLUMNS, incidents, sources, windows
 
 
 class StoredResults(Database):
@@ -78,7 +78,7 @@ class StoredResults(Database):
     def incident(self, incident_id: str) -> dict[str, Any] | None:
         """Return one incident, or None."""
         found = self._one(incidents, incident_id)
-        return found and found | {"window_ids": json.loads(found["window_ids"])}
+        return found and found | {name: json.loads(found[name]) for name in JSON_COLUMNS}
 
     def find_incidents(
         self, *, source: str | None = None, after: Sequence[Any] | None = None, limit: int | None = 100
@@ -92,7 +92,7 @@ class StoredResults(Database):
         query = query.order_by(incidents.c.sequence.desc(), incidents.c.id.desc()).limit(limit)
         with self._read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
-        return [row | {"window_ids": json.loads(row["window_ids"])} for row in rows]
+        return [row | {name: json.loads(row[name]) for name in JSON_COLUMNS} for row in rows]
 
     def _one(self, table: sa.Table, row_id: str) -> dict[str, Any] | None:
         with self._read() as connection:

@@ -30,6 +30,8 @@ from ingestion import (
 )
 from ingestion.decoding import encoding_of_sample
 from service import __version__
+from service.alarms.choices import choices
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
 from service.explain import iso
@@ -62,7 +64,7 @@ class TryOptions:
         encoding: declared encoding; None for UTF-8.
         zone: IANA zone of times without an offset; None for UTC.
         window: how to cut windows; None decides by the number of events.
-        budget: alarms a day the user is willing to look at.
+        policy: how many alarms the user is willing to look at, and rules.
         bundle: where to keep the bundle; None keeps none.
         command: the command line, for the report.
         settings: what `logvq.toml` declares.
@@ -73,7 +75,7 @@ class TryOptions:
     encoding: str | None
     zone: str | None
     window: WindowSpec | None
-    budget: float
+    policy: AlarmPolicy
     bundle: Path | None
     command: str
     settings: Settings = field(default_factory=Settings)
@@ -131,11 +133,10 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
             records = itertools.islice(
                 read_records(options.file, source_name(options.file), bundle.source_format.encoding), trained, None
             )
-            threshold = bundle.calibration.threshold(options.budget)
             score_records(
-                bundle, store, records, threshold, lambda done: report("score", done / max(1, total - trained), "")
+                bundle, store, records, options.policy, lambda done: report("score", done / max(1, total - trained), "")
             )
-            return _report_data(options, bundle, store, total, trained, threshold)
+            return _report_data(options, bundle, store, total, trained)
         finally:
             store.close()
 
@@ -165,13 +166,13 @@ def score_records(
     bundle: Bundle,
     store: Store,
     records: Iterator[Record],
-    threshold: float,
+    policy: AlarmPolicy,
     progress: Callable[[int], None],
     origins: Mapping[str, SourceFormat] | None = None,
 ) -> None:
     """Run records through the worker to their end; the last, unfinished window is judged provisionally."""
     origin = _Replayed()
-    worker = Worker(bundle, store, [origin], Metrics(), threshold, origins)
+    worker = Worker(bundle, store, [origin], Metrics(), policy, origins)
     done = 0
     while batch := list(itertools.islice(records, _BATCH)):
         worker.process(origin, batch)
@@ -197,10 +198,10 @@ def write_report(data: Mapping[str, Any], path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def _report_data(
-    options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int, threshold: float
-) -> dict[str, Any]:
+def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
+    budget = options.policy.budget
+    threshold = summary["threshold"] if summary else bundle.calibration.threshold(budget.per_day)
     windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)
@@ -244,7 +245,7 @@ def _report_data(
             "parameters": bundle.training.parameters,
         },
         "budget": {
-            "alarms_per_day": options.budget,
+            "alarms_per_day": budget.per_day,
             "threshold": round(threshold, 3),
             "days": days and round(days, 2),
             "incidents": incidents,
@@ -257,6 +258,7 @@ def _report_data(
                 }
                 for level in _CURVE
             ],
+            "choices": _choices(bundle, store, final),
         },
         "windows": {"final": len(final), "anomalous": len(anomalous)},
         "timeline": [
@@ -301,6 +303,23 @@ def _entries(store: Store) -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _choices(bundle: Bundle, store: Store, final: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what other budgets would have raised and missed; nothing where there is no clock."""
+    if not final or final[0]["start"] is None:
+        return []
+
+    def describe(window: Mapping[str, Any]) -> tuple[str, str]:
+        row = store.window(window["id"])
+        assert row is not None
+        record = unpack(row["record"])
+        head = record["reasons"][0]
+        line = record["lines"][head["line"]] if head["line"] is not None else None
+        shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
+        return f"{head['kind']} {shape}", head["title"]
+
+    return choices(final, bundle.calibration.windows_per_day, describe)
 
 
 def _template_rows(bundle: Bundle, store: Store, windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

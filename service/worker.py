@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceFormat, split_sources
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
 from service.errors import StoreUnavailable, Superseded
@@ -45,7 +46,8 @@ class Worker:
         store: where results go.
         inputs: what is read; their owner's positions are `next_position`.
         metrics: this process's metrics.
-        threshold: score from which on a window is an alarm.
+        policy: budgets and rules.
+        origins: formats of streams that differ from the bundle's.
         dead_letters: where dead letters go besides the store.
         max_dead_share: share of dead letters among the latest lines above which the worker stops.
 
@@ -60,7 +62,7 @@ class Worker:
         store: Store,
         inputs: Sequence[Input],
         metrics: Metrics,
-        threshold: float,
+        policy: AlarmPolicy,
         origins: Mapping[str, SourceFormat] | None = None,
         *,
         dead_letters: DeadLetterSink | None = None,
@@ -71,9 +73,9 @@ class Worker:
         self._bundle = bundle
         self._store = store
         self._inputs = list(inputs)
-        self._shown = Shown(metrics, threshold)
+        self._shown = Shown(metrics)
         self._origins = dict(origins or {})
-        self._sources = HeldSources(bundle, store, self._shown, threshold, self._origins)
+        self._sources = HeldSources(bundle, store, self._shown, policy, self._origins)
         self._dead_letters = dead_letters
         self._dead_share = DeadLetterShare(max_dead_share)
         # What the store must still say when results of these streams are stored.
@@ -188,6 +190,7 @@ class Worker:
     def _rest(self, *, fed: bool, away: bool) -> None:
         """Do what is due by the clock, after every input had its turn."""
         try:
+            self._sources.hear()
             # A source may be silent while others keep the worker busy.
             self._flush_silent()
             self._judge_orphans()

@@ -90,7 +90,7 @@ def abnormal() -> list[Json]:
     return [
         status_history(
             "Score against threshold",
-            "Highest score of each step, as a share of the threshold of its source. Red: at or above the threshold.",
+            "Highest strength of each step, as a share of the threshold of its source. Red: at or above the threshold.",
             target(f"{score} / on (source) max by (source) (logvq_source_threshold)", "{{source}}"),
             thresholds((0.8, AMBER), (1, RED)),
         ),
@@ -132,7 +132,7 @@ def one_source() -> list[Json]:
     return [
         timeseries(
             "Score, $source",
-            "Minus log10 of the tail probability of the latest window: 2 means one usual window in 100 scores as high.",
+            "Minus log10 of the tail probability of the latest window: 2 means one usual window in 100 is as strange.",
             [
                 target(f"max by (source) (logvq_source_score{{{SOURCE}}})", "score"),
                 target(f"max by (source) (logvq_source_threshold{{{SOURCE}}})", "threshold"),
@@ -187,6 +187,26 @@ def trust() -> list[Json]:
             [target(f"sum by (source) ({per_second('logvq_decode_replacements_total')})", "{{source}}")],
             unit="suffix: characters/s",
             width=8,
+        ),
+        timeseries(
+            "Alarms against budget",
+            "Incidents opened so far, as a share of what the budget allowed: 1 keeps to it.",
+            [
+                target(
+                    f"max by (source) (logvq_alarms_opened{{{SOURCE}}})"
+                    f" / on (source) (max by (source) (logvq_alarms_owed{{{SOURCE}}}) > 0)",
+                    "{{source}}",
+                )
+            ],
+            unit="percentunit",
+            width=12,
+        ),
+        timeseries(
+            "Drift",
+            "Log10 of the evidence that a source has left its bundle's calibration. From 4 on it has: train anew.",
+            [target(f"max by (source) (logvq_source_drift{{{SOURCE}}})", "{{source}}")],
+            unit="none",
+            width=12,
         ),
     ]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ingestion import read_records
 from ingestion.timestamps import zone
+from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
 from service.errors import BadSetting
 from service.evaluation.figures import DAY, Ints, area_under_roc, at_budget, average_precision, delays, f1, interval
@@ -35,7 +36,7 @@ class EvaluateOptions:
     database: Path | None
     labels: Path
     zone: str | None
-    budget: float
+    policy: AlarmPolicy
     device: str = "cpu"
     settings: Settings = field(default_factory=Settings)
 
@@ -70,8 +71,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         opened.callback(store.close)
         if options.file is not None:
             records = read_records(options.file, options.source or source_name(options.file), source_format.encoding)
-            threshold = bundle.calibration.threshold(options.budget)
-            score_records(bundle, store, records, threshold, lambda lines: progress(0.0, f"{lines:,} lines"))
+            score_records(bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"))
         windows = [row for row in store.find_windows(limit=None) if row["bundle"] == bundle.id]
     progress(1.0, f"{len(windows):,} windows")
     windows = sorted((row for row in windows if row["status"] == "final"), key=lambda row: (row["sequence"], row["id"]))

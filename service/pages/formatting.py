@@ -17,6 +17,7 @@ REASON_NAMES = {
     "silence": "A silence longer than usual",
     "parameter-out-of-range": "A number outside its range",
     "novel-code": "A situation unlike those in training",
+    "site-rule": "A site rule",
 }
 
 

@@ -35,8 +35,8 @@ def render_home(
         counted = sum(number(value) or 0 for value in (lines.get("parsed"), lines.get("unparsed"), *dropped.values()))
         consumed = number(lines.get("consumed"))
         missing = None if consumed is None else round(consumed - counted)
-        score, threshold = number(source.get("last_score")), number(source.get("threshold"))
-        above = score is not None and threshold is not None and score >= threshold
+        strength, threshold = number(source.get("last_strength")), number(source.get("threshold"))
+        above = strength is not None and threshold is not None and strength >= threshold
         rows.append({"source": source, "dropped": dropped, "missing": missing, "above": above})
     opened = [incident for incident in incidents if incident.get("status") == "open"]
     return (
@@ -78,12 +78,15 @@ def render_window(window: Mapping[str, Any], context: Mapping[str, Any] | None) 
     )
 
 
-def render_incident(incident: Mapping[str, Any], worst_window: Mapping[str, Any]) -> str:
+def render_incident(
+    incident: Mapping[str, Any], worst_window: Mapping[str, Any], feedback: Sequence[Mapping[str, Any]] = ()
+) -> str:
     """One incident, its course and its worst window.
 
     Args:
         incident: incident as the REST API gives it.
         worst_window: its window with the highest score.
+        feedback: what was said of it, latest first.
 
     Returns:
         HTML.
@@ -94,6 +97,7 @@ def render_incident(incident: Mapping[str, Any], worst_window: Mapping[str, Any]
         .get_template("incident.html")
         .render(
             incident=incident,
+            feedback=feedback,
             view=window_view(worst_window, limit=16, surprises=1),
             window=worst_window,
             top_rows=line_rows(incident.get("top_lines") or [], usual),

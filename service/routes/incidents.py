@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
 
 from service.errors import NotFound
 from service.explain import iso
+from service.joined_incidents import joined
 from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor
 from service.routes.windows import explained
 from service.store import Store
@@ -24,13 +25,20 @@ def list_incidents(
     """List incidents, latest first."""
     rows = context.store.find_incidents(source=source, after=decode_cursor(cursor), limit=limit)
     following = encode_cursor(rows[-1], "sequence") if len(rows) == limit else None
-    return {"items": [shown(row) for row in rows], "next_cursor": following}
+    groups = joined(context.store, rows)
+    items = [shown(row) | {"group": group_name(groups[row["id"]])} for row in rows]
+    return {"items": items, "next_cursor": following}
 
 
 @router.get("/incidents/{incident_id}")
 def get_incident(incident_id: str, context: Shared) -> dict[str, Any]:
     """Return one incident with the most telling lines of its worst window."""
     return with_lines(context.store, incident_id)[0]
+
+
+def group_name(group: Sequence[Mapping[str, Any]]) -> str:
+    """Return the name of a group: it is that of its first incident."""
+    return f"g-{group[0]['id'].removeprefix('i-')}"
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,4 +62,6 @@ def with_lines(store: Store, incident_id: str) -> tuple[dict[str, Any], dict[str
         raise NotFound(f"no incident {incident_id}")
     worst = explained(store, row["worst_window"])
     ranked = sorted((line for line in worst["lines"] if line["rank"]), key=lambda line: line["rank"])
-    return shown(row) | {"top_lines": ranked[:_TOP_LINES]}, worst
+    group = joined(store, [row])[row["id"]]
+    others = [{name: item[name] for name in ("id", "source", "title")} for item in group if item["id"] != row["id"]]
+    return shown(row) | {"top_lines": ranked[:_TOP_LINES], "group": group_name(group), "joined_with": others}, worst

@@ -8,8 +8,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from service import __version__
 from service.errors import NotFound
 from service.explain import summary
+from service.feedback_store import FeedbackStore
 from service.pages import render_home, render_incident, render_window, static_file
 from service.routes.common import Shared
+from service.routes.feedback import shown as shown_feedback
 from service.routes.incidents import shown, with_lines
 from service.routes.windows import explained, shown_window
 
@@ -58,7 +60,8 @@ def window(window_id: str, context: Shared) -> HTMLResponse:
 def incident(incident_id: str, context: Shared) -> HTMLResponse:
     """Explain one incident."""
     found, worst = with_lines(context.store, incident_id)
-    return HTMLResponse(render_incident(found, worst))
+    said = [shown_feedback(row) for row in FeedbackStore(context.store).entries(about=incident_id)]
+    return HTMLResponse(render_incident(found, worst, said))
 
 
 @router.get("/favicon.ico")

@@ -70,6 +70,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
     """Rank 30-minute windows of the later half."""
     from ingestion import read_records  # noqa: PLC0415
     from model import TrainingOptions  # noqa: PLC0415
+    from service.alarms.policy import AlarmPolicy  # noqa: PLC0415
     from service.bundle import save_bundle  # noqa: PLC0415
     from service.store import Store, unpack  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
@@ -86,7 +87,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
         bundle = save_bundle(train_bundle(good, lambda *_: None), scratch / f"bundle{seed}")
         store = Store(scratch / f"{seed}.sqlite")
         records = read_records(rest_path, source_name(rest_path), "utf-8")
-        score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
+        score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
         labels, scores, per_kind = [], [], defaultdict(list)
         for row in store.find_windows(limit=None):
             window = store.window(row["id"])

@@ -26,6 +26,7 @@ import torch
 
 from ingestion import Record, WindowSpec
 from model import TrainingOptions
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.pipeline import SourcePipeline, score
 from service.sample import good_sample, later_lines
@@ -86,7 +87,7 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
             by_source.setdefault(record.source, []).append(record)
         for source in by_source:
             if source not in pipelines:
-                pipelines[source] = SourcePipeline(source, bundle, scorer, 2.0, None)
+                pipelines[source] = SourcePipeline(source, bundle, scorer, AlarmPolicy(), None)
         touched = [pipelines[source] for source in by_source]
         stored = Batch(
             positions={"file:x": batch[-1].next_position},

@@ -210,7 +210,7 @@ def source(name: str = "mazak01", *, score: float | None = 0.31, opened: int = 0
         "lines": {"consumed": 88_410, "parsed": 88_399, "unparsed": 8, "dropped": {"blank": 3}},
         "windows": 1381,
         "last_event": iso(START),
-        "last_score": score,
+        "last_strength": score,
         "threshold": 1.9,
         "open_incidents": opened,
     }

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
 
 from ingestion import Record
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.pipeline import SourcePipeline, score
 from service.sample import later_lines
@@ -54,9 +55,7 @@ def _standing(source: str, store: Store, bundle: Bundle) -> dict[str, Any]:
     How far events have been scored and shown, and when the model was last saved, differ from run to run; what a source
     would say next must not.
     """
-    pipeline = SourcePipeline(
-        source, bundle, bundle.scorer(), bundle.calibration.threshold(1.0), store.load_source(source)
-    )
+    pipeline = SourcePipeline(source, bundle, bundle.scorer(), AlarmPolicy(), store.load_source(source))
     before = {
         name: value for name, value in pipeline.summary().items() if name not in {"unjudged", "unshown", "bundle"}
     }

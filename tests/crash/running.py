@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ingestion.consumer import KafkaInput
 from ingestion.kafka_settings import KafkaSettings
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.metrics import Metrics
 from service.store import Store
@@ -72,7 +73,7 @@ def in_peace(bundle: Bundle, store: Store, bootstrap: str, topic: str, lines: in
         return workers[0].next_position(stream)
 
     source = KafkaInput(settings, next_position=next_position, on_revoked=lambda _: None, report=print)
-    worker = Worker(bundle, store, [source], Metrics(), bundle.calibration.threshold(1.0))
+    worker = Worker(bundle, store, [source], Metrics(), AlarmPolicy())
     workers.append(worker)
     worker.start()
     try:

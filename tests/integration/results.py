@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion import Record
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.explain import summary
 from service.routes.incidents import shown
@@ -28,7 +29,7 @@ def undisturbed(bundle: Bundle, lines: list[bytes], directory: Path) -> dict[str
     """What `logvq try` finds in these lines."""
     store = Store(directory / "undisturbed.sqlite")
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
-    score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
     found = comparable(
         [summary(row) for row in store.find_windows(limit=None)], [shown(row) for row in store.find_incidents(limit=-1)]
     )

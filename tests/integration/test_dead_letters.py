@@ -16,6 +16,7 @@ from ingestion import Dropped, Record
 from ingestion.errors import BadKafkaSettings, DeadLettersUndelivered
 from ingestion.kafka_dead_letters import DeadLetterTopic
 from ingestion.kafka_settings import BrokerSettings, KafkaSettings
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import FEWEST_LINES, DeadLetterShare
 from service.errors import TooManyDeadLetters
@@ -123,7 +124,7 @@ class Sink:
 def test_dead_letters_are_sent_before_the_position_behind_them_is_stored(bundle: Bundle, tmp_path: Path) -> None:
     store = Store(tmp_path / "a.sqlite")
     sink = Sink(store)
-    worker = Worker(bundle, store, [], Metrics(), 2.0, dead_letters=sink)
+    worker = Worker(bundle, store, [], Metrics(), AlarmPolicy(), dead_letters=sink)
     lines = [b"fine", b"x" * 70_000, b"", b"y" * 70_000]
     worker.process(_Replayed(), [Record("s", "kafka:t:0", n, n + 1, line, None) for n, line in enumerate(lines)])
     assert sink.seen == [(2, None)]
@@ -138,7 +139,7 @@ def test_a_worker_stops_where_most_lines_cannot_be_read_and_stores_nothing_of_th
     bundle: Bundle, tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "a.sqlite")
-    worker = Worker(bundle, store, [], Metrics(), 2.0, max_dead_share=0.5)
+    worker = Worker(bundle, store, [], Metrics(), AlarmPolicy(), max_dead_share=0.5)
     records = [Record(f"m{n % 4}", "kafka:t:0", n, n + 1, b"x" * 70_000, None) for n in range(FEWEST_LINES)]
     with pytest.raises(
         TooManyDeadLetters, match=r"1,000 of the latest 1,000.*too-long of source 'm0'.*b'xxx.*kafka:t:0"

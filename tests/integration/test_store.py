@@ -16,6 +16,7 @@ from alembic.config import Config
 from ingestion import Input, Record
 from service import store as store_module
 from service import worker as worker_module
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.errors import BadSetting, CannotWrite, StoreUnavailable, Superseded
 from service.inbox_table import INBOX_STREAM
@@ -224,7 +225,7 @@ class Scripted(Input):
 
 def worker_on(bundle: Bundle, store: Store, records: Sequence[Record], size: int) -> tuple[Worker, Scripted]:
     source = Scripted(records, size)
-    source.worker = Worker(bundle, store, [source], Metrics(), bundle.calibration.threshold(1.0))
+    source.worker = Worker(bundle, store, [source], Metrics(), AlarmPolicy())
     return source.worker, source
 
 

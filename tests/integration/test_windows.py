@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ingestion import Record, WindowSpec
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.explain import summary
 from service.routes.incidents import shown
@@ -46,7 +47,7 @@ def expected(sessions_dir: Path, lines: list[bytes], tmp_path_factory: pytest.Te
     bundle = load_bundle(sessions_dir)
     store = Store(tmp_path_factory.mktemp("undisturbed") / "a.sqlite")
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
-    score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
     windows = [summary(row) for row in store.find_windows(limit=-1)]
     assert len({window["key"] for window in windows}) > 5
     assert {window["status"] for window in windows} == {"final", "provisional"}

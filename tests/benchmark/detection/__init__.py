@@ -9,6 +9,9 @@ windows as they come. A row that is done is kept under `results/detection/` and 
 - `sessions.py`   HDFS block sessions and ADFA-LD traces
 - `machines.py`   Blue Gene/L and Mazak lines
 - `alarms.py`     ALPI and Nezha, a command of its own
+- `streams.py`    streams with a clock, as alarms are decided on in the product
+- `budget.py`     alarms raised against alarms asked for, a command of its own
+- `feedback.py`   what an operator's answers are worth, a command of its own
 - `baselines.py`  simple rules and models that must stand in every table
 - `ours.py`       the product's own evidence, cross-fitted, and its calibration
 - `longvq.py`     the same with surprisal by the encoder, trained for a small budget

@@ -42,17 +42,18 @@ def nearest_counts(fit: Windows, test: Windows) -> np.ndarray:
     """Least difference of event counts to a training window, summed over events."""
     distinct = sorted({tuple(sorted(window)) for window in fit.tokens})[:MAX_NEIGHBOURS]
     column = {token: index for index, token in enumerate(sorted({token for window in distinct for token in window}))}
-    known = np.array([_vector(window, column) for window in distinct], np.float32)
+    known = np.array([vector(window, column) for window in distinct], np.float32)
     found, memo = np.zeros(len(test)), {}
     for index, window in enumerate(test.tokens):
         key = tuple(sorted(window))
         if key not in memo:
-            memo[key] = float(np.abs(known - _vector(key, column)).sum(1).min())
+            memo[key] = float(np.abs(known - vector(key, column)).sum(1).min())
         found[index] = memo[key]
     return found
 
 
-def _vector(window: tuple[int, ...], column: dict[int, int]) -> np.ndarray:
+def vector(window: tuple[int, ...], column: dict[int, int]) -> np.ndarray:
+    """Return a window's counts; the last is of events without a column."""
     vector = np.zeros(len(column) + 1, np.float32)
     for token, count in Counter(window).items():
         vector[column.get(token, len(column))] += count

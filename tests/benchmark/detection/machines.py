@@ -26,7 +26,8 @@ class Lines:
     anomalous: np.ndarray
 
 
-def _parse(lines: list[bytes], name: str, anomalous: np.ndarray) -> Lines:
+def parse(lines: list[bytes], name: str, anomalous: np.ndarray) -> Lines:
+    """Return the lines of a machine's log, their format proposed from its beginning."""
     source_format = propose_format(b"\n".join(lines[:3000]), name=name, encoding=None, zone_name="UTC", year=2016)
     clock = source_format.clock()
     shapes, times = [], []
@@ -42,14 +43,14 @@ def _parse(lines: list[bytes], name: str, anomalous: np.ndarray) -> Lines:
 def _bgl(data: Path) -> Lines:
     lines = gzip.decompress((data / BGL).read_bytes()).splitlines()
     labels = np.array([not line.startswith(b"- ") for line in lines])
-    return _parse([line.split(b" ", 1)[1] for line in lines], "bgl", labels)
+    return parse([line.split(b" ", 1)[1] for line in lines], "bgl", labels)
 
 
 @cache
-def _mazak(data: Path, hidden: bool) -> Lines:
+def mazak_lines(data: Path, hidden: bool) -> Lines:
     """Return the events; where alarms are hidden, lines that say Fault or Warning have no words."""
     lines = gzip.decompress((data / MAZAK).read_bytes()).splitlines()
-    parsed = _parse(lines, "mazak", np.array([b"|Fault|" in line for line in lines]))
+    parsed = parse(lines, "mazak", np.array([b"|Fault|" in line for line in lines]))
     if not hidden:
         return parsed
     shapes = [
@@ -59,7 +60,7 @@ def _mazak(data: Path, hidden: bool) -> Lines:
     return Lines(shapes, parsed.times, parsed.anomalous)
 
 
-def _tokens(shapes: list[tuple[str, ...]], learnt: np.ndarray) -> tuple[np.ndarray, list[str]]:
+def tokens_of(shapes: list[tuple[str, ...]], learnt: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """Return each line's token by templates learnt from some lines; every shape unknown to them has one of its own."""
     vocabulary = learn_vocabulary([(shapes[index], "") for index in np.flatnonzero(learnt)])
     families = [vocabulary.text(token).split(" ", 1)[0] for token in range(len(vocabulary))]
@@ -80,7 +81,7 @@ def _bgl_row(data: Path, cleaned: bool, size: int) -> Row:
     learnt = np.arange(len(lines.shapes)) < half
     if cleaned:
         learnt &= ~lines.anomalous
-    tokens, families = _tokens(lines.shapes, learnt)
+    tokens, families = tokens_of(lines.shapes, learnt)
 
     def cut(index: np.ndarray) -> tuple[Windows, np.ndarray]:
         index = index[: len(index) // size * size].reshape(-1, size)
@@ -104,7 +105,7 @@ def bgl_100(data: Path, cleaned: bool) -> Row:
 
 
 def _mazak_row(data: Path, cleaned: bool, name: str, hidden: bool, ahead: int) -> Row:
-    lines = _mazak(data, hidden)
+    lines = mazak_lines(data, hidden)
     number = (lines.times // SECONDS).astype(np.int64)
     faulty = np.unique(number[lines.anomalous])
     half = number[len(number) // 2]
@@ -112,7 +113,7 @@ def _mazak_row(data: Path, cleaned: bool, name: str, hidden: bool, ahead: int) -
     learnt = shown & (number < half)
     if cleaned:
         learnt &= ~np.isin(number, faulty)
-    tokens, families = _tokens(lines.shapes, learnt)
+    tokens, families = tokens_of(lines.shapes, learnt)
 
     def cut(chosen: np.ndarray) -> tuple[Windows, np.ndarray]:
         index = np.flatnonzero(chosen)

@@ -18,6 +18,8 @@ from fastapi.testclient import TestClient
 
 from ingestion import Record
 from service import inbox_table
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
 from service.inbox import InboxInput
@@ -29,6 +31,7 @@ from service.worker import Worker
 
 TOKEN = "a token of enough characters"
 SOURCE = "mazak01"
+POLICY = AlarmPolicy(Budget(20, stated=True))
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +39,10 @@ def context(bundle: Bundle, machine_lines: list[bytes], tmp_path_factory: pytest
     store = Store(tmp_path_factory.mktemp("api") / "logvq.sqlite")
     lines = [*machine_lines, b"", b"x" * 70_000]
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
-    score_records(bundle, store, records, 1.0, lambda _: None)
+    score_records(bundle, store, records, POLICY, lambda _: None)
     inbox = InboxInput(store)
     metrics = Metrics()
-    worker = Worker(bundle, store, [inbox], metrics, 1.0)
+    worker = Worker(bundle, store, [inbox], metrics, AlarmPolicy())
     yield Context(store, metrics, inbox, worker, None)
     store.close()
 
@@ -301,10 +304,10 @@ def test_a_window_that_was_complete_at_a_crash_is_judged_without_another_line(
     lines = machine_lines[: 3 * bundle.window.events]
     store.push(SOURCE, lines)
     inbox = InboxInput(store)
-    Worker(bundle, store, [inbox], Metrics(), 1.0).process(inbox, inbox.poll(0.0))
+    Worker(bundle, store, [inbox], Metrics(), AlarmPolicy()).process(inbox, inbox.poll(0.0))
     waiting = store.source_summaries()[0]["unjudged"]
     assert len(store.find_windows()) + waiting == 3
-    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    Worker(bundle, store, [inbox], Metrics(), AlarmPolicy()).resume()
     assert [window["status"] for window in store.find_windows()] == ["final"] * 3
     assert store.source_summaries()[0]["unjudged"] == 0
     store.close()
@@ -316,12 +319,12 @@ def test_an_open_window_nobody_had_shown_at_a_crash_is_shown_without_another_lin
     store = Store(tmp_path / "a.sqlite")
     store.push(SOURCE, machine_lines[:20])
     inbox = InboxInput(store)
-    Worker(bundle, store, [inbox], Metrics(), 1.0).process(inbox, inbox.poll(0.0))
+    Worker(bundle, store, [inbox], Metrics(), AlarmPolicy()).process(inbox, inbox.poll(0.0))
     assert store.find_windows() == []
-    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    Worker(bundle, store, [inbox], Metrics(), AlarmPolicy()).resume()
     assert [(window["status"], window["events"]) for window in store.find_windows()] == [("provisional", 20)]
     version = store.load_source(SOURCE).version
-    Worker(bundle, store, [inbox], Metrics(), 1.0).resume()
+    Worker(bundle, store, [inbox], Metrics(), AlarmPolicy()).resume()
     assert store.load_source(SOURCE).version == version
     store.close()
 
@@ -332,7 +335,7 @@ def test_metrics_count_every_line_and_bound_their_labels(
     store, metrics = Store(tmp_path / "a.sqlite"), Metrics()
     store.push(SOURCE, [*machine_lines[:1500], b""])
     inbox = InboxInput(store)
-    worker = Worker(bundle, store, [inbox], metrics, 1.0)
+    worker = Worker(bundle, store, [inbox], metrics, AlarmPolicy())
     worker.process(inbox, inbox.poll(0.0))
 
     def value(name: str, **labels: str) -> float:

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from ingestion import Record, WindowSpec
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.pipeline import Produced, SourcePipeline, score
 from service.store import Batch, SourceRow, Store, unpack
 
-THRESHOLD = 2.0
+POLICY = AlarmPolicy(Budget(20, stated=True))
 LINES = 3000
 KINDS = [
     "64",
@@ -57,7 +59,7 @@ class OneSource:
 
     def __init__(self, bundle: Bundle, row: SourceRow | None = None) -> None:
         self.scorer = bundle.scorer()
-        self.pipeline = SourcePipeline("mazak01", bundle, self.scorer, THRESHOLD, row)
+        self.pipeline = SourcePipeline("mazak01", bundle, self.scorer, POLICY, row)
 
     def feed(self, lines: Sequence[Record], *, now: bool = False) -> Produced:
         self.pipeline.feed(lines)
@@ -105,7 +107,7 @@ def test_sources_beside_it_change_nothing(
 ) -> None:
     scorer, draw = windowed.scorer(), random.Random(2)
     names = ["mazak01", "other", "third"]
-    pipelines = {name: SourcePipeline(name, windowed, scorer, THRESHOLD, None) for name in names}
+    pipelines = {name: SourcePipeline(name, windowed, scorer, POLICY, None) for name in names}
     feeds = {name: batches(records(lines, name), draw) for name in names}
     windows: list[dict[str, Any]] = []
     while feeds:

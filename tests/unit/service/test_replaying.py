@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ingestion import Record
+from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
 from service.errors import BadSetting
@@ -36,7 +37,7 @@ def log(machine_lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) ->
 def options(bundle_dir: Path, **changes: Any) -> ReplayOptions:
     values: dict[str, Any] = {
         "bundle": bundle_dir, "file": None, "source": None, "kafka": {}, "start": None, "stop": None,
-        "database": None, "output": None, "budget": 1.0, "device": "cpu",
+        "database": None, "output": None, "policy": AlarmPolicy(), "device": "cpu",
     }  # fmt: skip
     return ReplayOptions(**values | changes)
 
@@ -54,7 +55,7 @@ def test_a_replay_gives_what_the_service_gave_each_time(
 ) -> None:
     live = Store(tmp_path / "live.sqlite")
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines[:3000]))
-    score_records(bundle, live, records, bundle.calibration.threshold(1.0), lambda _: None)
+    score_records(bundle, live, records, AlarmPolicy(), lambda _: None)
     names = ("id", "status", "start", "events", "sentence", "anomalous", "incident", "strength")
 
     def comparable(rows: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -125,7 +126,7 @@ def test_a_replayed_database_is_looked_at_and_not_added_to(
     looking.stop()
     store = Store(database)
     inbox = InboxInput(store)
-    worker = Worker(bundle, store, [inbox], Metrics(), 1.0)
+    worker = Worker(bundle, store, [inbox], Metrics(), AlarmPolicy())
     client = TestClient(create_app(Context(store, Metrics(), inbox, worker, None)))
     assert client.get("/api/v1/windows").json()["items"]
     answer = client.post("/api/v1/sources/mazak01/lines", content=b"x", headers={"Content-Type": "text/plain"})

@@ -10,6 +10,7 @@ import pytest
 from ingestion import Input, Record, SourceFormat, WindowSpec
 from ingestion.envelopes import DelimitedEnvelope, JsonEnvelope, ShdrEnvelope, SyslogEnvelope
 from ingestion.framing import Framing
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.errors import BadSetting
 from service.metrics import Metrics
@@ -155,7 +156,7 @@ def test_a_topic_of_json_scores_as_the_lines_it_carries(
     def scored(name: str, records: list[Record], declared: Settings) -> dict[str, list[float]]:
         store = Store(tmp_path / f"{name}.sqlite")
         origins = declared.origins(bundle.source_format, bundle.window, ("mt",), None)
-        worker = Worker(bundle, store, [], Metrics(), 9.0, origins)
+        worker = Worker(bundle, store, [], Metrics(), AlarmPolicy(), origins)
         for start in range(0, len(records), 100):
             worker.process(_Nothing(), records[start : start + 100])
         found = {source: [w["score"] for w in store.find_windows(source=source, limit=-1)] for source in ("m0", "m1")}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingestion import Record
+from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.errors import BadSetting
 from service.evaluation.evaluate import EvaluateOptions, evaluate
@@ -40,7 +41,7 @@ def labels(machine_lines: list[bytes], tmp_path: Path) -> Path:
 def test_a_file_and_a_database_give_the_same_figures(
     bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], log: Path, labels: Path, tmp_path: Path
 ) -> None:
-    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, 1.0)
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, AlarmPolicy())
     found = evaluate(asked, quiet)
     figures = found["figures"]
     assert found["windows"] == len(machine_lines) // bundle.window.events
@@ -49,13 +50,13 @@ def test_a_file_and_a_database_give_the_same_figures(
     assert 0 <= figures["auroc_95"][0] <= figures["auroc"] <= figures["auroc_95"][1] <= 1
     store = Store(tmp_path / "a.sqlite")
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
-    score_records(bundle, store, records, bundle.calibration.threshold(1.0), lambda _: None)
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
     store.close()
     assert evaluate(replace(asked, file=None, database=tmp_path / "a.sqlite"), quiet) == found
 
 
 def test_labels_that_mark_nothing_are_refused(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
-    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, 1.0)
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, AlarmPolicy())
     labels.write_text("start,end\n1999-01-01,1999-01-02\n")
     with pytest.raises(BadSetting, match="marks none of the"):
         evaluate(asked, quiet)

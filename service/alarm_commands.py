@@ -1,0 +1,106 @@
+"""`logvq feedback` and `logvq rules`: what people say of alarms, and what their rules would have said."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ingestion import clean
+from ingestion.timestamps import zone
+from service.alarms.rules import load_rules
+from service.errors import BadSetting
+from service.feedback_store import FeedbackStore, Said
+from service.routes.feedback import shown
+from service.rule_report import compare
+from service.store import Store
+
+
+def run_feedback(options: argparse.Namespace) -> int:
+    """Say something of an incident or a window, list what was said, or take it back."""
+    store = Store(options.database, options.database_password_file)
+    try:
+        feedback = FeedbackStore(store)
+        if options.action == "list":
+            _list(feedback.entries(about=options.about, source=options.source), as_json=options.json)
+            return 0
+        who = options.who or getpass.getuser()
+        if options.action == "undo":
+            entry = feedback.undo(options.number, who, options.reason)
+            said = f"feedback {options.number} on {entry['about']} is taken back by {entry['id']}"
+        else:
+            until = None if options.until is None else _time(options.until)
+            entry = feedback.say(
+                options.about, Said(verdict=options.verdict, who=who, reason=options.reason, until=until)
+            )
+            said = f"feedback {entry['id']}: {entry['about']} of {entry['source']} is {entry['verdict']}"
+        print(json.dumps(shown(entry), ensure_ascii=False) if options.json else said)
+        if not options.json:
+            print("a running service takes it in at once", file=sys.stderr)
+        return 0
+    finally:
+        store.close()
+
+
+def _time(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadSetting(f"cannot read --until {text!r}; give a time such as 2026-01-31T06:00") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _list(entries: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    rows = [shown(entry) for entry in entries]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("no.", "said", "who", "about", "verdict", "until", "reason"):
+        table.add_column(name)
+    for row in rows:
+        verdict = f"undoes {row['undoes']}" if row["undoes"] else str(row["verdict"])
+        if row["undone_by"]:
+            verdict += f" (undone by {row['undone_by']})"
+        about = f"{row['about']} {row['source']}"
+        cells = [str(row["id"]), row["said"][:16], row["who"], about, verdict, (row["until"] or "")[:16], row["reason"]]
+        table.add_row(*(escape(clean(cell)) for cell in cells))
+    Console().print(table)
+
+
+def run_rules(options: argparse.Namespace) -> int:
+    """Check a rule file; with a database, show where its rules and the model agree."""
+    rules = load_rules(options.file)
+    if options.database is None:
+        print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
+        return 0
+    own_zone = zone(options.tz or "UTC")
+    store = Store(options.database, options.database_password_file)
+    try:
+        found = compare(store, rules, own_zone)
+    finally:
+        store.close()
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False, indent=1))
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("rule", "kind", "with the model's alarm", "without", "such as"):
+        table.add_column(name)
+    for entry in found["rules"]:
+        examples = " ".join([*entry["with_ids"][:1], *entry["without_ids"][:1]])
+        counts = [f"{entry['with']:,}", f"{entry['without']:,}"]
+        table.add_row(escape(clean(entry["rule"])), entry["kind"], *counts, examples)
+    Console().print(table)
+    print(
+        f"{found['windows']:,} windows; the model would raise {found['alarms']:,} of them, "
+        f"{found['unnamed']:,} of which no rule names"
+    )
+    return 0

@@ -1,0 +1,241 @@
+"""Whether a judged window is an alarm, and who says so: the model, a site rule, or somebody who was asked before.
+
+The model proposes: a window is strange enough for the source's threshold. Maintenance and shelving keep it quiet, a
+rule may insist on it, and what operators have called normal, or a rule excuses, is left out before it is judged again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, clean, event_shape
+from service.alarms.budget import AlarmThreshold, Budget
+from service.alarms.confirmed import Confirmation, Confirmed, Pattern
+from service.alarms.drift import DriftTest
+from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
+from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
+from service.store import pack, unpack
+
+# Columns of a window's row that are filled here.
+UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
+# What an incident's reason is where a rule alone wants it.
+SITE_RULE = "site-rule"
+_EVENT_TEXT, _TITLE = 400, 120
+Rejudge = Callable[[Sequence[int]], float]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What operators have said of one source.
+
+    Attributes:
+        confirmed: windows that were called normal.
+        shelved: number of what was said, and until when, by the source's time, nothing is an alarm.
+        faults: indexes of windows that were confirmed to be faults.
+    """
+
+    confirmed: Sequence[Confirmation] = ()
+    shelved: Sequence[tuple[int, float]] = ()
+    faults: Collection[int] = ()
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A judged window, before anybody has decided.
+
+    Attributes:
+        row: a row of the store's `windows`.
+        reason, signature, title: what an incident takes from it.
+        events: its events.
+        rejudge: the strength of the window with only these of its events.
+    """
+
+    row: dict[str, Any]
+    reason: str
+    signature: str
+    title: str
+    events: Sequence[Event]
+    rejudge: Rejudge
+
+
+class Alarms:
+    """One source's threshold, rules, what was said of it, and its open incident.
+
+    Args:
+        budget: how many alarms it may raise.
+        windows_per_day: windows a day over the known-good lines; None where they carry no times.
+        rules: those for the source.
+        vocabulary, source_format: the bundle's.
+        zone_of: the zone that a stream's lines are written in.
+        state: of an earlier one, to go on from.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        windows_per_day: float | None,
+        rules: Rules,
+        vocabulary: Vocabulary,
+        source_format: SourceFormat,
+        zone_of: Callable[[str], tzinfo],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._rules, self._vocabulary, self._format, self._zone_of = rules, vocabulary, source_format, zone_of
+        self._first_threshold = AlarmThreshold(budget, windows_per_day).value
+        self._threshold = AlarmThreshold(budget, windows_per_day, state and state["threshold"])
+        self._drift = DriftTest(state and state["drift"])
+        self._tracker = IncidentTracker(state and state["incident"])
+        self._confirmed, self._shelved = Confirmed(), tuple[tuple[int, float], ...]()
+        self._maintenance: bool = state is not None and state["maintenance"]
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs, as JSON values."""
+        return {
+            "threshold": self._threshold.state(),
+            "drift": self._drift.state(),
+            "incident": self._tracker.state(),
+            "maintenance": self._maintenance,
+        }
+
+    @property
+    def threshold(self) -> float:
+        """The strength from which on the next window is an alarm."""
+        return self._threshold.value
+
+    @property
+    def first_threshold(self) -> float:
+        """The same before the first window."""
+        return self._first_threshold
+
+    @property
+    def incident_open(self) -> bool:
+        """Whether the source has an open incident."""
+        return self._tracker.is_open
+
+    def hear(self, heard: Heard) -> None:
+        """Take all that operators have said of the source, in place of what was heard before."""
+        self._confirmed, self._shelved = Confirmed(heard.confirmed), tuple(heard.shelved)
+        self._threshold.leave_out(heard.faults)
+
+    def follow(self, window: Proposed) -> list[dict[str, Any]]:
+        """Decide on the next final window, in its row; return rows of incidents that changed."""
+        row = window.row
+        row |= UNDECIDED
+        times = [time for time in (row["start"], row["end"]) if time is not None]
+        matched = self._look(window, times)
+        row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
+        proposed = bool(row["strength"] >= row["threshold"])
+        row["anomalous"], effective = proposed, row["strength"]
+        muted = self._muted(matched, times[-1] if times else None)
+        self._maintenance = muted is not None
+        if muted is not None:
+            row["anomalous"] = False
+            row["decided_by"] = muted if proposed or matched.always else None
+        elif matched.always is not None:
+            row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
+        elif proposed:
+            effective = self._excuse(window, matched, times[-1] if times else None)
+        joins = self._tracker.takes(row)
+        changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
+        self._threshold.follow(
+            row["index"],
+            times[-1] if times else None,
+            effective,
+            # What a rule insists on was asked for, and is not the model's to save on.
+            opened=row["anomalous"] and row["decided_by"] is None and not joins,
+            sampled=not joins or self._tracker.lasts,
+            counts=muted is None,
+        )
+        if muted is None and not row["anomalous"]:
+            self._drift.follow(effective)
+        return changed
+
+    def _look(self, window: Proposed, times: Sequence[float]) -> Matched:
+        templates = {event.token: self._vocabulary.text(event.token) for event in window.events}
+        return self._rules.look(window.events, templates, times, self._zone_of(window.row["stream"]))
+
+    def _muted(self, matched: Matched, time: float | None) -> str | None:
+        if matched.maintenance is not None:
+            return f"maintenance {matched.maintenance}"
+        if time is None:
+            return None
+        return next((f"feedback {number}" for number, until in self._shelved if time < until), None)
+
+    def _excuse(self, window: Proposed, matched: Matched, time: float | None) -> float:
+        """Leave out what is excused, and decide; return the strength of what counts."""
+        row = window.row
+        strength: float = row["strength"]
+        gone = {place for places in matched.never.values() for place in places}
+        left = [place for place in range(len(window.events)) if place not in gone]
+        if gone:
+            strength = window.rejudge(left) if left else 0.0
+            if strength < row["threshold"]:
+                row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
+                return strength
+        shapes = self._shapes(window.events)
+        row["pattern"] = pack(Pattern.of(shapes, _carrying(row)).to_dict())
+        quieted = self._confirmed.quiet(
+            [shapes[place] for place in left],
+            time,
+            row["threshold"],
+            lambda places: window.rejudge([left[place] for place in places]),
+        )
+        if quieted is None:
+            return strength
+        row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
+        return quieted.strength
+
+    def _shapes(self, events: Sequence[Event]) -> list[str]:
+        """Return what kind of line each event is, in words that outlast the bundle."""
+        return [
+            " ".join(event_shape(event, self._format)) if event.token == UNSEEN else self._vocabulary.text(event.token)
+            for event in events
+        ]
+
+    def _told(self, window: Proposed, matched: Matched) -> Told:
+        row, record = window.row, unpack(window.row["record"])
+        reason, signature, title = window.reason, window.signature, window.title
+        leading = [*record["ranked"][:1], *record["unseen"]] or [0]
+        if row["strength"] < row["threshold"] and matched.always is not None:
+            # The rule alone wants it: its lines are what there is to tell.
+            name, leading = matched.always[0], list(matched.always[1])
+            line = clean(window.events[leading[0]].text.partition("\n")[0])[:_TITLE]
+            reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
+        first, worst = (window.events[place] for place in (min(leading), leading[0]))
+        shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
+        severity = matched.severity or USUAL_SEVERITY
+        return Told(reason, signature, title, severity, _event(first), _event(worst), shapes)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the API shows of it."""
+        return {
+            **self._threshold.summary(),
+            "drift": self._drift.summary(),
+            "maintenance": self._maintenance,
+            "confirmed_normal": len(self._confirmed),
+        }
+
+    def figures(self) -> dict[str, float]:
+        """Return the metrics of it, by name."""
+        return {
+            "logvq_incidents_open": float(self._tracker.is_open),
+            "logvq_source_threshold": self._threshold.value,
+            "logvq_alarms_owed": self._threshold.owed,
+            "logvq_alarms_opened": float(self._threshold.opened),
+            "logvq_source_drift": self._drift.evidence,
+            "logvq_maintenance_active": float(self._maintenance),
+        }
+
+
+def _carrying(row: Mapping[str, Any]) -> list[int]:
+    """Return the places of a window's lines that carry its alarm."""
+    record = unpack(row["record"])
+    return [*record["ranked"], *record["unseen"]]
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {"position": event.position, "time": event.time, "text": event.text[:_EVENT_TEXT]}

@@ -1,0 +1,118 @@
+"""What operators have called normal, and which windows that quiets.
+
+A window that was called normal is remembered by how often each shape of line was in it, and by which shapes carried its
+alarm. Of another window, lines of those shapes are excused where they are hardly more than they were then; the window
+is quiet when what is left of it would raise no alarm. So a window with something else in it, too, is still an alarm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Windows a source remembers: of more, the latest said.
+MAX_PATTERNS = 200
+# A shape of which there are up to so many times as many as then is the same thing.
+SLACK = 2
+# The patterns that excuse most are tried first, and no more than these: judging a window once more is not free.
+MAX_TRIED = 5
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What one window looked like.
+
+    Attributes:
+        counts: how often each shape of line was in it.
+        unusual: the shapes that carried its alarm.
+    """
+
+    counts: Mapping[str, int]
+    unusual: frozenset[str]
+
+    @classmethod
+    def of(cls, shapes: Sequence[str], carrying: Iterable[int]) -> Pattern:
+        """Take it from the shapes of a window's lines, in order, and the places of those that carry its alarm."""
+        return cls(Counter(shapes), frozenset(shapes[place] for place in carrying))
+
+    def excused(self, shapes: Sequence[str]) -> list[int]:
+        """Return the places of the lines of another window that this one excuses."""
+        counts = Counter(shapes)
+        known = {shape for shape in self.unusual if counts[shape] <= SLACK * self.counts[shape]}
+        return [place for place, shape in enumerate(shapes) if shape in known]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"counts": dict(sorted(self.counts.items())), "unusual": sorted(self.unusual)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Pattern:
+        """Rebuild it."""
+        return cls(values["counts"], frozenset(values["unusual"]))
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A window that somebody called normal.
+
+    Attributes:
+        feedback: number of what was said.
+        pattern: what the window looked like.
+        until: the source's time from which on it excuses nothing; None for good.
+    """
+
+    feedback: int
+    pattern: Pattern
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Quieted:
+    """Why a window is no alarm.
+
+    Attributes:
+        feedback: number of what was said.
+        strength: of what is left of the window.
+    """
+
+    feedback: int
+    strength: float
+
+
+class Confirmed:
+    """What one source's operators have called normal, latest last."""
+
+    def __init__(self, confirmations: Sequence[Confirmation] = ()) -> None:
+        self._known = tuple(confirmations[-MAX_PATTERNS:])
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def quiet(
+        self, shapes: Sequence[str], time: float | None, threshold: float, left: Callable[[Sequence[int]], float]
+    ) -> Quieted | None:
+        """Return why a window that would be an alarm is none; None where it is one.
+
+        Args:
+            shapes: of its lines, in order.
+            time: of its last event, epoch seconds; None where its events have none.
+            threshold: the strength from which on it is an alarm.
+            left: the strength of the window with only these of its lines.
+        """
+        tried: list[tuple[int, int, list[int]]] = []
+        for confirmation in self._known:
+            if confirmation.until is not None and (time is None or time >= confirmation.until):
+                continue
+            places = confirmation.pattern.excused(shapes)
+            if places:
+                tried.append((len(places), confirmation.feedback, places))
+        tried.sort(key=lambda item: (-item[0], item[1]))
+        for _, feedback, places in tried[:MAX_TRIED]:
+            gone = set(places)
+            rest = [place for place in range(len(shapes)) if place not in gone]
+            strength = left(rest) if rest else 0.0
+            if strength < threshold:
+                return Quieted(feedback, strength)
+        return None

@@ -1,0 +1,153 @@
+"""Joining a source's alarms into incidents.
+
+An incident opens with an alarm, and is what somebody is told of, once. It stays open over a quiet window, and for as
+long as windows are nearly alarms: a source that hovers about its threshold is one incident, not one a window.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from service.alarms.rules import SEVERITIES
+from service.schema import JSON_COLUMNS
+
+# An incident stays open over this many quiet windows, and over this long without any event.
+MAX_QUIET_WINDOWS = 1
+MAX_GAP_SECONDS = 3600.0
+MAX_WINDOWS = 500
+# What has gone on for so many windows is what the source is like now: the threshold learns from it again.
+LASTING_WINDOWS = 20
+# So much of the threshold's strength keeps an incident open: where one window in 500 is an alarm, one in 150.
+HYSTERESIS = 0.8
+# What one normal window in ten reaches keeps nothing open, however low the threshold.
+_USUAL_STRENGTH = 1.0
+# Shapes of lines that an incident is known by, among other sources' incidents.
+MAX_SHAPES = 20
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an incident takes from an alarm.
+
+    Attributes:
+        reason: kind of its strongest evidence.
+        signature: what makes two incidents the same kind of thing.
+        title: the incident in a few words.
+        severity: how grave, of `rules.SEVERITIES`.
+        first: its first unusual line, as position, time and text.
+        worst: its strangest line.
+        shapes: shapes of its unusual lines, strangest first.
+    """
+
+    reason: str
+    signature: str
+    title: str
+    severity: str
+    first: Mapping[str, Any]
+    worst: Mapping[str, Any]
+    shapes: Sequence[str]
+
+
+class IncidentTracker:
+    """Follows one source's final windows, in order; its state is the open incident, if there is one."""
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
+        self._quiet: int = state["quiet"] if state else 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an incident is open."""
+        return self._open is not None
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs, as JSON values."""
+        return {"open": self._open, "quiet": self._quiet}
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the open incident has gone on for long."""
+        return self._open is not None and len(self._open["window_ids"]) >= LASTING_WINDOWS
+
+    def takes(self, window: Mapping[str, Any]) -> bool:
+        """Return whether a window would join the open incident rather than open one."""
+        return self._open is not None and self._joins(window)
+
+    def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
+        """Take the next final window; name its incident in it.
+
+        Args:
+            window: a row of the store's `windows`; its `incident` is set where it belongs to one.
+            told: what its incident takes from it; None where it is no alarm.
+
+        Returns:
+            Rows of the store's `incidents` that changed.
+        """
+        changed: list[dict[str, Any]] = []
+        if self._open is not None and not self._joins(window):
+            changed.append(self._close())
+        if told is None:
+            # What is quieted is quiet, however strange it is.
+            enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
+            nearly = window["decided_by"] is None and window["strength"] >= enough
+            self._quiet = 0 if nearly else self._quiet + 1
+            if self._open is not None and self._quiet > MAX_QUIET_WINDOWS:
+                changed.append(self._close())
+            return [_row(incident) for incident in changed]
+        self._quiet = 0
+        incident = self._open
+        if incident is None:
+            number = hashlib.sha256(window["id"].encode()).hexdigest()[:12]
+            incident = self._open = {
+                "id": f"i-{number}",
+                "source": window["source"],
+                "bundle": window["bundle"],
+                "status": "open",
+                "start": window["start"],
+                "first_window": window["id"],
+                "first_event": dict(told.first),
+                "decided_by": window["decided_by"],
+                "window_ids": [],
+                "events": 0,
+                "shapes": [],
+                "severity": told.severity,
+                "strength": -1.0,
+            }
+        incident["window_ids"] = [*incident["window_ids"], window["id"]]
+        incident["end"] = window["end"]
+        incident["sequence"] = window["sequence"]
+        incident["events"] += window["events"]
+        incident["shapes"] = list(dict.fromkeys([*incident["shapes"], *told.shapes]))[:MAX_SHAPES]
+        incident["severity"] = max(incident["severity"], told.severity, key=SEVERITIES.index)
+        if window["strength"] > incident["strength"]:
+            incident |= {
+                "strength": window["strength"],
+                "score": window["score"],
+                "worst_window": window["id"],
+                "worst_event": dict(told.worst),
+                "reason": told.reason,
+                "signature": told.signature,
+                "title": told.title,
+            }
+        window["incident"] = incident["id"]
+        return [_row(item) for item in [*changed, incident]]
+
+    def _joins(self, window: Mapping[str, Any]) -> bool:
+        assert self._open is not None
+        end, start = self._open["end"], window["start"]
+        gap = start - end if start is not None and end is not None else 0.0
+        return bool(gap <= MAX_GAP_SECONDS and len(self._open["window_ids"]) < MAX_WINDOWS)
+
+    def _close(self) -> dict[str, Any]:
+        assert self._open is not None
+        closed, self._open = self._open | {"status": "closed"}, None
+        return closed
+
+
+def _row(incident: Mapping[str, Any]) -> dict[str, Any]:
+    packed = {name: json.dumps(incident[name], ensure_ascii=False) for name in JSON_COLUMNS}
+    return dict(incident) | packed | {"windows": len(incident["window_ids"])}

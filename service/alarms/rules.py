@@ -1,0 +1,336 @@
+r"""Site rules: what a plant wants of alarms whatever the model says, in one small TOML file.
+
+    [[rule]]
+    name = "door interlock"            # named in the window that it decided
+    source = "press*"                  # for sources whose name fits; without it for all
+    match = 'INTERLOCK (OPEN|LOST)'    # an RE2 expression found in a line,
+    alarm = "always"                   # which then is an alarm: always, never, or as the model says
+    severity = "critical"              # of the incident: notice, warning or critical
+
+    [[rule]]
+    name = "spindle too hot"
+    match = 'spindle_temp\|([0-9.]+)'  # with one group, whose number has a limit
+    above = 85.0                       # or below
+    alarm = "always"
+
+    [[rule]]
+    name = "programme comments"
+    template = "program_comment <*>"   # or the line's template, as pages and reports show it; * fits anything
+    alarm = "never"
+
+    [[maintenance]]
+    name = "weekly service"
+    weekly = "Sun 02:00-06:00"         # in the source's zone; or from = 2026-12-28T00:00:00, to = …
+    source = "press*"
+
+A line under `never` is left out, and its window is an alarm only if what is left would be one. Under maintenance
+nothing is an alarm. Windows are scored and stored all the same.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import re2
+
+from service.errors import BadSetting
+
+Severity = Literal["notice", "warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+USUAL_SEVERITY: Severity = "warning"
+_ALARMS = ("always", "never")
+_RULE_KEYS = ("name", "source", "match", "template", "above", "below", "alarm", "severity")
+_MAINTENANCE_KEYS = ("name", "source", "weekly", "from", "to")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) (\d\d):(\d\d)-(\d\d):(\d\d)")
+_DAY_MINUTES = 24 * 60
+MAX_RULES = 500
+
+
+class Line(Protocol):
+    """What a rule looks at."""
+
+    @property
+    def text(self) -> str:
+        """The line as it came."""
+
+    @property
+    def token(self) -> int:
+        """Its token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One `[[rule]]`."""
+
+    name: str
+    source: str = "*"
+    match: str | None = None
+    template: str | None = None
+    above: float | None = None
+    below: float | None = None
+    alarm: str | None = None
+    severity: Severity | None = None
+    expression: Any = field(default=None, repr=False, compare=False)
+
+    def places(self, lines: Sequence[Line], templates: Sequence[str]) -> list[int]:
+        """Return the places of the lines it is about."""
+        if self.expression is None:
+            pattern = self.template or ""
+            return [place for place, template in enumerate(templates) if fnmatchcase(template, pattern)]
+        # Most windows have no such line: one search through all of it is a fifth of one through each.
+        if self.expression.search("\n".join(line.text for line in lines)) is None:
+            return []
+        return [place for place, line in enumerate(lines) if self._fits(line.text)]
+
+    def _fits(self, text: str) -> bool:
+        found = self.expression.search(text)
+        if found is None:
+            return False
+        if self.above is None and self.below is None:
+            return True
+        try:
+            value = float(found[1] or "")
+        except ValueError:
+            return False
+        return (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maintenance:
+    """One `[[maintenance]]`.
+
+    Attributes:
+        weekly: minute of the week it begins, and how many minutes it lasts.
+        start, stop: where it has dates, in the source's zone unless they name an offset.
+    """
+
+    name: str
+    source: str = "*"
+    weekly: tuple[int, int] | None = None
+    start: datetime | None = None
+    stop: datetime | None = None
+
+    def holds(self, time: float, zone: tzinfo) -> bool:
+        """Return whether a time, in epoch seconds, is within."""
+        local = datetime.fromtimestamp(time, UTC).astimezone(zone)
+        if self.weekly is not None:
+            minute = (local.weekday() * 24 + local.hour) * 60 + local.minute
+            begin, length = self.weekly
+            return (minute - begin) % (7 * _DAY_MINUTES) < length
+        return (self.start is None or local >= _in(self.start, zone)) and (
+            self.stop is None or local < _in(self.stop, zone)
+        )
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What the rules say of one window.
+
+    Attributes:
+        rules: names of all that fit.
+        always: the first that wants an alarm, and the places of its lines; None where none does.
+        never: places of lines that should raise none, by the name of the rule.
+        severity: the gravest that a rule gives; None where none does.
+        maintenance: name of the maintenance it is in; None where it is in none.
+    """
+
+    rules: tuple[str, ...] = ()
+    always: tuple[str, Sequence[int]] | None = None
+    never: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    severity: Severity | None = None
+    maintenance: str | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A rule file; by default, one without rules."""
+
+    rules: tuple[Rule, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+
+    def of(self, source: str) -> Rules:
+        """Return those for one source."""
+        return Rules(
+            tuple(rule for rule in self.rules if fnmatchcase(source, rule.source)),
+            tuple(item for item in self.maintenance if fnmatchcase(source, item.source)),
+        )
+
+    def look(
+        self, lines: Sequence[Line], templates: Mapping[int, str], times: Sequence[float], zone: tzinfo
+    ) -> Matched:
+        """Return what the rules say of a window.
+
+        Args:
+            lines: its lines.
+            templates: text of each token among them.
+            times: when it began and ended, epoch seconds; empty where its lines carry none.
+            zone: the source's.
+        """
+        maintenance = next((m.name for m in self.maintenance if any(m.holds(time, zone) for time in times)), None)
+        if not self.rules:
+            return Matched(maintenance=maintenance) if maintenance else _NOTHING
+        texts = [templates[line.token] for line in lines]
+        fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, texts))]
+        severities = [rule.severity for rule, _ in fitting if rule.severity]
+        return Matched(
+            rules=tuple(rule.name for rule, _ in fitting),
+            always=next(((rule.name, places) for rule, places in fitting if rule.alarm == "always"), None),
+            never={rule.name: places for rule, places in fitting if rule.alarm == "never"},
+            severity=max(severities, key=SEVERITIES.index, default=None),
+            maintenance=maintenance,
+        )
+
+
+_NOTHING = Matched()
+
+
+def load_rules(path: Path) -> Rules:
+    """Read and check a rule file.
+
+    Raises:
+        BadSetting: it cannot be read, or a rule is not valid; the message names it.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSetting(f"cannot read the rules {path}: {error}") from error
+    _known(content, ("rule", "maintenance"), str(path))
+    rules = [_rule(table, where) for table, where in _tables(content, "rule", path)]
+    maintenance = [_maintenance(table, where) for table, where in _tables(content, "maintenance", path)]
+    names = [*(rule.name for rule in rules), *(item.name for item in maintenance)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadSetting(f"{path} has two rules named {twice!r}; windows name the rule that decided: give each its own")
+    return Rules(tuple(rules), tuple(maintenance))
+
+
+def _tables(content: Mapping[str, Any], kind: str, path: Path) -> list[tuple[Mapping[str, Any], str]]:
+    tables = content.get(kind, [])
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        raise BadSetting(f"{path}: write each {kind} as a table of its own, [[{kind}]]")
+    if len(tables) > MAX_RULES:
+        raise BadSetting(
+            f"{path} has {len(tables):,} of [[{kind}]]; {MAX_RULES} are the most: every window is held to all"
+        )
+    found = []
+    for number, table in enumerate(tables, start=1):
+        name = table.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise BadSetting(f'{path}: the {kind} number {number} has no name; give it one, such as name = "door"')
+        found.append((table, f"{path}: {kind} {name!r}"))
+    return found
+
+
+def _known(table: Mapping[str, Any], keys: Sequence[str], where: str) -> None:
+    unknown = sorted(set(table) - set(keys))
+    if unknown:
+        raise BadSetting(f"{where} has the unknown key {unknown[0]!r}; allowed are {', '.join(keys)}")
+
+
+def _text(table: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadSetting(f"{where}: {key} = {value!r} is no text; put it in quotes")
+    return value
+
+
+def _choice(table: Mapping[str, Any], key: str, allowed: Sequence[str], where: str) -> Any:
+    value = _text(table, key, where)
+    if value is not None and value not in allowed:
+        raise BadSetting(f"{where}: {key} = {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def _limit(table: Mapping[str, Any], key: str, where: str) -> float | None:
+    value = table.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise BadSetting(f"{where}: {key} = {value!r} is no number")
+    return None if value is None else float(value)
+
+
+def _rule(table: Mapping[str, Any], where: str) -> Rule:
+    _known(table, _RULE_KEYS, where)
+    match, template = _text(table, "match", where), _text(table, "template", where)
+    if (match is None) == (template is None):
+        raise BadSetting(f"{where}: say which lines it is about, by match = '…' or by template = \"…\", one of the two")
+    rule = Rule(
+        name=table["name"],
+        source=_text(table, "source", where) or "*",
+        match=match,
+        template=template,
+        above=_limit(table, "above", where),
+        below=_limit(table, "below", where),
+        alarm=_choice(table, "alarm", _ALARMS, where),
+        severity=_choice(table, "severity", SEVERITIES, where),
+        expression=None if match is None else _expression(match, where),
+    )
+    limited = rule.above is not None or rule.below is not None
+    if limited and (rule.expression is None or rule.expression.groups != 1):
+        raise BadSetting(
+            f"{where}: a limit is on the number that the one group of match finds, such as 'temp=([0-9.]+)'"
+        )
+    if rule.alarm is None and rule.severity is None:
+        raise BadSetting(f'{where}: say what it does: alarm = "always" or "never", or a severity')
+    return rule
+
+
+def _expression(pattern: str, where: str) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as error:
+        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error.args[0]
+        raise BadSetting(
+            f"{where}: match is no regular expression of RE2, which has no lookaround and no back-references: {reason}"
+        ) from error
+    if compiled.search("") is not None:
+        raise BadSetting(f"{where}: match fits every line, even an empty one; make it need a character")
+    return compiled
+
+
+def _maintenance(table: Mapping[str, Any], where: str) -> Maintenance:
+    _known(table, _MAINTENANCE_KEYS, where)
+    weekly, start, stop = _text(table, "weekly", where), table.get("from"), table.get("to")
+    if (weekly is None) == (start is None or stop is None):
+        raise BadSetting(f'{where}: say when: weekly = "Sun 02:00-06:00", or from = 2026-12-28T00:00:00 and to = …')
+    if weekly is not None and (start is not None or stop is not None):
+        raise BadSetting(f"{where}: it is either weekly or has dates; make it two")
+    for key, value in (("from", start), ("to", stop)):
+        if value is not None and not isinstance(value, datetime):
+            raise BadSetting(f"{where}: {key} = {value!r} is no time; write 2026-12-28T06:00:00, without quotes")
+    if start is not None and stop is not None and stop.replace(tzinfo=None) <= start.replace(tzinfo=None):
+        raise BadSetting(f"{where}: it ends before it begins")
+    return Maintenance(
+        name=table["name"],
+        source=_text(table, "source", where) or "*",
+        weekly=None if weekly is None else _week(weekly, where),
+        start=start,
+        stop=stop,
+    )
+
+
+def _week(text: str, where: str) -> tuple[int, int]:
+    found = _WEEKLY.fullmatch(text)
+    if found is None:
+        raise BadSetting(
+            f'{where}: cannot read weekly = {text!r}; write it as "Sun 02:00-06:00", days {", ".join(_DAYS)}'
+        )
+    hours = [int(part) for part in found.groups()[1:]]
+    begin, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
+    if begin >= _DAY_MINUTES or end > _DAY_MINUTES or hours[1] > 59 or hours[3] > 59:
+        raise BadSetting(f"{where}: weekly = {text!r} has no such time of day")
+    # One that ends before it begins goes on into the next day.
+    return _DAYS.index(found[1]) * _DAY_MINUTES + begin, (end - begin - 1) % _DAY_MINUTES + 1
+
+
+def _in(moment: datetime, zone: tzinfo) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)

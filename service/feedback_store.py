@@ -1,0 +1,214 @@
+"""What operators have said of alarms: kept for good, and read as what holds now.
+
+Four verdicts on an incident or a window:
+
+- `false-alarm`  windows like it are normal, from now on
+- `known`        windows like it are known, and raise no alarm until a time
+- `real`         it was a fault: its windows are never learned as normal
+- `shelved`      nothing of its source is an alarm until a time
+
+An entry is never changed. What is taken back is taken back by an entry of its own, and then holds no more.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from service.alarms.alarming import Heard
+from service.alarms.confirmed import Confirmation, Pattern
+from service.database import FEEDBACK_LOCK, answering, lock, storable
+from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.schema import feedback, incidents, windows
+from service.store import Store, pack, unpack
+
+Verdict = Literal["real", "false-alarm", "known", "shelved"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+UNDO = "undo"
+# Of an incident, so many windows are remembered as normal: its first, and the strangest.
+MAX_PATTERNS = 10
+_HOLDS_UNTIL = ("known", "shelved")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What somebody says.
+
+    Attributes:
+        verdict: one of `VERDICTS`.
+        who: says it.
+        reason: why.
+        until: by the source's own clock, epoch seconds, when it ends to hold; None for good.
+    """
+
+    verdict: str
+    who: str
+    reason: str
+    until: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise BadFeedback(f"{self.verdict!r} is no verdict; say one of {', '.join(VERDICTS)}")
+        if not self.who.strip() or not self.reason.strip():
+            raise BadFeedback("say who you are and why: both are kept for those who ask later")
+        if (self.until is None) == (self.verdict in _HOLDS_UNTIL):
+            needs = f"{self.verdict} holds until a time; give one" if self.until is None else "it holds for good"
+            raise BadFeedback(f"{needs}: known and shelved hold until a time, real and false-alarm until taken back")
+
+
+class FeedbackStore:
+    """The feedback of one database.
+
+    Every method raises `StoreUnavailable` where the database is away, busy or full.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._engine = store.engine
+
+    def say(self, about: str, said: Said) -> dict[str, Any]:
+        """Keep what somebody says of an incident (`i-…`) or a window (`w-…`), and return it.
+
+        Raises:
+            NotFound: there is no such incident or window.
+            BadFeedback: it cannot be said of this one.
+        """
+        with answering(self._engine.begin) as connection:
+            found = _windows_of(connection, about)
+            timed = [row.end for row in found if row.end is not None]
+            if said.until is not None and not timed:
+                raise BadFeedback(
+                    f"the lines of {found[0].source} carry no time that {said.verdict} could hold until: say "
+                    "false-alarm, and take it back when it holds no more"
+                )
+            patterns = [unpack(row.pattern) for row in found if row.pattern is not None]
+            if said.verdict in ("false-alarm", "known") and not patterns:
+                raise BadFeedback(f"{about} would have been no alarm by the model: there is nothing to quiet")
+            entry = {
+                "said": time.time(),
+                "who": said.who,
+                "verdict": said.verdict,
+                "reason": said.reason,
+                "source": found[0].source,
+                "bundle": found[0].bundle,
+                "about": about,
+                "until": said.until,
+                "start": min((row.start for row in found if row.start is not None), default=None),
+                "end": max(timed, default=None),
+                "windows": json.dumps([row.index for row in found]),
+                "patterns": pack({"patterns": patterns[:MAX_PATTERNS]}),
+                "undoes": None,
+            }
+            return _added(connection, entry)
+
+    def undo(self, number: int, who: str, reason: str) -> dict[str, Any]:
+        """Take back what was said; return the entry that says so.
+
+        Raises:
+            NotFound: nothing was said under this number.
+            AlreadyUndone: it was taken back before, or takes something back itself.
+        """
+        if not who.strip() or not reason.strip():
+            raise BadFeedback("say who you are and why: both are kept for those who ask later")
+        try:
+            with answering(self._engine.begin) as connection:
+                row = connection.execute(sa.select(feedback).where(feedback.c.id == number)).one_or_none()
+                if row is None:
+                    raise NotFound(f"no feedback {number}")
+                if row.verdict == UNDO:
+                    raise AlreadyUndone(f"feedback {number} takes {row.undoes} back; say again what that said instead")
+                same = {name: getattr(row, name) for name in ("source", "bundle", "about", "start", "end")}
+                entry = {"said": time.time(), "who": who, "verdict": UNDO, "reason": reason, **same}
+                nothing = {"until": None, "windows": "[]", "patterns": pack({"patterns": []}), "undoes": number}
+                return _added(connection, entry | nothing)
+        except IntegrityError as error:
+            raise AlreadyUndone(f"feedback {number} was taken back before") from error
+
+    def entries(
+        self,
+        *,
+        about: str | None = None,
+        source: str | None = None,
+        before: int | None = None,
+        limit: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return everything that was said, latest first, each with the number of what took it back."""
+        undone = feedback.alias("undone")
+        columns = [column for column in feedback.c if column.name not in ("windows", "patterns")]
+        query = sa.select(*columns, undone.c.id.label("undone_by")).outerjoin(undone, undone.c.undoes == feedback.c.id)
+        for column, value in ((feedback.c.about, about), (feedback.c.source, source)):
+            if value is not None:
+                query = query.where(column == value)
+        if before is not None:
+            query = query.where(feedback.c.id < before)
+        with answering(self._engine.connect) as connection:
+            rows = connection.execute(query.order_by(feedback.c.id.desc()).limit(limit))
+            return [dict(row._mapping) for row in rows]
+
+    def latest(self) -> int:
+        """Return the number of what was said last; 0 before anything was."""
+        with answering(self._engine.connect) as connection:
+            return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(feedback.c.id), 0))).scalar_one())
+
+    def sources_since(self, number: int) -> set[str]:
+        """Return the sources of which something was said after this number."""
+        with answering(self._engine.connect) as connection:
+            return set(connection.execute(sa.select(feedback.c.source).where(feedback.c.id > number)).scalars())
+
+    def heard(self, source: str, bundle: str) -> Heard:
+        """Return what holds of a source, as its alarms take it; faults are windows of this bundle."""
+        rows = self._holding(source)
+        confirmed = [
+            Confirmation(row.id, Pattern.from_dict(pattern), row.until)
+            for row in rows
+            if row.verdict in ("false-alarm", "known")
+            for pattern in unpack(row.patterns)["patterns"]
+        ]
+        shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
+        faults = [row for row in rows if row.verdict == "real" and row.bundle == bundle]
+        return Heard(confirmed, shelved, {index for row in faults for index in json.loads(row.windows)})
+
+    def faults(self, source: str) -> list[tuple[float, float]]:
+        """Return when a source had confirmed faults, in epoch seconds: nothing to learn as normal."""
+        rows = self._holding(source)
+        return sorted((row.start, row.end) for row in rows if row.verdict == "real" and row.start is not None)
+
+    def _holding(self, source: str) -> Sequence[Any]:
+        undone = feedback.alias("undone")
+        query = (
+            sa.select(feedback)
+            .where(feedback.c.source == source, feedback.c.verdict != UNDO)
+            .where(~sa.exists().where(undone.c.undoes == feedback.c.id))
+            .order_by(feedback.c.id)
+        )
+        with answering(self._engine.connect) as connection:
+            return connection.execute(query).all()
+
+
+def _windows_of(connection: sa.Connection, about: str) -> Sequence[Any]:
+    """Return the windows of an incident, first and strangest first; or the one window."""
+    query = sa.select(*(column for column in windows.c if column.name not in ("record", "sentence")))
+    if about.startswith("i-"):
+        row = connection.execute(sa.select(incidents).where(incidents.c.id == about)).one_or_none()
+        if row is None:
+            raise NotFound(f"no incident {about}")
+        order = (windows.c.id != row.first_window, windows.c.strength.desc(), windows.c.index)
+        found = connection.execute(query.where(windows.c.id.in_(json.loads(row.window_ids))).order_by(*order)).all()
+    else:
+        found = connection.execute(query.where(windows.c.id == about)).all()
+    if not found:
+        raise NotFound(f"no incident or window {about}")
+    return found
+
+
+def _added(connection: sa.Connection, entry: Mapping[str, Any]) -> dict[str, Any]:
+    # Numbers must appear in their order: a worker asks only for what is newer than the last it saw.
+    lock(connection, FEEDBACK_LOCK)
+    number = connection.execute(feedback.insert().returning(feedback.c.id), storable(entry)).scalar_one()
+    shown = {name: value for name, value in entry.items() if name not in ("windows", "patterns")}
+    return {"id": number, **shown, "undone_by": None}

@@ -1,0 +1,75 @@
+"""`logvq feedback` and `logvq rules` on a database."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ingestion import Record
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
+from service.bundle import Bundle
+from service.cli import main
+from service.store import Store
+from service.trying import score_records
+
+
+@pytest.fixture(scope="module")
+def database(bundle: Bundle, machine_lines: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("commands") / "logvq.sqlite"
+    store = Store(path)
+    records = (Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
+    score_records(bundle, store, records, AlarmPolicy(Budget(20, stated=True)), lambda _: None)
+    store.close()
+    return path
+
+
+def incident_of(database: Path) -> str:
+    store = Store(database)
+    found = str(store.find_incidents()[0]["id"])
+    store.close()
+    return found
+
+
+def test_feedback_is_given_listed_and_taken_back(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    about = incident_of(database)
+    given = ["--database", str(database), "--reason", "new tool", "--who", "Sato"]
+    assert main(["feedback", "say", about, "false-alarm", *given]) == 0
+    assert f"{about} of mazak01 is false-alarm" in capsys.readouterr().out
+    assert main(["feedback", "undo", "1", *given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["undoes"] == 1
+    assert main(["feedback", "list", about, "--database", str(database)]) == 0
+    shown = capsys.readouterr().out
+    assert "undone by 2" in shown
+    assert "Sato" in shown
+    assert main(["feedback", "undo", "1", *given]) == 2
+    assert "taken back before" in capsys.readouterr().err
+    assert main(["feedback", "say", about, "known", *given]) == 2
+    assert "until a time" in capsys.readouterr().err
+    assert main(["feedback", "say", about, "known", "--until", "soon", *given]) == 2
+    assert "2026-01-31T06:00" in capsys.readouterr().err
+
+
+def test_rules_and_model_are_held_against_each_other(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "[[rule]]\nname = 'all'\nmatch = '.'\nalarm = 'always'\n"
+        "[[rule]]\nname = 'none'\nmatch = 'no such line'\nalarm = 'never'\n"
+    )
+    assert main(["rules", str(rules)]) == 0
+    assert "2 rules" in capsys.readouterr().out
+    assert main(["rules", str(rules), "--database", str(database), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    everything, nothing = found["rules"]
+    assert everything["with"] == found["alarms"] > 0
+    assert everything["with"] + everything["without"] == found["windows"] > 20
+    assert (nothing["with"], nothing["without"], found["unnamed"]) == (0, 0, 0)
+    assert main(["rules", str(rules), "--database", str(database)]) == 0
+    assert "which no rule names" in capsys.readouterr().out
+    rules.write_text("[[rule]]\nname = 'none'\nmatch = 'no such line'\nalarm = 'never'\n")
+    assert main(["rules", str(rules), "--database", str(database), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unnamed"] == found["alarms"]

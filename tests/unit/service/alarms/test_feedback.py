@@ -1,0 +1,243 @@
+"""What operators say holds from the next window on, survives restarts, and can be taken back."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from ingestion import Record
+from service.alarms.budget import Budget
+from service.alarms.policy import AlarmPolicy
+from service.alarms.rules import Maintenance, Rule, Rules
+from service.app import Context, create_app
+from service.bundle import Bundle
+from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.feedback_store import FeedbackStore, Said
+from service.inbox import InboxInput
+from service.metrics import Metrics
+from service.sample import good_sample
+from service.store import Store
+from service.trying import _Replayed
+from service.worker import Worker
+
+SOURCE = "mazak01"
+SIZE = 32
+POLICY = AlarmPolicy(Budget(0.1, stated=True))
+# Lines of the sample that a machine repeats all day.
+FIRST = 3032
+
+
+class Plant:
+    """A worker whose source writes the same lines each minute, one window a minute, some with a fault in them."""
+
+    def __init__(self, bundle: Bundle, path: Path, policy: AlarmPolicy = POLICY) -> None:
+        self.store = Store(path)
+        self.feedback = FeedbackStore(self.store)
+        self._bundle, self._policy = bundle, policy
+        self._quiet = [
+            record.value.partition(b"|")[2] for record in itertools.islice(good_sample().records, FIRST, FIRST + SIZE)
+        ]
+        self._written = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.worker = Worker(self._bundle, self.store, [], Metrics(), self._policy)
+
+    def write(self, *faults: str) -> dict[str, Any]:
+        """Write one window; return its row, once it is stored."""
+        texts = [b"motion_cond|Fault|%b|||%b" % (text.encode(), text.encode()) for text in faults]
+        texts += self._quiet[len(texts) :]
+        hour, minute = divmod(self._written // SIZE, 60)
+        lines = [b"2016-12-30T%02d:%02d:%02dZ|%b" % (hour, minute, place, text) for place, text in enumerate(texts)]
+        first, self._written = self._written, self._written + SIZE
+        self.worker._hear()
+        records = [Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines)]
+        self.worker.process(_Replayed(), records)
+        self.worker._idle()
+        return max((row for row in self.store.find_windows(limit=-1)), key=lambda row: row["index"])
+
+    def settle(self) -> None:
+        for _ in range(3):
+            assert not self.write()["anomalous"]
+
+
+@pytest.fixture
+def plant(bundle: Bundle, tmp_path: Path) -> Iterator[Plant]:
+    made = Plant(bundle, tmp_path / "a.sqlite")
+    made.settle()
+    yield made
+    made.store.close()
+
+
+def said(verdict: str, until: float | None = None) -> Said:
+    return Said(verdict=verdict, who="Sato", reason="seen it", until=until)
+
+
+def test_what_was_called_normal_stops_at_once_and_comes_back_when_taken_back(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    assert first["anomalous"]
+    entry = plant.feedback.say(first["incident"], said("false-alarm"))
+    plant.settle()
+    again = plant.write("PUMP")
+    assert (again["anomalous"], again["incident"]) == (False, None)
+    assert again["decided_by"] == f"feedback {entry['id']}"
+    assert again["strength"] >= again["threshold"]
+    plant.restart()
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == f"feedback {entry['id']}"
+    plant.feedback.undo(entry["id"], "Sato", "it was one after all")
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+
+
+def test_something_else_beside_what_is_normal_is_still_an_alarm(plant: Plant) -> None:
+    plant.feedback.say(plant.write("PUMP")["id"], said("false-alarm"))
+    plant.settle()
+    assert not plant.write("PUMP")["anomalous"]
+    plant.settle()
+    assert plant.write("SPINDLE OVER CURRENT", "PUMP")["anomalous"]
+
+
+def test_far_more_of_it_is_still_an_alarm(plant: Plant) -> None:
+    plant.feedback.say(plant.write("PUMP")["id"], said("false-alarm"))
+    plant.settle()
+    assert not plant.write("PUMP", "PUMP")["anomalous"]
+    plant.settle()
+    assert plant.write(*["PUMP"] * 9)["anomalous"]
+
+
+def test_what_is_known_is_quiet_until_its_time(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    plant.feedback.say(first["incident"], said("known", first["end"] + 6 * 60))
+    plant.settle()
+    assert not plant.write("PUMP")["anomalous"]
+    for _ in range(6):
+        plant.write()
+    assert plant.write("PUMP")["anomalous"]
+
+
+def test_a_shelved_source_is_quiet_until_its_time_and_learns_nothing(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    entry = plant.feedback.say(first["incident"], said("shelved", first["end"] + 6 * 60))
+    before = plant.store.source_summaries()[0]["alarms"]
+    shelved = plant.write("SPINDLE OVER CURRENT")
+    assert (shelved["anomalous"], shelved["decided_by"]) == (False, f"feedback {entry['id']}")
+    after = plant.store.source_summaries()[0]["alarms"]
+    assert after["maintenance"]
+    assert after["threshold"] == before["threshold"]
+    for _ in range(7):
+        plant.write()
+    assert plant.write("SPINDLE OVER CURRENT")["anomalous"]
+
+
+def test_a_confirmed_fault_is_not_learned_as_normal(plant: Plant, bundle: Bundle) -> None:
+    first = plant.write("PUMP")
+    learned = plant.store.source_summaries()[0]["threshold"]
+    plant.feedback.say(first["incident"], said("real"))
+    plant.write()
+    assert plant.store.source_summaries()[0]["threshold"] < learned
+    assert plant.feedback.heard(SOURCE, first["bundle"]).faults == {first["index"]}
+    assert plant.feedback.faults(SOURCE) == [(first["start"], first["end"])]
+
+
+def test_everything_said_is_kept_with_who_and_why(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    entry = plant.feedback.say(row["incident"], said("real"))
+    undo = plant.feedback.undo(entry["id"], "Ito", "mistaken")
+    kept = plant.feedback.entries(about=row["incident"])
+    assert [(item["verdict"], item["who"], item["reason"]) for item in kept] == [
+        ("undo", "Ito", "mistaken"),
+        ("real", "Sato", "seen it"),
+    ]
+    assert (kept[0]["undoes"], kept[1]["undone_by"]) == (entry["id"], undo["id"])
+    with pytest.raises(AlreadyUndone, match="before"):
+        plant.feedback.undo(entry["id"], "Ito", "again")
+    with pytest.raises(AlreadyUndone, match="say again"):
+        plant.feedback.undo(undo["id"], "Ito", "and back")
+
+
+def test_what_cannot_be_said_is_refused_with_a_way_out(plant: Plant) -> None:
+    quiet = plant.write()
+    with pytest.raises(BadFeedback, match="nothing to quiet"):
+        plant.feedback.say(quiet["id"], said("false-alarm"))
+    with pytest.raises(NotFound):
+        plant.feedback.say("i-none", said("real"))
+    with pytest.raises(NotFound):
+        plant.feedback.undo(99, "Ito", "why")
+    for verdict, until in (("known", None), ("shelved", None), ("real", 1.0), ("fine", None)):
+        with pytest.raises(BadFeedback):
+            said(verdict, until)
+    with pytest.raises(BadFeedback, match="who you are"):
+        Said(verdict="real", who=" ", reason="x")
+
+
+def rule(**values: Any) -> Rules:
+    import re2  # noqa: PLC0415
+
+    return Rules((Rule(expression=re2.compile(values["match"]), **values),))
+
+
+@pytest.mark.parametrize("alarm", ["always", "never"])
+def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) -> None:
+    policy = replace(POLICY, rules=rule(name="pump", match="PUMP|Sovr.90", alarm=alarm, severity="critical"))
+    plant = Plant(bundle, tmp_path / "a.sqlite", policy)
+    row = plant.write() if alarm == "always" else plant.write("PUMP")
+    assert (row["anomalous"], row["decided_by"], row["rules"]) == (alarm == "always", "rule pump", '["pump"]')
+    if alarm == "always":
+        (incident,) = plant.store.find_incidents()
+        assert (incident["severity"], incident["decided_by"]) == ("critical", "rule pump")
+        assert incident["title"].startswith("Rule pump: ")
+        assert "Sovr|90" in incident["first_event"]["text"]
+        assert plant.store.source_summaries()[0]["alarms"]["opened"] == 0
+    else:
+        assert plant.write("SPINDLE OVER CURRENT", "PUMP")["anomalous"]
+    plant.store.close()
+
+
+def test_maintenance_is_scored_and_stored_and_raises_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    # 2016-12-30 was a Friday.
+    maintenance = Maintenance(name="friday", weekly=(4 * 1440, 3))
+    plant = Plant(bundle, tmp_path / "a.sqlite", replace(POLICY, rules=Rules((), (maintenance,))))
+    row = plant.write("PUMP")
+    assert (row["anomalous"], row["decided_by"]) == (False, "maintenance friday")
+    for _ in range(4):
+        plant.write()
+    assert plant.write("PUMP")["anomalous"]
+    plant.store.close()
+
+
+def test_feedback_over_rest(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    inbox, metrics = InboxInput(plant.store), Metrics()
+    client = TestClient(create_app(Context(plant.store, metrics, inbox, plant.worker, None)))
+    path = f"/api/v1/incidents/{row['incident']}/feedback"
+    given = client.post(path, json={"verdict": "false-alarm", "who": "Sato", "reason": "new pump"})
+    assert given.status_code == 201
+    entry = given.json()
+    assert abs(time.time() - time.mktime(time.strptime(entry["said"][:19], "%Y-%m-%dT%H:%M:%S"))) < 86_400
+    assert not plant.write("PUMP")["anomalous"]
+    assert client.get(path).json()["items"] == [entry]
+    assert client.get("/api/v1/feedback?source=other").json()["items"] == []
+    undo = client.post(f"/api/v1/feedback/{entry['id']}/undo", json={"who": "Sato", "reason": "no"})
+    assert (undo.status_code, undo.json()["undoes"]) == (201, entry["id"])
+    assert client.get("/api/v1/feedback?limit=1").json()["next_cursor"]
+    for body, status, slug in (
+        ({"verdict": "false-alarm", "who": "Sato"}, 422, "bad-request"),
+        ({"verdict": "fine", "who": "Sato", "reason": "x"}, 422, "bad-request"),
+        ({"verdict": "known", "who": "Sato", "reason": "x"}, 422, "bad-feedback"),
+    ):
+        refused = client.post(path, json=body)
+        assert (refused.status_code, refused.json()["type"]) == (status, f"/errors/{slug}")
+    again = client.post(f"/api/v1/feedback/{entry['id']}/undo", json={"who": "Sato", "reason": "no"})
+    assert (again.status_code, again.json()["type"]) == (409, "/errors/already-undone")
+    assert (
+        client.post("/api/v1/windows/w-none/feedback", json={"verdict": "real", "who": "a", "reason": "b"}).status_code
+        == 404
+    )

@@ -1,0 +1,99 @@
+"""Alarms of one source that belong together are one incident."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from service.alarms.incidents import HYSTERESIS, MAX_GAP_SECONDS, IncidentTracker, Told
+
+THRESHOLD = 2.0
+
+
+def window(
+    number: int, strength: float = 0.5, start: float | None = None, decided_by: str | None = None
+) -> dict[str, Any]:
+    at = number * 60.0 if start is None else start
+    return {
+        "id": f"w-{number}", "source": "s", "bundle": "b", "sequence": at, "start": at, "end": at + 59, "events": 10,
+        "score": strength, "strength": strength, "threshold": THRESHOLD, "incident": None, "decided_by": decided_by,
+    }  # fmt: skip
+
+
+def told(name: str, severity: str = "warning") -> Told:
+    return Told(
+        "rare-transition",
+        f"sig {name}",
+        name,
+        severity,
+        {"text": f"first {name}"},
+        {"text": f"worst {name}"},
+        [f"shape {name}"],
+    )
+
+
+def follow(tracker: IncidentTracker, windows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for item in windows:
+        alarm = item["strength"] >= THRESHOLD and item["decided_by"] is None
+        for row in tracker.follow(item, told(item["id"]) if alarm else None):
+            found[row["id"]] = row
+    return found
+
+
+def test_alarms_join_over_one_quiet_window_and_close_after_two() -> None:
+    windows = [window(n, 5.0 if n == 3 else 3.0 if n in {1, 8} else 0.5) for n in range(12)]
+    first, second = follow(IncidentTracker(), windows).values()
+    assert (json.loads(first["window_ids"]), first["worst_window"], first["status"]) == (
+        ["w-1", "w-3"],
+        "w-3",
+        "closed",
+    )
+    assert (first["first_window"], first["windows"], first["events"]) == ("w-1", 2, 20)
+    assert json.loads(first["first_event"]) == {"text": "first w-1"}
+    assert json.loads(first["worst_event"]) == {"text": "worst w-3"}
+    assert json.loads(first["shapes"]) == ["shape w-1", "shape w-3"]
+    assert json.loads(second["window_ids"]) == ["w-8"]
+    assert [item["incident"] for item in windows if item["incident"]] == [first["id"], first["id"], second["id"]]
+
+
+def test_an_incident_is_named_by_its_first_window_whatever_follows() -> None:
+    (alone,) = follow(IncidentTracker(), [window(1, 3.0)])
+    (longer,) = follow(IncidentTracker(), [window(n, 3.0) for n in range(1, 9)])
+    assert alone == longer
+
+
+def test_a_source_that_hovers_about_its_threshold_is_one_incident() -> None:
+    strengths = [THRESHOLD + 0.1 if n % 4 == 0 else 1.1 * HYSTERESIS * THRESHOLD for n in range(40)]
+    assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(strengths)])) == 1
+    quiet = [THRESHOLD + 0.1 if n % 4 == 0 else 0.9 * HYSTERESIS * THRESHOLD for n in range(40)]
+    assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(quiet)])) == 10
+
+
+def test_windows_that_feedback_quieted_do_not_keep_an_incident_open() -> None:
+    windows = [window(0, 3.0), *(window(n, 3.0, decided_by="feedback 1") for n in range(1, 5)), window(5, 3.0)]
+    assert len(follow(IncidentTracker(), windows)) == 2
+
+
+def test_a_long_silence_ends_an_incident() -> None:
+    late = window(1, 3.0, start=MAX_GAP_SECONDS + 200)
+    assert len(follow(IncidentTracker(), [window(0, 3.0), late])) == 2
+
+
+def test_the_gravest_of_its_windows_says_how_grave_it_is() -> None:
+    tracker = IncidentTracker()
+    tracker.follow(window(0, 3.0), told("a", "notice"))
+    tracker.follow(window(1, 3.0), told("b", "critical"))
+    (row,) = tracker.follow(window(2, 3.0), told("c", "warning"))
+    assert row["severity"] == "critical"
+
+
+def test_a_tracker_goes_on_from_its_state() -> None:
+    def windows() -> list[dict[str, Any]]:
+        return [window(n, 3.0 if n in {1, 3} else 0.5) for n in range(6)]
+
+    whole = follow(IncidentTracker(), windows())
+    tracker = IncidentTracker()
+    found = follow(tracker, windows()[:3])
+    found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows()[3:])
+    assert found == whole

@@ -1,0 +1,142 @@
+"""Site rules are read whole or refused with a way out, and say which lines and times they are about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.alarms.rules import Maintenance, Rules, load_rules
+from service.errors import BadSetting
+
+TOKYO = ZoneInfo("Asia/Tokyo")
+RULES = r"""
+[[rule]]
+name = "door"
+source = "press*"
+match = '扉(開|異常)'
+alarm = "always"
+severity = "critical"
+
+[[rule]]
+name = "too hot"
+match = 'temp=(-?[0-9.]+)'
+above = 85
+below = 5.5
+severity = "notice"
+
+[[rule]]
+name = "comments"
+template = "program_comment <*>"
+alarm = "never"
+
+[[maintenance]]
+name = "weekly service"
+weekly = "Sun 22:00-02:00"
+source = "press*"
+
+[[maintenance]]
+name = "new year"
+from = 2026-12-28T00:00:00
+to = 2027-01-04T00:00:00
+"""
+
+
+@dataclass
+class Line:
+    text: str
+    token: int = 2
+
+
+TEMPLATES = {2: "anything else", 3: "program_comment <*>"}
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Rules:
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES, "utf-8")
+    return load_rules(path)
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=TOKYO).timestamp()
+
+
+def test_lines_are_found_by_expression_template_and_limit(rules: Rules) -> None:
+    lines = [Line("temp=85"), Line("プレス 扉開"), Line("temp=85.1"), Line("x", 3), Line("temp=-4"), Line("temp=7")]
+    found = rules.of("press07").look(lines, TEMPLATES, [], TOKYO)
+    assert found.rules == ("door", "too hot", "comments")
+    assert (found.always, found.severity, dict(found.never)) == (("door", [1]), "critical", {"comments": [3]})
+    assert [rule.places(lines, [TEMPLATES[line.token] for line in lines]) for rule in rules.rules] == [[1], [2, 4], [3]]
+    elsewhere = rules.of("lathe").look(lines, TEMPLATES, [], TOKYO)
+    assert (elsewhere.rules, elsewhere.severity) == (("too hot", "comments"), "notice")
+
+
+@pytest.mark.parametrize(
+    ("time", "name"),
+    [
+        ("2026-11-22T21:59:59", None),
+        ("2026-11-22T22:00:00", "weekly service"),
+        ("2026-11-23T01:59:59", "weekly service"),
+        ("2026-11-23T02:00:00", None),
+        ("2026-12-27T21:59:59", None),
+        ("2026-12-28T03:00:00", "new year"),
+        ("2027-01-03T23:59:59", "weekly service"),
+        ("2027-01-04T03:00:00", None),
+    ],
+)
+def test_maintenance_is_in_the_zone_of_the_source(rules: Rules, time: str, name: str | None) -> None:
+    assert rules.of("press07").look([], {}, [at(time)], TOKYO).maintenance == name
+
+
+@given(st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 10079))
+def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: int, minute: int) -> None:
+    item = Maintenance(name="x", weekly=(day * 1440 + begin, length))
+    monday = at("2026-11-23T00:00:00")
+    expected = any(0 <= minute - (day * 1440 + begin) + week * 10_080 < length for week in (0, 1))
+    assert item.holds(monday + minute * 60, TOKYO) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[rule", "cannot read the rules"),
+        ("[rule]\nname = 'x'", r"write each rule as a table of its own, \[\[rule\]\]"),
+        ("[[rules]]\nname = 'x'", "unknown key 'rules'; allowed are rule, maintenance"),
+        ("[[rule]]\nmatch = 'x'", "number 1 has no name"),
+        (
+            "[[rule]]\nname = 'x'\nmatch = 'a'\nalarm = 'never'\nseverty = 'notice'",
+            "unknown key 'severty'; allowed",
+        ),
+        ("[[rule]]\nname = 'x'\nalarm = 'never'", "by match = '…' or by template"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a'\ntemplate = 'b'\nalarm = 'never'", "one of the two"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a'", "say what it does"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a*'\nalarm = 'never'", "fits every line"),
+        ("[[rule]]\nname = 'x'\nmatch = '(?=a)b'\nalarm = 'never'", "no lookaround"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a'\nalarm = 'sometimes'", "none of always, never"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a'\nseverity = 3", "no text"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a'\nabove = 3\nalarm = 'always'", "the number that the one group"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a([0-9])'\nabove = 'hot'\nalarm = 'always'", "no number"),
+        ("[[maintenance]]\nname = 'x'", "say when"),
+        ("[[maintenance]]\nname = 'x'\nweekly = 'Sonntag 2-3'", "Sun 02:00-06:00"),
+        ("[[maintenance]]\nname = 'x'\nweekly = 'Sun 25:00-26:00'", "no such time of day"),
+        ("[[maintenance]]\nname = 'x'\nfrom = 2026-01-02T00:00:00\nto = 2026-01-01T00:00:00", "ends before it begins"),
+        ("[[maintenance]]\nname = 'x'\nfrom = 'monday'\nto = 2026-01-01T00:00:00", "without quotes"),
+        ("[[maintenance]]\nname = 'x'\nweekly = 'Sun 02:00-06:00'\n" * 2, "two rules named 'x'"),
+    ],
+)
+def test_what_is_no_rule_is_refused_with_a_way_out(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadSetting, match=said):
+        load_rules(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadSetting, match=r"nowhere\.toml"):
+        load_rules(tmp_path / "nowhere.toml")
