@@ -29,7 +29,7 @@ from service.worker import Worker
 
 SOURCE = "mazak01"
 SIZE = 32
-POLICY = AlarmPolicy(Budget(0.1, stated=True))
+POLICY = AlarmPolicy(Budget(0.5, stated=True))
 # Lines of the sample that a machine repeats all day.
 FIRST = 3032
 
@@ -57,7 +57,7 @@ class Plant:
         hour, minute = divmod(self._written // SIZE, 60)
         lines = [b"2016-12-30T%02d:%02d:%02dZ|%b" % (hour, minute, place, text) for place, text in enumerate(texts)]
         first, self._written = self._written, self._written + SIZE
-        self.worker._hear()
+        self.worker._sources.hear()
         records = [Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines)]
         self.worker.process(_Replayed(), records)
         self.worker._idle()
