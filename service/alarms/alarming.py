@@ -6,6 +6,7 @@ rule may insist on it, and what operators have called normal, or a rule excuses,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from service.store import pack, unpack
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
-_EVENT_TEXT, _TITLE = 400, 120
+_EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
 Rejudge = Callable[[Sequence[int]], float]
 
 
@@ -192,7 +193,9 @@ class Alarms:
     def _shapes(self, events: Sequence[Event]) -> list[str]:
         """Return what kind of line each event is, in words that outlast the bundle."""
         return [
-            " ".join(event_shape(event, self._format)) if event.token == UNSEEN else self._vocabulary.text(event.token)
+            _bounded(" ".join(event_shape(event, self._format)))
+            if event.token == UNSEEN
+            else self._vocabulary.text(event.token)
             for event in events
         ]
 
@@ -229,6 +232,13 @@ class Alarms:
             "logvq_source_drift": self._drift.evidence,
             "logvq_maintenance_active": float(self._maintenance),
         }
+
+
+def _bounded(shape: str) -> str:
+    """Return a shape that hostile lines cannot make long: its beginning and a hash."""
+    if len(shape) <= _SHAPE_TEXT:
+        return shape
+    return f"{shape[:_SHAPE_TEXT]} {hashlib.sha256(shape.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def _carrying(row: Mapping[str, Any]) -> list[int]:
