@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any
 
@@ -37,11 +37,13 @@ class Heard:
         confirmed: windows that were called normal.
         shelved: number of what was said, and until when, by the source's time, nothing is an alarm.
         faults: indexes of windows that were confirmed to be faults.
+        fault_incidents: ids of incidents that were: windows that join one later are faults, too.
     """
 
     confirmed: Sequence[Confirmation] = ()
     shelved: Sequence[tuple[int, float]] = ()
     faults: Collection[int] = ()
+    fault_incidents: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Alarms:
         self._threshold = AlarmThreshold(budget, windows_per_day, state and state["threshold"])
         self._drift = DriftTest(state and state["drift"])
         self._tracker = IncidentTracker(state and state["incident"])
-        self._confirmed, self._shelved = Confirmed(), tuple[tuple[int, float], ...]()
+        self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
 
     def state(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class Alarms:
 
     def hear(self, heard: Heard) -> None:
         """Take all that operators have said of the source, in place of what was heard before."""
-        self._confirmed, self._shelved = Confirmed(heard.confirmed), tuple(heard.shelved)
+        self._heard, self._confirmed = heard, Confirmed(heard.confirmed)
         self._threshold.leave_out(heard.faults)
 
     def follow(self, window: Proposed) -> list[dict[str, Any]]:
@@ -151,6 +153,8 @@ class Alarms:
             sampled=not joins or self._tracker.lasts,
             counts=muted is None,
         )
+        if row["incident"] in self._heard.fault_incidents:
+            self.hear(replace(self._heard, faults={*self._heard.faults, row["index"]}))
         if muted is None and not row["anomalous"]:
             self._drift.follow(effective)
         return changed
@@ -164,7 +168,7 @@ class Alarms:
             return f"maintenance {matched.maintenance}"
         if time is None:
             return None
-        return next((f"feedback {number}" for number, until in self._shelved if time < until), None)
+        return next((f"feedback {number}" for number, until in self._heard.shelved if time < until), None)
 
     def _excuse(self, window: Proposed, matched: Matched, time: float | None) -> float:
         """Leave out what is excused, and decide; return the strength of what counts."""

@@ -167,6 +167,20 @@ def test_a_confirmed_fault_is_not_learned_as_normal(plant: Plant, bundle: Bundle
     assert plant.feedback.faults(SOURCE) == [(first["start"], first["end"])]
 
 
+def test_windows_that_join_a_confirmed_fault_later_are_not_learned_either(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    plant.feedback.say(first["incident"], said("real"))
+    quiet = plant.write()
+    threshold = plant.store.source_summaries()[0]["threshold"]
+    again = plant.write("PUMP")
+    assert again["incident"] == first["incident"]
+    plant.write()
+    assert plant.store.source_summaries()[0]["threshold"] <= threshold
+    heard = plant.feedback.heard(SOURCE, first["bundle"])
+    assert heard.faults == {first["index"], again["index"]}
+    assert quiet["index"] not in heard.faults
+
+
 def test_everything_said_is_kept_with_who_and_why(plant: Plant) -> None:
     row = plant.write("PUMP")
     entry = plant.feedback.say(row["incident"], said("real"))
