@@ -171,7 +171,14 @@ class FeedbackStore:
         ]
         shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
         faults = [row for row in rows if row.verdict == "real" and row.bundle == bundle]
-        return Heard(confirmed, shelved, {index for row in faults for index in json.loads(row.windows)})
+        incident_ids = {row.about for row in faults if row.about.startswith("i-")}
+        joined_since = sa.select(windows.c.index).where(
+            windows.c.source == source, windows.c.incident.in_(incident_ids)
+        )
+        with answering(self._engine.connect) as connection:
+            indexes = set(connection.execute(joined_since).scalars()) if incident_ids else set()
+        indexes |= {index for row in faults for index in json.loads(row.windows)}
+        return Heard(confirmed, shelved, indexes, incident_ids)
 
     def faults(self, source: str) -> list[tuple[float, float]]:
         """Return when a source had confirmed faults, in epoch seconds: nothing to learn as normal."""

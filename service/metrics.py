@@ -57,7 +57,7 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_alarms_opened": Metric("gauge", ("source",), "Incidents the model opened in that time."),
     "logvq_source_drift": Metric("gauge", ("source",), "Log10 of the evidence against the calibration; 4 is drift."),
     "logvq_maintenance_active": Metric("gauge", ("source",), "1 where the latest window was in maintenance."),
-    "logvq_feedback_total": Metric("counter", ("verdict",), "What operators have said of incidents and windows."),
+    "logvq_feedback_total": Metric("counter", ("verdict",), "What operators have said over this process's API."),
     "logvq_device_fallback": Metric("gauge", (), "1 where the GPU had no memory for one block and the CPU scores."),
     "logvq_inbox_lines": Metric("gauge", (), "Pushed lines that wait."),
     "logvq_scoring_duration_seconds": Metric("histogram", ("stage",), "Time of a batch in a stage.", _FAST),

@@ -26,6 +26,7 @@ from service.app import Context, create_app
 from service.bundle import load_bundle
 from service.dead_letters import KEPT_REASONS, DeadLetterSink
 from service.errors import BadSetting, PortTaken
+from service.feedback_store import UNDO, VERDICTS
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.settings import Settings
@@ -85,6 +86,8 @@ class Service:
             metrics.set("logvq_model_info", 1, alias="champion", bundle=bundle.id)
             for reason in KEPT_REASONS:
                 metrics.add("logvq_dead_letters_total", 0.0, reason=reason)
+            for verdict in (*VERDICTS, UNDO):
+                metrics.add("logvq_feedback_total", 0.0, verdict=verdict)
             inbox = InboxInput(self._store)
             inputs: list[Input] = [inbox]
             if options.file is not None:

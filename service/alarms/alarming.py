@@ -6,9 +6,10 @@ rule may insist on it, and what operators have called normal, or a rule excuses,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any
 
@@ -24,7 +25,7 @@ from service.store import pack, unpack
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
-_EVENT_TEXT, _TITLE = 400, 120
+_EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
 Rejudge = Callable[[Sequence[int]], float]
 
 
@@ -36,11 +37,13 @@ class Heard:
         confirmed: windows that were called normal.
         shelved: number of what was said, and until when, by the source's time, nothing is an alarm.
         faults: indexes of windows that were confirmed to be faults.
+        fault_incidents: ids of incidents that were: windows that join one later are faults, too.
     """
 
     confirmed: Sequence[Confirmation] = ()
     shelved: Sequence[tuple[int, float]] = ()
     faults: Collection[int] = ()
+    fault_incidents: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Alarms:
         self._threshold = AlarmThreshold(budget, windows_per_day, state and state["threshold"])
         self._drift = DriftTest(state and state["drift"])
         self._tracker = IncidentTracker(state and state["incident"])
-        self._confirmed, self._shelved = Confirmed(), tuple[tuple[int, float], ...]()
+        self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
 
     def state(self) -> dict[str, Any]:
@@ -118,7 +121,7 @@ class Alarms:
 
     def hear(self, heard: Heard) -> None:
         """Take all that operators have said of the source, in place of what was heard before."""
-        self._confirmed, self._shelved = Confirmed(heard.confirmed), tuple(heard.shelved)
+        self._heard, self._confirmed = heard, Confirmed(heard.confirmed)
         self._threshold.leave_out(heard.faults)
 
     def follow(self, window: Proposed) -> list[dict[str, Any]]:
@@ -150,6 +153,8 @@ class Alarms:
             sampled=not joins or self._tracker.lasts,
             counts=muted is None,
         )
+        if row["incident"] in self._heard.fault_incidents:
+            self.hear(replace(self._heard, faults={*self._heard.faults, row["index"]}))
         if muted is None and not row["anomalous"]:
             self._drift.follow(effective)
         return changed
@@ -163,7 +168,7 @@ class Alarms:
             return f"maintenance {matched.maintenance}"
         if time is None:
             return None
-        return next((f"feedback {number}" for number, until in self._shelved if time < until), None)
+        return next((f"feedback {number}" for number, until in self._heard.shelved if time < until), None)
 
     def _excuse(self, window: Proposed, matched: Matched, time: float | None) -> float:
         """Leave out what is excused, and decide; return the strength of what counts."""
@@ -192,7 +197,9 @@ class Alarms:
     def _shapes(self, events: Sequence[Event]) -> list[str]:
         """Return what kind of line each event is, in words that outlast the bundle."""
         return [
-            " ".join(event_shape(event, self._format)) if event.token == UNSEEN else self._vocabulary.text(event.token)
+            _bounded(" ".join(event_shape(event, self._format)))
+            if event.token == UNSEEN
+            else self._vocabulary.text(event.token)
             for event in events
         ]
 
@@ -229,6 +236,13 @@ class Alarms:
             "logvq_source_drift": self._drift.evidence,
             "logvq_maintenance_active": float(self._maintenance),
         }
+
+
+def _bounded(shape: str) -> str:
+    """Return a shape that hostile lines cannot make long: its beginning and a hash."""
+    if len(shape) <= _SHAPE_TEXT:
+        return shape
+    return f"{shape[:_SHAPE_TEXT]} {hashlib.sha256(shape.encode('utf-8', 'replace')).hexdigest()[:16]}"
 
 
 def _carrying(row: Mapping[str, Any]) -> list[int]:

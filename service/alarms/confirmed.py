@@ -1,8 +1,8 @@
 """What operators have called normal, and which windows that quiets.
 
-A window that was called normal is remembered by how often each shape of line was in it, and by which shapes carried its
-alarm. Of another window, lines of those shapes are excused where they are hardly more than they were then; the window
-is quiet when what is left of it would raise no alarm. So a window with something else in it, too, is still an alarm.
+A window that was called normal is remembered by the shapes of the lines that carried its alarm, and by how often each
+was in it. Of another window, lines of those shapes are excused where they are hardly more than they were then; the
+window is quiet when what is left of it would raise no alarm. So one with something else in it, too, is still an alarm.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 # Windows a source remembers: of more, the latest said.
 MAX_PATTERNS = 200
+# Shapes of a window that are remembered: a flood of new lines is not quieted line by line.
+MAX_SHAPES = 500
 # A shape of which there are up to so many times as many as then is the same thing.
 SLACK = 2
 # The patterns that excuse most are tried first, and no more than these: judging a window once more is not free.
@@ -22,35 +24,34 @@ MAX_TRIED = 5
 
 @dataclass(frozen=True)
 class Pattern:
-    """What one window looked like.
+    """What was unusual about one window.
 
     Attributes:
-        counts: how often each shape of line was in it.
-        unusual: the shapes that carried its alarm.
+        counts: the shapes of the lines that carried its alarm, and how many lines of it had each.
     """
 
     counts: Mapping[str, int]
-    unusual: frozenset[str]
 
     @classmethod
     def of(cls, shapes: Sequence[str], carrying: Iterable[int]) -> Pattern:
         """Take it from the shapes of a window's lines, in order, and the places of those that carry its alarm."""
-        return cls(Counter(shapes), frozenset(shapes[place] for place in carrying))
+        counts = Counter(shapes)
+        return cls({shape: counts[shape] for shape in list(dict.fromkeys(shapes[p] for p in carrying))[:MAX_SHAPES]})
 
     def excused(self, shapes: Sequence[str]) -> list[int]:
         """Return the places of the lines of another window that this one excuses."""
         counts = Counter(shapes)
-        known = {shape for shape in self.unusual if counts[shape] <= SLACK * self.counts[shape]}
+        known = {shape for shape, most in self.counts.items() if counts[shape] <= SLACK * most}
         return [place for place, shape in enumerate(shapes) if shape in known]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"counts": dict(sorted(self.counts.items())), "unusual": sorted(self.unusual)}
+        return {"counts": dict(self.counts)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pattern:
         """Rebuild it."""
-        return cls(values["counts"], frozenset(values["unusual"]))
+        return cls(values["counts"])
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ _RULE_KEYS = ("name", "source", "match", "template", "above", "below", "alarm", 
 _MAINTENANCE_KEYS = ("name", "source", "weekly", "from", "to")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) (\d\d):(\d\d)-(\d\d):(\d\d)")
+# Ends of the text, as opposed to those of a line.
+_TEXT_ENDS = re.compile(r"\\[AzZ]|\(\?[a-z]*-[a-z]*m")
 _DAY_MINUTES = 24 * 60
 MAX_RULES = 500
 
@@ -68,7 +70,7 @@ class Line(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One `[[rule]]`."""
+    """One `[[rule]]`; `anywhere` finds what `expression` may find in any of several lines, None where it cannot."""
 
     name: str
     source: str = "*"
@@ -79,14 +81,16 @@ class Rule:
     alarm: str | None = None
     severity: Severity | None = None
     expression: Any = field(default=None, repr=False, compare=False)
+    anywhere: Any = field(default=None, repr=False, compare=False)
 
     def places(self, lines: Sequence[Line], templates: Sequence[str]) -> list[int]:
         """Return the places of the lines it is about."""
         if self.expression is None:
-            pattern = self.template or ""
+            # Templates hold brackets of their own, and `<*>` where lines differ.
+            pattern = (self.template or "").replace("[", "[[]")
             return [place for place, template in enumerate(templates) if fnmatchcase(template, pattern)]
         # Most windows have no such line: one search through all of it is a fifth of one through each.
-        if self.expression.search("\n".join(line.text for line in lines)) is None:
+        if self.anywhere is not None and self.anywhere.search("\n".join(line.text for line in lines)) is None:
             return []
         return [place for place, line in enumerate(lines) if self._fits(line.text)]
 
@@ -271,6 +275,7 @@ def _rule(table: Mapping[str, Any], where: str) -> Rule:
         alarm=_choice(table, "alarm", _ALARMS, where),
         severity=_choice(table, "severity", SEVERITIES, where),
         expression=None if match is None else _expression(match, where),
+        anywhere=None if match is None or _TEXT_ENDS.search(match) else _expression(f"(?m){match}", where),
     )
     limited = rule.above is not None or rule.below is not None
     if limited and (rule.expression is None or rule.expression.groups != 1):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.errors import ReplayOnly
+from service.errors import NotFound, ReplayOnly
 from service.explain import iso
 from service.feedback_store import FeedbackStore, Said, Verdict
 from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor, epoch
@@ -42,6 +42,7 @@ def give_feedback(
 ) -> dict[str, Any]:
     """Say what an incident or a window was: `real`, `false-alarm`, `known` until a time, or `shelved` until one."""
     _refuse_replay(context)
+    _check(kind, about)
     said = Said(verdict=given.verdict, who=given.who, reason=given.reason, until=epoch(given.until))
     entry = FeedbackStore(context.store).say(about, said)
     context.metrics.add("logvq_feedback_total", verdict=given.verdict)
@@ -77,6 +78,11 @@ def take_back(number: int, given: TakenBack, context: Shared) -> dict[str, Any]:
 def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry as the API shows it."""
     return dict(entry) | {name: iso(entry[name]) for name in ("said", "until", "start", "end")}
+
+
+def _check(kind: str, about: str) -> None:
+    if not about.startswith(kind[0] + "-"):
+        raise NotFound(f"no {kind.removesuffix('s')} {about}")
 
 
 def _refuse_replay(context: Any) -> None:

@@ -97,6 +97,26 @@ def test_what_was_called_normal_stops_at_once_and_comes_back_when_taken_back(pla
     assert plant.write("PUMP")["anomalous"]
 
 
+def test_workers_that_die_after_every_window_store_what_one_that_lives_does(bundle: Bundle, tmp_path: Path) -> None:
+    often = AlarmPolicy(Budget(1, stated=True))
+    plant, mortal = (Plant(bundle, tmp_path / f"{name}.sqlite", often) for name in "ab")
+    for each in (plant, mortal):
+        for number in range(24):
+            row = each.write(*(["PUMP"] if number % 5 == 0 else ["SPINDLE OVER CURRENT"] if number % 7 == 0 else []))
+            if number in (5, 7):
+                each.feedback.say(row["id"], said("false-alarm" if number == 5 else "real"))
+            if number == 15:
+                each.feedback.undo(1, "Sato", "no")
+            if each is mortal:
+                mortal.restart()
+    for read in (Store.find_windows, Store.find_incidents):
+        assert read(plant.store, limit=-1) == read(mortal.store, limit=-1)
+    assert {row["decided_by"] for row in plant.store.find_windows(limit=-1)} == {None, "feedback 1"}
+    assert plant.store.source_summaries() == mortal.store.source_summaries()
+    for each in (plant, mortal):
+        each.store.close()
+
+
 def test_something_else_beside_what_is_normal_is_still_an_alarm(plant: Plant) -> None:
     plant.feedback.say(plant.write("PUMP")["id"], said("false-alarm"))
     plant.settle()
@@ -145,6 +165,20 @@ def test_a_confirmed_fault_is_not_learned_as_normal(plant: Plant, bundle: Bundle
     assert plant.store.source_summaries()[0]["threshold"] < learned
     assert plant.feedback.heard(SOURCE, first["bundle"]).faults == {first["index"]}
     assert plant.feedback.faults(SOURCE) == [(first["start"], first["end"])]
+
+
+def test_windows_that_join_a_confirmed_fault_later_are_not_learned_either(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    plant.feedback.say(first["incident"], said("real"))
+    quiet = plant.write()
+    threshold = plant.store.source_summaries()[0]["threshold"]
+    again = plant.write("PUMP")
+    assert again["incident"] == first["incident"]
+    plant.write()
+    assert plant.store.source_summaries()[0]["threshold"] <= threshold
+    heard = plant.feedback.heard(SOURCE, first["bundle"])
+    assert heard.faults == {first["index"], again["index"]}
+    assert quiet["index"] not in heard.faults
 
 
 def test_everything_said_is_kept_with_who_and_why(plant: Plant) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -61,6 +62,26 @@ def rules(tmp_path: Path) -> Rules:
     path = tmp_path / "rules.toml"
     path.write_text(RULES, "utf-8")
     return load_rules(path)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["^b", "a$", r"\Ab", r"b\z", "^b$", r"\bb", "[^a]b", "(?i)B$", "(?-m:^b)", "a|^c", "b.c"]
+)
+@given(st.lists(st.text("abc \n", max_size=5), max_size=5))
+def test_a_quick_look_at_all_lines_misses_none(pattern: str, texts: list[str]) -> None:
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch, "rules.toml")
+        path.write_text(f"[[rule]]\nname = 'x'\nmatch = '{pattern}'\nalarm = 'never'\n")
+        (rule,) = load_rules(path).rules
+    found = rule.places([Line(text) for text in texts], [""] * len(texts))
+    assert found == [place for place, text in enumerate(texts) if rule.expression.search(text)]
+
+
+def test_brackets_of_a_template_are_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rule]]\nname = 'x'\ntemplate = 'pump [a1] <*>'\nalarm = 'never'\n")
+    (rule,) = load_rules(path).rules
+    assert rule.places([Line("", 2)] * 3, ["pump [a1] <*>", "pump a <*>", "pump [a1] on"]) == [0]
 
 
 def at(text: str) -> float:
