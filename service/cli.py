@@ -73,8 +73,8 @@ def _alarms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget",
         metavar="ALARMS",
-        help="alarms of a source you are willing to look at: 1 a day, or 2/8h a shift (default: 1 a day, and no more "
-        "than one window in a hundred)",
+        help="alarms of a source you are willing to look at: 1 a day, or 2/8h a shift (default: at most 1 a day, of "
+        "windows that fewer than one good window in a hundred resembles)",
     )
     parser.add_argument("--rules", type=Path, metavar="TOML", help="site rules: what always or never is an alarm")
 

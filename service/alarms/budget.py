@@ -45,7 +45,8 @@ MAX_LEAP = 1.0
 # No more than so many of the windows that could open an incident do, whatever is owed: if most were alarms, they would
 # run together into one, and nothing would ever be raised again.
 MAX_SHARE = 0.25
-# What a budget that nobody stated may take: of a source with a few windows a day, one alarm a day would be every other.
+# A budget that nobody stated is a limit, not a wish: a window that one in so many good ones resembles is not raised for
+# it. A source that writes two windows a day would otherwise have every other one raised.
 UNSTATED_SHARE = 0.01
 # Of the sample, so many of the largest tell how its tail goes on: an exponential with their mean excess.
 _TAIL_WINDOWS = 10
@@ -180,8 +181,6 @@ class AlarmThreshold:
         if not counts:
             return
         owed = elapsed * self.budget.alarms / self.budget.seconds
-        if not self.budget.stated:
-            owed = min(owed, UNSTATED_SHARE)
         self.owed += owed
         self.opened += opened
         self._credit = min(max(self._credit + owed - opened, -MAX_CREDIT), MAX_CREDIT)
@@ -213,10 +212,11 @@ class AlarmThreshold:
     def _solve(self) -> float:
         """Return the strength that the wanted share of windows reaches."""
         share = self.budget.alarms / self.budget.seconds * self._pace
-        if not self.budget.stated:
-            share = min(share, UNSTATED_SHARE)
         share = min(share * math.exp(GAIN * self._credit), MAX_SHARE)
-        low, high = 0.0, 1.0
+        low = 0.0 if self.budget.stated else -math.log10(UNSTATED_SHARE)
+        if self._share_above(low) <= share:
+            return low
+        high = low + 1.0
         while self._share_above(high) > share:
             low, high = high, 2 * high
         for _ in range(30):

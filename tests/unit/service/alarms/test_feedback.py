@@ -98,7 +98,7 @@ def test_what_was_called_normal_stops_at_once_and_comes_back_when_taken_back(pla
 
 
 def test_workers_that_die_after_every_window_store_what_one_that_lives_does(bundle: Bundle, tmp_path: Path) -> None:
-    often = AlarmPolicy(Budget(1, stated=True))
+    often = AlarmPolicy(Budget(5, stated=True))
     plant, mortal = (Plant(bundle, tmp_path / f"{name}.sqlite", often) for name in "ab")
     for each in (plant, mortal):
         for number in range(24):
