@@ -16,8 +16,9 @@ from service.evidence import line_nats, weigh
 MAX_SHARE = 1 / 3
 MIN_LINES = 8
 MAX_LINES = 128
-# Lines taken out between two looks, as a share of those taken out before: so a window is looked at some twenty times.
-_STEP = 0.25
+# Lines taken out between two looks, as a share of those taken out before: a window is looked at eight times at most.
+# Alarms come in floods, and must not hold up the lines behind them.
+_STEP = 1.0
 
 Floats = npt.NDArray[np.float64]
 
