@@ -313,18 +313,30 @@ def test_workers_that_both_believe_they_own_a_partition_still_store_everything_o
         store.close()
 
 
-def test_what_a_killed_worker_left_unjudged_is_judged_by_another_though_its_sources_are_silent(
+def test_what_a_killed_worker_left_to_judge_is_judged_by_another_though_its_sources_are_silent(
     bundle: Bundle, records: list[Record], undisturbed: Any, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "ORPHAN_SECONDS", 0.5)
     store = database.open()
-    killed, source = worker_on(bundle, store, records, 90)
-    while is_at_rest(store) and (batch := source.poll(0.0)):
-        killed.process(source, batch)
-    assert not is_at_rest(store)
-    other, _ = worker_on(bundle, database.open(), [], 1)
-    settle(other, store)
+    killed, source = worker_on(bundle, store, records, 70)
+    for _ in range(5):
+        killed.process(source, source.poll(0.0))
+
+    def left() -> int:
+        return sum(summary["unjudged"] + summary["unshown"] for summary in store.source_summaries())
+
+    assert left() > 0
+    assert not any(window["status"] == "provisional" for window in store.find_windows())
+    theirs = database.open()
+    other, _ = worker_on(bundle, theirs, records[:1], 1)
+    other.start()
+    wait_for(lambda: left() == 0, "what the killed worker left to be judged")
+    other.stop()
+    theirs.close()
     assert other.error is None
+    assert {window["source"] for window in store.find_windows() if window["status"] == "provisional"} == {
+        summary["id"] for summary in store.source_summaries()
+    }
     third, source = worker_on(bundle, store, records, 300)
     while batch := source.poll(0.0):
         third.process(source, batch)
