@@ -72,18 +72,11 @@ class Detector:
             windows: known-good windows, in order.
             parts: which part each is held out with; None cuts them into runs of equal length, as streams need it.
         """
-        part = np.arange(len(windows)) * PARTS // len(windows) if parts is None else np.asarray(parts)
-        means = [float(window.surprisal_nats.mean()) for window in windows]
-        spread = Spread.fit(means, [len(window.surprisal_nats) for window in windows])
-        measured: dict[str, Floats] = {}
-        for number in np.unique(part):
-            rest = [windows[index] for index in np.flatnonzero(part != number).tolist()]
-            memory = _Memory(rest, part[part != number].tolist())
-            for index in np.flatnonzero(part == number).tolist():
-                for name, value in memory.measure(windows[index], spread).items():
-                    measured.setdefault(name, np.zeros(len(windows)))[index] = value
+        part = parts_in_order(len(windows)) if parts is None else np.asarray(parts)
+        held_out = HeldOut.measure(windows, part, np.ones(len(windows), bool))
         whole = _Memory(windows, part.tolist())
-        return cls(whole.counts, whole.runs, whole.novelty, spread, Combination.fit(measured))
+        combination = Combination.fit(held_out.measured)
+        return cls(whole.counts, whole.runs, whole.novelty, held_out.spread, combination)
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
@@ -93,6 +86,58 @@ class Detector:
 
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+
+
+def parts_in_order(windows: int) -> Numbers:
+    """Return which part each window is held out with, where parts are runs of equal length."""
+    return np.arange(windows) * PARTS // windows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Windows measured by what the trusted windows of all other parts hold.
+
+    Attributes:
+        measured: every measurement of each window.
+        news: what events never seen say, in nats.
+        spread: of the surprisal of trusted windows.
+    """
+
+    measured: dict[str, Floats]
+    news: Floats
+    spread: Spread
+
+    @classmethod
+    def measure(cls, windows: Sequence[Observed], part: Numbers, trusted: Flags) -> HeldOut:
+        """Measure every window; what is learnt is learnt from trusted windows alone."""
+        learnt = [windows[index] for index in np.flatnonzero(trusted)]
+        spread = Spread.fit(
+            [float(window.surprisal_nats.mean()) for window in learnt], [len(window.surprisal_nats) for window in learnt]
+        )
+        measured: dict[str, Floats] = {}
+        news = np.zeros(len(windows))
+        for number in np.unique(part):
+            rest = np.flatnonzero((part != number) & trusted)
+            memory = _Memory([windows[index] for index in rest], part[rest].tolist())
+            known: dict[Hashable, tuple[dict[str, float], float]] = {}
+            for index in np.flatnonzero(part == number).tolist():
+                window = windows[index]
+                key = (window.tokens, window.shapes, window.surprisal_nats.tobytes())
+                if key not in known:
+                    known[key] = memory.measure(window, spread), memory.novelty.nats(window.shapes)
+                values, news[index] = known[key]
+                for name, value in values.items():
+                    measured.setdefault(name, np.zeros(len(windows)))[index] = value
+        return cls(measured, news, spread)
+
+    def strengths(self, trusted: Flags) -> tuple[Floats, list[dict[str, float]]]:
+        """Return how strange each window is by the spread of the trusted ones, and what each measurement says."""
+        combination = Combination.fit({name: values[trusted] for name, values in self.measured.items()})
+        rows = [dict(zip(self.measured, row, strict=True)) for row in zip(*self.measured.values(), strict=True)]
+        strengths = [combination.strength(row, nats) for row, nats in zip(rows, self.news.tolist(), strict=True)]
+        return np.array(strengths), [combination.parts(row) for row in rows]
 
 
 class _Memory:

@@ -1,0 +1,123 @@
+"""Windows that had better not be learnt from: training logs are taken as they come, and some of what came was wrong.
+
+Nobody has labels at first, and one bad window in training excuses all like it. At most a few windows in a hundred are
+taken to be bad. A trusted core of the least strange half grows: whatever is least strange to it by what the trusted
+windows of other parts hold comes in next, so that a rare habit enters by way of what it resembles, while bad windows
+that resemble only each other never do, however often they repeat (the forward search of Atkinson and Riani, Robust
+Diagnostic Regression Analysis, 2000). What is still too strange at the end is set aside, to be shown and overruled.
+
+What follows what is counted anew from trusted windows in every round, since any other model has learnt from the bad
+ones as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from service.detection.detector import Flags, Floats, HeldOut, Numbers, Observed, parts_in_order
+from service.detection.ngrams import NGrams
+
+# Never more than this share of windows is set aside: what is more frequent is a habit.
+MAX_SHARE = 0.05
+# Shares of the windows that are trusted while the core grows.
+GROWTH = (0.5, 0.6, 0.7, 0.8, 0.9, 1 - MAX_SHARE)
+# Of good training windows as strange as this there would be one in ten trainings.
+EXPECTED = 0.1
+# Rounds in which windows within that bound are let in again, at most.
+ROUNDS = 5
+# Fewer windows say too little of what is strange.
+MIN_WINDOWS = 100
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A window not to be learnt from.
+
+    Attributes:
+        index: which of the windows given.
+        strength: how strange it is to the windows that are trusted, in nats.
+        parts: what each measurement says, in nats.
+        news: what events say that no trusted window of another part holds, in nats.
+    """
+
+    index: int
+    strength: float
+    parts: dict[str, float]
+    news: float
+
+
+def set_aside(
+    windows: Sequence[Observed], parts: Sequence[int] | Numbers | None = None, keep: Collection[int] = ()
+) -> list[SetAside]:
+    """Find the windows that had better not be learnt from.
+
+    Args:
+        windows: in order. Their surprisal is not used, but for whether it tells of a session's end.
+        parts: which part each is held out with; None cuts them into runs of equal length, as streams need it.
+        keep: windows to learn from whatever they hold, by index.
+
+    Returns:
+        Those to set aside, strangest first; none of fewer than `MIN_WINDOWS`.
+    """
+    count = len(windows)
+    if count < MIN_WINDOWS:
+        return []
+    part = parts_in_order(count) if parts is None else np.asarray(parts)
+    vouched = np.isin(np.arange(count), list(keep))
+    trusted = np.ones(count, bool)
+    for share in GROWTH:
+        strange = _strange_among_all(_measured(windows, part, trusted))
+        trusted = vouched.copy()
+        trusted[np.argsort(strange, kind="stable")[: int(share * count)]] = True
+    for _ in range(ROUNDS):
+        held_out = _measured(windows, part, trusted)
+        strengths, by = held_out.strengths(trusted)
+        entering = ~trusted & (strengths < math.log(count / EXPECTED))
+        if not entering.any():
+            break
+        trusted = trusted | entering
+    found = [
+        SetAside(index, float(strengths[index]), by[index], float(held_out.news[index])) for index in np.flatnonzero(~trusted)
+    ]
+    return sorted(found, key=lambda window: -window.strength)
+
+
+def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags) -> HeldOut:
+    return HeldOut.measure(_read(windows, part, trusted), part, trusted)
+
+
+def _strange_among_all(held_out: HeldOut) -> Floats:
+    """Return how strange each window is among all, in nats, each measurement counting by rank alone.
+
+    The spread of a core says little of what lies beyond it: measured by that, whichever measurement has the narrowest
+    core would decide.
+    """
+    strange = np.zeros(len(held_out.news))
+    for values in (*held_out.measured.values(), held_out.news):
+        at_least = len(values) - np.searchsorted(np.sort(values), values, side="left")
+        strange -= np.log(at_least / len(values))
+    return strange
+
+
+def _read(windows: Sequence[Observed], part: Numbers, trusted: Flags) -> list[Observed]:
+    """Return the windows with the surprisal their events have after trusted windows of other parts."""
+    end = 1 + max(max(window.tokens) for window in windows)
+    texts = [
+        (*window.tokens, end) if len(window.surprisal_nats) > len(window.tokens) else window.tokens
+        for window in windows
+    ]
+    read = list(windows)
+    for number in np.unique(part):
+        model = NGrams(texts[index] for index in np.flatnonzero((part != number) & trusted))
+        known: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
+        for index in np.flatnonzero(part == number).tolist():
+            text = texts[index]
+            if text not in known:
+                known[text] = np.array(model.surprisal(text))
+            read[index] = replace(windows[index], surprisal_nats=known[text])
+    return read
