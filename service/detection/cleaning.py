@@ -13,14 +13,17 @@ ones as well.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from service.detection.combining import Combination
 from service.detection.detector import Flags, Floats, HeldOut, Numbers, Observed, parts_in_order
 from service.detection.ngrams import NGrams
+from service.detection.novelty import Novelty
 
 # Never more than this share of windows is set aside: what is more frequent is a habit.
 MAX_SHARE = 0.05
@@ -29,7 +32,7 @@ GROWTH = (0.5, 0.6, 0.7, 0.8, 0.9, 1 - MAX_SHARE)
 # Of good training windows as strange as this there would be one in ten trainings.
 EXPECTED = 0.1
 # Rounds in which windows within that bound are let in again, at most.
-ROUNDS = 5
+ROUNDS = 4
 # Fewer windows say too little of what is strange.
 MIN_WINDOWS = 100
 
@@ -70,25 +73,41 @@ def set_aside(
     part = parts_in_order(count) if parts is None else np.asarray(parts)
     vouched = np.isin(np.arange(count), list(keep))
     trusted = np.ones(count, bool)
+    named = _habits_as_one(windows)
+    # A core has no tail and brings no news: how far and how often good windows stray is read from all of them.
+    usual = Novelty.fit([window.shapes for window in named], part.tolist())
+    held_out = _measured(named, part, trusted, usual)
+    combination = Combination.fit(held_out.measured)
     for share in GROWTH:
-        strange = _strange_among_all(_measured(windows, part, trusted))
         trusted = vouched.copy()
-        trusted[np.argsort(strange, kind="stable")[: int(share * count)]] = True
+        trusted[np.argsort(_strange_among_all(held_out), kind="stable")[: int(share * count)]] = True
+        held_out = _measured(named, part, trusted, usual)
+    bound = math.log(count / EXPECTED)
     for _ in range(ROUNDS):
-        held_out = _measured(windows, part, trusted)
-        strengths, by = held_out.strengths(trusted)
-        entering = ~trusted & (strengths < math.log(count / EXPECTED))
+        strengths, _ = held_out.judged(combination)
+        entering = ~trusted & (strengths < bound)
         if not entering.any():
             break
-        trusted = trusted | entering
-    found = [
-        SetAside(index, float(strengths[index]), by[index], float(held_out.news[index])) for index in np.flatnonzero(~trusted)
-    ]
+        trusted |= entering
+        held_out = _measured(named, part, trusted, usual)
+    strengths, by = held_out.judged(combination)
+    strange = np.flatnonzero(~trusted & (strengths >= bound)).tolist()
+    found = [SetAside(index, float(strengths[index]), by[index], float(held_out.news[index])) for index in strange]
     return sorted(found, key=lambda window: -window.strength)
 
 
-def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags) -> HeldOut:
-    return HeldOut.measure(_read(windows, part, trusted), part, trusted)
+def _habits_as_one(windows: Sequence[Observed]) -> list[Observed]:
+    """Return the windows with one name for all events that too many windows hold to be news, trusted or not."""
+    held_by = Counter(shape for window in windows for shape in set(window.shapes))
+    habits = {shape for shape, count in held_by.items() if count > MAX_SHARE * len(windows)}
+    return [
+        replace(window, shapes=tuple((None, "") if shape in habits else shape for shape in window.shapes))
+        for window in windows
+    ]
+
+
+def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty) -> HeldOut:
+    return HeldOut.measure(_read(windows, part, trusted), part, trusted, usual)
 
 
 def _strange_among_all(held_out: HeldOut) -> Floats:

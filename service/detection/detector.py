@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -110,8 +110,17 @@ class HeldOut:
     spread: Spread
 
     @classmethod
-    def measure(cls, windows: Sequence[Observed], part: Numbers, trusted: Flags) -> HeldOut:
-        """Measure every window; what is learnt is learnt from trusted windows alone."""
+    def measure(
+        cls, windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty | None = None
+    ) -> HeldOut:
+        """Measure every window; what is learnt is learnt from trusted windows alone.
+
+        Args:
+            windows: in order.
+            part: which part each is held out with.
+            trusted: which to learn from.
+            usual: how often families bring news, where trusted windows were chosen for bringing none.
+        """
         learnt = [windows[index] for index in np.flatnonzero(trusted)]
         spread = Spread.fit(
             [float(window.surprisal_nats.mean()) for window in learnt], [len(window.surprisal_nats) for window in learnt]
@@ -121,20 +130,20 @@ class HeldOut:
         for number in np.unique(part):
             rest = np.flatnonzero((part != number) & trusted)
             memory = _Memory([windows[index] for index in rest], part[rest].tolist())
+            novelty = memory.novelty if usual is None else replace(usual, known=memory.novelty.known)
             known: dict[Hashable, tuple[dict[str, float], float]] = {}
             for index in np.flatnonzero(part == number).tolist():
                 window = windows[index]
                 key = (window.tokens, window.shapes, window.surprisal_nats.tobytes())
                 if key not in known:
-                    known[key] = memory.measure(window, spread), memory.novelty.nats(window.shapes)
+                    known[key] = memory.measure(window, spread), novelty.nats(window.shapes)
                 values, news[index] = known[key]
                 for name, value in values.items():
                     measured.setdefault(name, np.zeros(len(windows)))[index] = value
         return cls(measured, news, spread)
 
-    def strengths(self, trusted: Flags) -> tuple[Floats, list[dict[str, float]]]:
-        """Return how strange each window is by the spread of the trusted ones, and what each measurement says."""
-        combination = Combination.fit({name: values[trusted] for name, values in self.measured.items()})
+    def judged(self, combination: Combination) -> tuple[Floats, list[dict[str, float]]]:
+        """Return how strange each window is in all, and what each measurement says."""
         rows = [dict(zip(self.measured, row, strict=True)) for row in zip(*self.measured.values(), strict=True)]
         strengths = [combination.strength(row, nats) for row, nats in zip(rows, self.news.tolist(), strict=True)]
         return np.array(strengths), [combination.parts(row) for row in rows]
