@@ -8,6 +8,7 @@ what says so.
 - `surprise.py`     its surprisal against the spread of known-good windows as long as it
 - `novelty.py`      events never seen, weighed by how often known-good windows bring such news
 - `combining.py`    several measurements, one strength
+- `cleaning.py`     windows that had better not be learnt from, where training windows come as they are
 - `detector.py`     all of it, fitted to known-good windows held out in parts
 - `ngrams.py`       surprisal by counting: learns in seconds, where there is no encoder yet
 """

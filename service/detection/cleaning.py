@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.detection.combining import Combination
-from service.detection.detector import Flags, Floats, HeldOut, Numbers, Observed, parts_in_order
+from service.detection.detector import COUNTS, EVENT, Flags, Floats, HeldOut, Numbers, Observed, parts_in_order
 from service.detection.ngrams import NGrams
 from service.detection.novelty import Novelty
 
@@ -29,10 +29,12 @@ from service.detection.novelty import Novelty
 MAX_SHARE = 0.05
 # Shares of the windows that are trusted while the core grows.
 GROWTH = (0.5, 0.6, 0.7, 0.8, 0.9, 1 - MAX_SHARE)
-# Of good training windows as strange as this there would be one in ten trainings.
-EXPECTED = 0.1
+# Of a hundred trainings on good windows, one would have a window as strange as this.
+EXPECTED = 0.01
 # Rounds in which windows within that bound are let in again, at most.
 ROUNDS = 4
+# What is measured in nats of a likelihood says no more than that likelihood, however little windows vary.
+LEAST_SCALE = {COUNTS: 1.0, EVENT: 1.0}
 # Fewer windows say too little of what is strange.
 MIN_WINDOWS = 100
 
@@ -77,20 +79,20 @@ def set_aside(
     # A core has no tail and brings no news: how far and how often good windows stray is read from all of them.
     usual = Novelty.fit([window.shapes for window in named], part.tolist())
     held_out = _measured(named, part, trusted, usual)
-    combination = Combination.fit(held_out.measured)
+    combination = Combination.fit(held_out.measured, LEAST_SCALE)
     for share in GROWTH:
         trusted = vouched.copy()
         trusted[np.argsort(_strange_among_all(held_out), kind="stable")[: int(share * count)]] = True
         held_out = _measured(named, part, trusted, usual)
     bound = math.log(count / EXPECTED)
     for _ in range(ROUNDS):
-        strengths, _ = held_out.judged(combination)
+        strengths, _ = _judged(held_out, combination)
         entering = ~trusted & (strengths < bound)
         if not entering.any():
             break
         trusted |= entering
         held_out = _measured(named, part, trusted, usual)
-    strengths, by = held_out.judged(combination)
+    strengths, by = _judged(held_out, combination)
     strange = np.flatnonzero(~trusted & (strengths >= bound)).tolist()
     found = [SetAside(index, float(strengths[index]), by[index], float(held_out.news[index])) for index in strange]
     return sorted(found, key=lambda window: -window.strength)
@@ -108,6 +110,13 @@ def _habits_as_one(windows: Sequence[Observed]) -> list[Observed]:
 
 def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty) -> HeldOut:
     return HeldOut.measure(_read(windows, part, trusted), part, trusted, usual)
+
+
+def _judged(held_out: HeldOut, combination: Combination) -> tuple[Floats, list[dict[str, float]]]:
+    """Return how strange each window is, and what each measurement says."""
+    rows = held_out.rows()
+    strengths = [combination.strength(row, news) for row, news in zip(rows, held_out.news.tolist(), strict=True)]
+    return np.array(strengths), [combination.parts(row) for row in rows]
 
 
 def _strange_among_all(held_out: HeldOut) -> Floats:

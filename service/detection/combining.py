@@ -29,15 +29,20 @@ PRIOR_EXCESS = 1.0
 class UpperTail:
     """The upper tail of a measurement, from held-out good windows.
 
+    Args:
+        sample: measurements.
+        least_scale: units that a nat is worth beyond the sample, at least.
+
     Attributes:
         sample: sorted measurements.
     """
 
-    def __init__(self, sample: Sequence[float] | Floats) -> None:
+    def __init__(self, sample: Sequence[float] | Floats, least_scale: float = 0.0) -> None:
         self.sample: Floats = np.sort(np.asarray(sample, np.float64))
         count = min(TAIL_WINDOWS, len(self.sample))
         self._start = float(self.sample[-count])
-        self._scale = float((self.sample[-count:] - self._start).sum() + PRIOR_EXCESS) / (count + 1)
+        mean_excess = float((self.sample[-count:] - self._start).sum() + PRIOR_EXCESS) / (count + 1)
+        self._scale = max(mean_excess, least_scale)
         self._start_nats = -math.log((count + 1) / (len(self.sample) + 1))
 
     def nats(self, value: float) -> float:
@@ -61,9 +66,12 @@ class Combination:
     together: UpperTail
 
     @classmethod
-    def fit(cls, measured: Mapping[str, Sequence[float] | Floats]) -> Combination:
+    def fit(
+        cls, measured: Mapping[str, Sequence[float] | Floats], least_scale: Mapping[str, float] | None = None
+    ) -> Combination:
         """Fit to held-out good windows: every measurement of each, in one order."""
-        tails = {name: UpperTail(values) for name, values in measured.items()}
+        least = least_scale or {}
+        tails = {name: UpperTail(values, least.get(name, 0.0)) for name, values in measured.items()}
         sums = [
             sum(tails[name].nats(value) for name, value in zip(measured, values, strict=True))
             for values in zip(*measured.values(), strict=True)

@@ -121,14 +121,15 @@ class HeldOut:
             trusted: which to learn from.
             usual: how often families bring news, where trusted windows were chosen for bringing none.
         """
-        learnt = [windows[index] for index in np.flatnonzero(trusted)]
+        learnt = [windows[index] for index in np.flatnonzero(trusted).tolist()]
         spread = Spread.fit(
-            [float(window.surprisal_nats.mean()) for window in learnt], [len(window.surprisal_nats) for window in learnt]
+            [float(window.surprisal_nats.mean()) for window in learnt],
+            [len(window.surprisal_nats) for window in learnt],
         )
         measured: dict[str, Floats] = {}
         news = np.zeros(len(windows))
         for number in np.unique(part):
-            rest = np.flatnonzero((part != number) & trusted)
+            rest = np.flatnonzero((part != number) & trusted).tolist()
             memory = _Memory([windows[index] for index in rest], part[rest].tolist())
             novelty = memory.novelty if usual is None else replace(usual, known=memory.novelty.known)
             known: dict[Hashable, tuple[dict[str, float], float]] = {}
@@ -142,11 +143,9 @@ class HeldOut:
                     measured.setdefault(name, np.zeros(len(windows)))[index] = value
         return cls(measured, news, spread)
 
-    def judged(self, combination: Combination) -> tuple[Floats, list[dict[str, float]]]:
-        """Return how strange each window is in all, and what each measurement says."""
-        rows = [dict(zip(self.measured, row, strict=True)) for row in zip(*self.measured.values(), strict=True)]
-        strengths = [combination.strength(row, nats) for row, nats in zip(rows, self.news.tolist(), strict=True)]
-        return np.array(strengths), [combination.parts(row) for row in rows]
+    def rows(self) -> list[dict[str, float]]:
+        """Return the measurements of each window."""
+        return [dict(zip(self.measured, row, strict=True)) for row in zip(*self.measured.values(), strict=True)]
 
 
 class _Memory:
