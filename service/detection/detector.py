@@ -55,6 +55,7 @@ class Detector:
     Attributes:
         counts, runs, novelty: what all of them hold.
         spread: how their surprisal varies.
+        differing: how the distance of their counts varies, per kind of event a window has.
         combination: how often a good window that was held out measures as much.
     """
 
@@ -62,6 +63,7 @@ class Detector:
     runs: KnownRuns
     novelty: Novelty
     spread: Spread
+    differing: Spread
     combination: Combination
 
     @classmethod
@@ -75,12 +77,19 @@ class Detector:
         part = parts_in_order(len(windows)) if parts is None else np.asarray(parts)
         held_out = HeldOut.measure(windows, part, np.ones(len(windows), bool))
         whole = _Memory(windows, part.tolist())
-        combination = Combination.fit(held_out.measured)
-        return cls(whole.counts, whole.runs, whole.novelty, held_out.spread, combination)
+        kinds = [_kinds(window) for window in windows]
+        distances = held_out.measured[COUNTS].tolist()
+        differing = Spread.fit([nats / events for nats, events in zip(distances, kinds, strict=True)], kinds)
+        counts = [differing.deviations(nats / events, events) for nats, events in zip(distances, kinds, strict=True)]
+        combination = Combination.fit({**held_out.measured, COUNTS: counts})
+        return cls(whole.counts, whole.runs, whole.novelty, held_out.spread, differing, combination)
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
         measured = _measure(self, window, self.spread)
+        # The more kinds of events a window has, the more of them differ by chance.
+        kinds = _kinds(window)
+        measured[COUNTS] = self.differing.deviations(measured[COUNTS] / kinds, kinds)
         news = self.novelty.nats(window.shapes)
         return Judged(self.combination.strength(measured, news), self.combination.parts(measured), news)
 
@@ -158,6 +167,10 @@ class _Memory:
 
     def measure(self, window: Observed, spread: Spread) -> dict[str, float]:
         return _measure(self, window, spread)
+
+
+def _kinds(window: Observed) -> int:
+    return max(1, len(set(window.tokens)))
 
 
 def _measure(memory: _Memory | Detector, window: Observed, spread: Spread) -> dict[str, float]:
