@@ -11,6 +11,7 @@ what says so.
 - `ranges.py`       its numbers against the range each has
 - `codes.py`        its codes against their usual shares
 - `combining.py`    several measurements, one strength
+- `cleaning.py`     windows that had better not be learnt from, where training windows come as they are
 - `detector.py`     all of it, fitted to known-good windows held out in parts
 - `saving.py`       a detector on disk
 - `ngrams.py`       surprisal by counting: learns in seconds, where there is no encoder yet

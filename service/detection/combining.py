@@ -44,20 +44,21 @@ class UpperTail:
     Args:
         sample: measurements, or the largest of them.
         size: how many there were; None where the sample is all of them.
+        least_scale: units that a nat is worth beyond the sample, at least.
 
     Attributes:
         sample: sorted measurements.
         size: how many there were.
     """
 
-    def __init__(self, sample: Sequence[float] | Floats, size: int | None = None) -> None:
+    def __init__(self, sample: Sequence[float] | Floats, size: int | None = None, least_scale: float = 0.0) -> None:
         self.sample: Floats = np.sort(np.asarray(sample, np.float64))
         self.size = len(self.sample) if size is None else size
         self._ordered: list[float] = self.sample.tolist()
         count = max(1, min(TAIL_WINDOWS, math.ceil(TAIL_SHARE * self.size), len(self.sample)))
         self._start = float(self.sample[-count])
         beyond = self.sample[self.sample > self._start] - self._start
-        self._scale = float(beyond.sum() + PRIOR_EXCESS) / (len(beyond) + 1)
+        self._scale = max(float(beyond.sum() + PRIOR_EXCESS) / (len(beyond) + 1), least_scale)
         self._start_nats = -math.log((len(beyond) + 1) / (self.size + 1))
 
     def nats(self, value: float) -> float:
@@ -94,6 +95,7 @@ class Combination:
         measured: Sequence[Mapping[str, float]],
         names: Sequence[str],
         supporting: frozenset[str] = frozenset(),
+        least_scale: Mapping[str, float] | None = None,
     ) -> Combination:
         """Fit to held-out good windows.
 
@@ -102,6 +104,7 @@ class Combination:
                 stands for no whole.
             names: of the measurements that are added.
             supporting: names of measurements that never make a claim.
+            least_scale: by name, units of a measurement that a nat is worth beyond the sample, at least.
 
         Raises:
             ValueError: no window has all measurements that are added.
@@ -110,7 +113,8 @@ class Combination:
         for window in measured:
             for name, value in window.items():
                 values.setdefault(name, []).append(value)
-        tails = {name: UpperTail(values[name]) for name in names if name in values}
+        least = least_scale or {}
+        tails = {name: UpperTail(values[name], least_scale=least.get(name, 0.0)) for name in names if name in values}
         alone = {name: UpperTail(sample) for name, sample in sorted(values.items()) if name not in names}
         complete = [index for index, window in enumerate(measured) if all(name in window for name in names)]
         if not complete:

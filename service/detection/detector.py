@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ SILENCE, PARAMETER, CODES = "silence", "parameter", "codes"
 SUPPORTING = frozenset({CODES})
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
 _NOTHING: Floats = np.zeros(0)
 
 
@@ -132,11 +134,13 @@ class Detector:
     Attributes:
         memory: what all of them hold.
         spread: how their surprisal varies.
+        differing: how the distance of their counts varies, per kind of event that a window has.
         combination: how often a good window that was held out measures as much.
     """
 
     memory: Memory
     spread: Spread
+    differing: Spread
     combination: Combination
 
     @classmethod
@@ -150,23 +154,94 @@ class Detector:
         Raises:
             ValueError: no window has surprisal.
         """
-        part = np.arange(len(windows)) * PARTS // len(windows) if parts is None else np.asarray(parts)
-        scored = [window.surprisal_nats for window in windows if len(window.surprisal_nats)]
-        spread = Spread.fit([float(nats.mean()) for nats in scored], [len(nats) for nats in scored])
+        part = parts_in_order(len(windows)) if parts is None else np.asarray(parts)
         whole = Memory.fit(windows, part.tolist())
-        measured: list[dict[str, float]] = [{} for _ in windows]
-        for number in np.unique(part):
-            rest = [windows[index] for index in np.flatnonzero(part != number).tolist()]
-            memory = Memory.fit(rest or windows, part[part != number].tolist() if rest else part.tolist(), whole)
-            for index in np.flatnonzero(part == number).tolist():
-                measured[index] = memory.measure(windows[index], spread)
-        return cls(whole, spread, Combination.fit(measured, ADDED, SUPPORTING))
+        held_out = HeldOut.measure(windows, part, np.ones(len(windows), bool), like=whole)
+        kinds = [_kinds(window) for window in windows]
+        per_kind = [measured[COUNTS] / count for measured, count in zip(held_out.measured, kinds, strict=True)]
+        differing = Spread.fit(per_kind, kinds)
+        measured = [
+            found | {COUNTS: differing.deviations(nats, count)}
+            for found, nats, count in zip(held_out.measured, per_kind, kinds, strict=True)
+        ]
+        return cls(whole, held_out.spread, differing, Combination.fit(measured, ADDED, SUPPORTING))
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
         measured = self.memory.measure(window, self.spread)
+        # The more kinds of events a window has, the more of them differ by chance.
+        kinds = _kinds(window)
+        measured[COUNTS] = self.differing.deviations(measured[COUNTS] / kinds, kinds)
         news = self.memory.novelty.nats(window.shapes)
         combination = self.combination
         parts, alone = combination.parts(measured), combination.beyond(measured)
         together = combination.together.nats(sum(parts.values()))
         return Judged(combination.strength(measured, news), parts, together, alone, news)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Windows measured by what the trusted windows of all other parts hold.
+
+    Attributes:
+        measured: every measurement of each window; the distance of its counts in nats.
+        news: what events never seen say of each, in nats.
+        spread: of the surprisal of trusted windows.
+    """
+
+    measured: list[dict[str, float]]
+    news: Floats
+    spread: Spread
+
+    @classmethod
+    def measure(
+        cls,
+        windows: Sequence[Observed],
+        part: Numbers,
+        trusted: Flags,
+        usual: Novelty | None = None,
+        like: Memory | None = None,
+    ) -> HeldOut:
+        """Measure every window; what is learnt is learnt from trusted windows alone.
+
+        Args:
+            windows: in order.
+            part: which part each is held out with.
+            trusted: which to learn from.
+            usual: how often families bring news, where trusted windows were chosen for bringing none.
+            like: of nearly the same windows, to shorten the search.
+        """
+        scored = [
+            window.surprisal_nats
+            for window, learnt in zip(windows, trusted.tolist(), strict=True)
+            if learnt and len(window.surprisal_nats)
+        ]
+        spread = Spread.fit([float(nats.mean()) for nats in scored], [len(nats) for nats in scored])
+        measured: list[dict[str, float]] = [{} for _ in windows]
+        news = np.zeros(len(windows))
+        for number in np.unique(part):
+            rest = np.flatnonzero((part != number) & trusted)
+            learnt = rest if len(rest) else np.flatnonzero(trusted)
+            memory = Memory.fit([windows[index] for index in learnt.tolist()], part[learnt].tolist(), like)
+            novelty = memory.novelty if usual is None else replace(usual, known=memory.novelty.known)
+            found: dict[Hashable, tuple[dict[str, float], float]] = {}
+            for index in np.flatnonzero(part == number).tolist():
+                key = _identity(windows[index])
+                if key not in found:
+                    found[key] = memory.measure(windows[index], spread), novelty.nats(windows[index].shapes)
+                measured[index], news[index] = found[key]
+        return cls(measured, news, spread)
+
+
+def parts_in_order(windows: int) -> Numbers:
+    """Return which part each window is held out with, where parts are runs of equal length."""
+    return np.arange(windows) * PARTS // windows
+
+
+def _kinds(window: Observed) -> int:
+    return max(1, len(set(window.tokens)))
+
+
+def _identity(window: Observed) -> Hashable:
+    floats = (window.surprisal_nats, window.gaps, window.code_excess)
+    return window.tokens, window.shapes, window.readings, window.before, *(values.tobytes() for values in floats)

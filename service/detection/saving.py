@@ -41,6 +41,7 @@ def save_detector(directory: Path, detector: Detector) -> None:
         "gaps": {str(token): count for token, count in sorted(memory.gaps.counts.items())},
         "ranges": [_range_values(slot, known) for slot, known in sorted(memory.ranges.ranges.items())],
         "spread": asdict(detector.spread),
+        "differing": asdict(detector.differing),
         "combination": {
             "tails": {name: _tail_values(tail) for name, tail in detector.combination.tails.items()},
             "alone": {name: _tail_values(tail) for name, tail in detector.combination.alone.items()},
@@ -72,6 +73,7 @@ def load_detector(directory: Path) -> Detector:
             KnownRanges(dict(map(_range, rest["ranges"]))),
         ),
         Spread(**rest["spread"]),
+        Spread(**rest["differing"]),
         Combination(
             _tails(combination["tails"]),
             _tails(combination["alone"]),

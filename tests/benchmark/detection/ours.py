@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from service.detection.cleaning import set_aside
 from service.detection.combining import threshold_nats
 from service.detection.detector import Detector, Judged, Observed
 from service.detection.ngrams import ORDER, NGrams
@@ -33,7 +36,10 @@ def parts_of(row: Row) -> np.ndarray:
 
 
 def detect(row: Row) -> tuple[np.ndarray, np.ndarray, list[Judged]]:
-    """Return the strength of every test window, which are alarms as shipped, and what was found in each."""
+    """Return the strength of every test window, which are alarms as shipped, and what was found in each.
+
+    All training windows are learnt from.
+    """
     detector = fitted(row)
     judged = [detector.judge(window) for window in observe_test(row)]
     strength = np.array([found.strength for found in judged])
@@ -50,6 +56,14 @@ def observe_test(row: Row) -> list[Observed]:
     return _observed(row, row.test, _surprisal(row, row.fit, row.test))
 
 
+def without_strange(row: Row) -> Row:
+    """Return the row without the training windows that are set aside where nobody vouches for them."""
+    unread = [np.zeros(len(window) + (not row.linked)) for window in row.fit.tokens]
+    gone = [window.index for window in set_aside(_observed(row, row.fit, unread), parts_of(row))]
+    kept = np.setdiff1d(np.arange(len(row.fit)), gone)
+    return replace(row, fit=_pick(row.fit, kept), fit_anomalous=row.fit_anomalous[kept])
+
+
 def observe_fit(row: Row) -> list[Observed]:
     """Return the training windows, each part read by what was learnt from the others."""
     part = parts_of(row)
@@ -62,7 +76,8 @@ def observe_fit(row: Row) -> list[Observed]:
 
 
 def _pick(windows: Windows, index: np.ndarray) -> Windows:
-    return Windows([windows.tokens[i] for i in index], windows.copies[index])
+    starts = None if windows.starts is None else windows.starts[index]
+    return Windows([windows.tokens[i] for i in index], windows.copies[index], starts)
 
 
 def _observed(row: Row, windows: Windows, surprisal: list[np.ndarray]) -> list[Observed]:

@@ -41,7 +41,7 @@ class Stream:
     @classmethod
     def of(cls, row: Row) -> Stream:
         """Fit and judge."""
-        detector, observed = ours.fitted(row)
+        detector, observed = ours.fitted(row), ours.observe_test(row)
         return cls(row, detector, observed, [detector.judge(w).strength / math.log(10) for w in observed])
 
     @property

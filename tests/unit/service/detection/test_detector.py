@@ -157,3 +157,20 @@ def test_a_restored_detector_judges_the_same_to_the_last_bit(tmp_path: Path) -> 
     strange = fitted.judge(machine(1, good=False)[0])
     assert strange.alone[SILENCE] > 1
     assert strange.alone[PARAMETER] > 1
+
+
+def test_judging_is_repeatable(detector: Detector) -> None:
+    window = observed([[*CYCLE, FAULT, 0, 0]])[0]
+    assert detector.judge(window) == detector.judge(window)
+
+
+def test_counts_of_good_windows_say_no_more_where_there_are_more_kinds_of_events() -> None:
+    random = np.random.default_rng(0)
+    many = random.random(400) < 0.5
+    windows = [
+        random.choice(np.arange(10, 60) if more else np.arange(4), 25 if more else 2, replace=False) for more in many
+    ]
+    read = [Observed(tuple(w.tolist()), tuple((t, "") for t in w.tolist()), np.ones(len(w))) for w in windows]
+    detector = Detector.fit(read[:300])
+    said = np.array([detector.judge(window).parts[COUNTS] for window in read[300:]])
+    assert abs(np.median(said[many[300:]]) - np.median(said[~many[300:]])) < 1.0
