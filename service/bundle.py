@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +45,7 @@ class Training:
         held_out_nats: mean surprisal of known-good events it was not fitted on.
         perplexity: of the codes hit, mean over heads.
         parameters: weights of the encoder.
+        set_aside: windows that were not learnt from because they look wrong, strangest first.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Training:
     held_out_nats: float
     perplexity: float
     parameters: int
+    set_aside: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,19 @@ def _add_train(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     verb.add_argument("--source", metavar="NAME", help="whose feedback (default: the file's name)")
     verb.add_argument(
+        "--as-it-comes",
+        action="store_true",
+        help="nobody vouches for the lines: windows that look wrong are set aside, and listed",
+    )
+    verb.add_argument(
+        "--keep",
+        type=int,
+        action="append",
+        default=[],
+        metavar="WINDOW",
+        help="learn from a window that --as-it-comes would set aside; may be given several times",
+    )
+    verb.add_argument(
         "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
     )
     _device(verb)

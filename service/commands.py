@@ -172,6 +172,7 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
 def run_train(options: argparse.Namespace, _: str) -> int:
     """Train a bundle on known-good lines."""
     from service.bundle import save_bundle  # noqa: PLC0415
+    from service.explain import iso  # noqa: PLC0415
     from service.sample import good_sample  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
     from service.trying import good_lines  # noqa: PLC0415
@@ -188,7 +189,13 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         good = _without_faults(good, options)
     # Beside the bundle: a training that was stopped goes on when the same command is given again.
     checkpoint = options.out.with_name(f".{options.out.name}.training")
-    good = replace(good, device=options.device, checkpoint=checkpoint)
+    good = replace(
+        good,
+        device=options.device,
+        checkpoint=checkpoint,
+        vouched=not options.as_it_comes,
+        keep=tuple(options.keep),
+    )
     with progress_bars() as report:
         bundle = save_bundle(train_bundle(good, report), options.out)
     print(
@@ -196,6 +203,11 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         f"{bundle.training.held_out_nats:.2f} nats per held-out event, "
         f"{bundle.calibration.windows:,} calibration windows"
     )
+    for aside in bundle.training.set_aside:
+        print(
+            f"set aside: window {aside['window']}, {aside['reason']}, strength {aside['strength']:g}, from "
+            f"{iso(aside['time']) or aside['position']}: {clean(aside['line'])}"
+        )
     return 0
 
 

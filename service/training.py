@@ -13,10 +13,12 @@ part has then join the vocabulary. The detector learns from all windows, and is 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,9 +50,11 @@ from model import (
 )
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
-from service.detection.detector import Detector
+from service.detection.cleaning import SetAside, set_aside
+from service.detection.detector import COMPOSITION, COUNTS, EVENT, SEQUENCE, Detector
 from service.errors import TooFewLines
 from service.event_scores import EventScores
+from service.kinds import RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
 
 FIT_SHARE = 0.75
@@ -69,6 +73,14 @@ _WARM_EVENTS = 16_384
 # Events scored between reports of progress.
 _SCORED_EVENTS = 16_384
 _HOUR, _DAY = 3600.0, 86_400.0
+# What is shown of a window that was set aside: its first line, and the kind of what is strangest about it.
+_ASIDE_TEXT = 120
+_KINDS = {
+    COUNTS: UNUSUAL_COUNTS,
+    COMPOSITION: RARE_TRANSITION,
+    SEQUENCE: RARE_TRANSITION,
+    EVENT: RARE_TRANSITION,
+}
 
 Report = Callable[[str, float, str], None]
 
@@ -85,6 +97,8 @@ class GoodLines:
         training: how to train the model.
         device: where to train it, `cpu` or `cuda`.
         checkpoint: file that a training that was stopped goes on from.
+        vouched: whether somebody vouches that all lines are good; of others, windows that look wrong are set aside.
+        keep: windows to learn from whatever they hold, by number.
     """
 
     name: str
@@ -94,6 +108,8 @@ class GoodLines:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     device: str = "cpu"
     checkpoint: Path | None = None
+    vouched: bool = True
+    keep: tuple[int, ...] = ()
 
 
 def train_bundle(good: GoodLines, report: Report) -> Bundle:
@@ -221,6 +237,14 @@ def _calibrate(
         said = scores.some(part)
         observed.append(observer.observe([events[fit + at] for at in part], said.before, said.gap_seconds, said))
     report("calibration", 0.3, f"{len(observed):,} windows")
+    aside = [] if good.vouched else set_aside(observed, keep=good.keep)
+    if aside:
+        places = [*fitted, *([fit + at for at in part] for part in held_out)]
+        strange = tuple(_aside(window, events[places[window.index][0]]) for window in aside)
+        training = replace(training, set_aside=strange)
+        gone = {window.index for window in aside}
+        observed = [window for index, window in enumerate(observed) if index not in gone]
+        report("calibration", 0.6, f"{len(gone):,} windows set aside")
     detector = Detector.fit(observed)
     report("calibration", 1.0, f"{len(observed):,} windows")
     return Bundle(
@@ -233,6 +257,18 @@ def _calibrate(
         warm=state,
         training=training,
     )
+
+
+def _aside(window: SetAside, first: Event) -> dict[str, Any]:
+    why = UNSEEN_TEMPLATE if window.news else _KINDS[max(window.parts, key=lambda name: window.parts[name])]
+    return {
+        "window": window.index,
+        "strength": round(window.strength / math.log(10), 1),
+        "reason": why,
+        "position": first.position,
+        "time": first.time,
+        "line": first.text[:_ASIDE_TEXT],
+    }
 
 
 def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:

@@ -124,7 +124,7 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
                 f"known-good, and training needs at least {MIN_GOOD_EVENTS:,} good lines: give a file of at least "
                 f"{2 * MIN_GOOD_EVENTS:,} lines, or this one with a longer file of good lines, --good FILE"
             )
-        good = replace(good, records=itertools.islice(good.records, trained))
+        good = replace(good, records=itertools.islice(good.records, trained), vouched=False)
     with tempfile.TemporaryDirectory(prefix="logvq-") as scratch:
         trained_bundle = train_bundle(good, report)
         bundle = save_bundle(trained_bundle, options.bundle or Path(scratch, "bundle"))
@@ -243,6 +243,7 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
             "window": str(bundle.window),
             "perplexity": bundle.training.perplexity,
             "parameters": bundle.training.parameters,
+            "set_aside": [dict(window) | {"time": iso(window["time"])} for window in bundle.training.set_aside],
         },
         "budget": {
             "alarms_per_day": budget.per_day,

@@ -29,6 +29,7 @@ from service.detection.detector import (
     Flags,
     Floats,
     HeldOut,
+    Memory,
     Numbers,
     Observed,
     parts_in_order,
@@ -89,12 +90,13 @@ def set_aside(
     named = _habits_as_one(windows)
     # A core has no tail and brings no news: how far and how often good windows stray is read from all of them.
     usual = Novelty.fit([window.shapes for window in named], part.tolist())
-    held_out = _measured(named, part, trusted, usual)
+    whole = Memory.fit(named, part.tolist())
+    held_out = _measured(named, part, trusted, usual, whole)
     combination = Combination.fit(held_out.measured, ADDED, SUPPORTING, LEAST_SCALE)
     for share in GROWTH:
         trusted = vouched.copy()
         trusted[np.argsort(_strange_among_all(held_out), kind="stable")[: int(share * count)]] = True
-        held_out = _measured(named, part, trusted, usual)
+        held_out = _measured(named, part, trusted, usual, whole)
     bound = math.log(count / EXPECTED)
     for _ in range(ROUNDS):
         strengths, _ = _judged(held_out, combination)
@@ -102,7 +104,7 @@ def set_aside(
         if not entering.any():
             break
         trusted |= entering
-        held_out = _measured(named, part, trusted, usual)
+        held_out = _measured(named, part, trusted, usual, whole)
     strengths, by = _judged(held_out, combination)
     strange = np.flatnonzero(~trusted & (strengths >= bound)).tolist()
     found = [SetAside(index, float(strengths[index]), by[index], float(held_out.news[index])) for index in strange]
@@ -110,17 +112,21 @@ def set_aside(
 
 
 def _habits_as_one(windows: Sequence[Observed]) -> list[Observed]:
-    """Return the windows with one name for all events that too many windows hold to be news, trusted or not."""
+    """Return the events of the windows, with one name for all that too many windows hold to be news, trusted or not."""
     held_by = Counter(shape for window in windows for shape in set(window.shapes))
     habits = {shape for shape, count in held_by.items() if count > MAX_SHARE * len(windows)}
     return [
-        replace(window, shapes=tuple((None, "") if shape in habits else shape for shape in window.shapes))
+        Observed(
+            window.tokens,
+            tuple((None, "") if shape in habits else shape for shape in window.shapes),
+            window.surprisal_nats,
+        )
         for window in windows
     ]
 
 
-def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty) -> HeldOut:
-    return HeldOut.measure(_read(windows, part, trusted), part, trusted, usual)
+def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty, like: Memory) -> HeldOut:
+    return HeldOut.measure(_read(windows, part, trusted), part, trusted, usual, like)
 
 
 def _judged(held_out: HeldOut, combination: Combination) -> tuple[Floats, list[dict[str, float]]]:
