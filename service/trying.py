@@ -315,6 +315,9 @@ def _choices(bundle: Bundle, store: Store, final: Sequence[Mapping[str, Any]]) -
         row = store.window(window["id"])
         assert row is not None
         record = unpack(row["record"])
+        if not record["reasons"]:
+            # So ordinary that only a budget for every other window raises it.
+            return "", "Nothing unusual"
         head = record["reasons"][0]
         line = record["lines"][head["line"]] if head["line"] is not None else None
         shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
