@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition, errors
@@ -202,9 +203,20 @@ class KafkaInput:
         if reason is not None:
             self._away(reason)
             return False
+        self._learn_topics()
         self._consumer.subscribe(self._settings.topics, listener=_Listener(self._consumer, self._changes))
         self._answered()
         return True
+
+    def _learn_topics(self) -> None:
+        """Ask for the topics' partitions before joining the group.
+
+        A leader that joins without knowing them assigns nothing to anybody, and what follows depends on whether they
+        become known before or after its join is complete (kafka-python 3.0.12): it may keep nothing for good.
+        """
+        with suppress(errors.KafkaError):
+            for topic in self._settings.topics:
+                self._consumer.partitions_for_topic(topic)
 
     def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
         try:
