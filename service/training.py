@@ -51,7 +51,7 @@ from model import (
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
 from service.detection.cleaning import SetAside, set_aside
-from service.detection.detector import COMPOSITION, COUNTS, EVENT, SEQUENCE, Detector
+from service.detection.detector import COUNTS, Detector
 from service.errors import TooFewLines
 from service.event_scores import EventScores
 from service.kinds import RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
@@ -73,14 +73,8 @@ _WARM_EVENTS = 16_384
 # Events scored between reports of progress.
 _SCORED_EVENTS = 16_384
 _HOUR, _DAY = 3600.0, 86_400.0
-# What is shown of a window that was set aside: its first line, and the kind of what is strangest about it.
+# Characters shown of the first line of a window that was set aside.
 _ASIDE_TEXT = 120
-_KINDS = {
-    COUNTS: UNUSUAL_COUNTS,
-    COMPOSITION: RARE_TRANSITION,
-    SEQUENCE: RARE_TRANSITION,
-    EVENT: RARE_TRANSITION,
-}
 
 Report = Callable[[str, float, str], None]
 
@@ -260,7 +254,8 @@ def _calibrate(
 
 
 def _aside(window: SetAside, first: Event) -> dict[str, Any]:
-    why = UNSEEN_TEMPLATE if window.news else _KINDS[max(window.parts, key=lambda name: window.parts[name])]
+    strangest = max(window.parts, key=lambda name: window.parts[name])
+    why = UNSEEN_TEMPLATE if window.news else UNUSUAL_COUNTS if strangest == COUNTS else RARE_TRANSITION
     return {
         "window": window.index,
         "strength": round(window.strength / math.log(10), 1),
