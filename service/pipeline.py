@@ -291,7 +291,7 @@ class SourcePipeline:
         self._complete = deque(index for index, _ in state["complete"])
         unjudged = [(window.index, window.key) for window in self._windower.open.values()]
         self._open.restore([*unjudged, *((index, key) for index, key in state["complete"])], row.chunks)
-        for index, shown in state.get("shown", {}).items():
+        for index, shown in state["shown"].items():
             self._open.windows[int(index)].shown = shown
         for window in self._open.windows.values():
             if window.events:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ingestion import Record, SourceFormat, file_size, lines_apart, read_records
-from ingestion.parsing import origin_of
 from ingestion.timestamps import zone
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
@@ -100,13 +99,11 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
     if options.database is not None and options.database.exists():
         raise BadSetting(f"{options.database} exists; a replay goes into a new database: name another")
     bundle = load_bundle(options.bundle, options.device)
-    topics = tuple(options.kafka.get("topics") or ())
-    origins = options.settings.origins(bundle.source_format, bundle.window, topics, options.file)
     source_format = bundle.source_format
     if options.file is not None:
-        source_format = origins.get(f"file:{options.file.name}", source_format)
-        # A file that is read as a whole has no generation in its stream's name.
-        origins = {origin_of(f"file:{options.file.name}"): source_format}
+        source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
+    else:
+        origins = options.settings.origins(source_format, bundle.window, tuple(options.kafka["topics"]), None)
     own_zone = zone(source_format.zone)
     start = Bound.parse(options.start, "--from", own_zone)
     stop = Bound.parse(options.stop, "--to", own_zone)

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion import IngestionError, SourceFormat, WindowSpec, file_year
+from ingestion.parsing import origin_of
 from ingestion.tables import allowed
 from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite
@@ -120,6 +121,19 @@ class Settings:
                     )
             found[origin] = replace(declared.source_format, delimiter=trained.delimiter, masks=trained.masks)
         return found
+
+    def whole_file(
+        self, trained: SourceFormat, window: WindowSpec, file: Path
+    ) -> tuple[SourceFormat, dict[str, SourceFormat]]:
+        """Return the format of a file that `read_records` reads, and the origins for what it yields.
+
+        Raises:
+            BadSetting: a table declares what only a training can change.
+        """
+        stream = f"file:{file.name}"
+        source_format = self.origins(trained, window, (), file).get(stream, trained)
+        # Its stream's name has no generation, as that of a file that is followed does.
+        return source_format, {origin_of(stream): source_format}
 
 
 def load_settings(path: Path) -> Settings:

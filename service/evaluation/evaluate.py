@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import read_records
+from ingestion import SourceFormat, read_records
 from ingestion.timestamps import zone
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
@@ -57,9 +57,9 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
     if (options.file is None) == (options.database is None):
         raise BadSetting("evaluate a file or what is stored: give FILE, or --database FILE")
     bundle = load_bundle(options.bundle, options.device)
-    source_format = bundle.source_format
-    if options.file is not None and (declared := options.settings.file(options.file)) is not None:
-        source_format = declared.for_file(options.file, None, None)
+    source_format, origins = bundle.source_format, dict[str, SourceFormat]()
+    if options.file is not None:
+        source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
     labels = read_labels(options.labels, zone(options.zone or source_format.zone))
     with ExitStack() as opened:
         if options.database is not None:
@@ -71,7 +71,9 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         opened.callback(store.close)
         if options.file is not None:
             records = read_records(options.file, options.source or source_name(options.file), source_format.encoding)
-            score_records(bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"))
+            score_records(
+                bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"), origins
+            )
         windows = [row for row in store.find_windows(limit=None) if row["bundle"] == bundle.id]
     progress(1.0, f"{len(windows):,} windows")
     windows = sorted((row for row in windows if row["status"] == "final"), key=lambda row: (row["sequence"], row["id"]))

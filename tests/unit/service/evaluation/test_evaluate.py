@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.errors import BadSetting
 from service.evaluation.evaluate import EvaluateOptions, evaluate
+from service.settings import load_settings
 from service.store import Store
 from service.trying import score_records
 
@@ -56,6 +58,22 @@ def test_a_file_and_a_database_give_the_same_figures(
     score_records(bundle, store, records, policy, lambda _: None)
     store.close()
     assert evaluate(replace(asked, file=None, database=tmp_path / "a.sqlite"), quiet) == found
+
+
+def test_a_file_is_read_as_it_is_declared(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
+    policy = AlarmPolicy(Budget(20, stated=True))
+    asked = EvaluateOptions(bundle_dir, log, SOURCE, None, labels, None, policy)
+    enveloped = tmp_path / "enveloped.log"
+    with enveloped.open("w") as file:
+        for line in log.read_text().splitlines():
+            at, _, data = line.partition("|")
+            file.write(json.dumps({"at": at, "data": data}) + "\n")
+    declared = tmp_path / "logvq.toml"
+    declared.write_text(
+        '[file."enveloped.log"]\ntime = "iso"\nenvelope = {kind = "json", message = "data", time = "at"}\n'
+    )
+    other = replace(asked, file=enveloped, settings=load_settings(declared))
+    assert evaluate(other, quiet) == evaluate(asked, quiet)
 
 
 def test_labels_that_mark_nothing_are_refused(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
