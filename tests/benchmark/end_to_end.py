@@ -30,7 +30,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 
 from service.bundle import save_bundle
 from service.store import Store
@@ -39,10 +39,14 @@ from service.trying import good_lines
 from tests.benchmark.lines import large
 from tests.benchmark.report import keep
 from tests.broker.kafka_broker import KafkaBroker, free_port
+from tests.crash.feeding import create_topics
+from tests.crash.running import consumed
 from tests.database.postgresql_server import PostgresqlServer
 from tests.serving import Serving
 
 LINES, SOURCES, PARTITIONS, GOOD_LINES = 2_000_000, 50, 6, 40_000
+# Records bear the time the broker appended them.
+STAMPED = {"message.timestamp.type": "LogAppendTime"}
 SLICES = 10
 AIM_LINES_PER_SECOND, AIM_P95_SECONDS = 20_000, 2.0
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -81,19 +85,6 @@ def send(bootstrap: str, topic: str, lines: Iterator[Line], rate: float | None) 
     producer.flush()
     producer.close()
     return sent
-
-
-def create_topic(bootstrap: str, topic: str) -> None:
-    """Create a topic whose records bear the time the broker appended them."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    wanted = {"num_partitions": PARTITIONS, "configs": {"message.timestamp.type": "LogAppendTime"}}
-    admin.create_topics({topic: wanted}, wait_for_metadata=True)
-    admin.close()
-
-
-def consumed(store: Store) -> int:
-    """Return how many lines are stored."""
-    return sum(summary["lines"]["consumed"] for summary in store.source_summaries())
 
 
 def cpu_seconds(process: int) -> float:
@@ -190,7 +181,7 @@ def measure(
     """Measure one kind of database."""
     workers = 2 if name == "postgresql" else 1
     java = int((broker.directory / "pid").read_text())
-    create_topic(broker.bootstrap, f"{name}-full")
+    create_topics(broker.bootstrap, {f"{name}-full": PARTITIONS}, **STAMPED)
     sent = send(broker.bootstrap, f"{name}-full", dealt(lines), None)
     print(f"{name}: {sent:,} lines in the topic", flush=True)
     with ExitStack() as stack:
@@ -216,7 +207,7 @@ def measure(
     print(f"{name}: {rate:,.0f} lines/s, tenths {slices}", flush=True)
     half = rate / 2
     count = int(min(half * half_rate_seconds, sent))
-    create_topic(broker.bootstrap, f"{name}-half")
+    create_topics(broker.bootstrap, {f"{name}-half": PARTITIONS}, **STAMPED)
     with ExitStack() as stack:
         database = databases("half")
         stack.callback(database[1].close)

@@ -111,10 +111,10 @@ def _settle(waiting: list[Any]) -> None:
     waiting.clear()
 
 
-def create_topics(bootstrap: str, topics: dict[str, int]) -> None:
+def create_topics(bootstrap: str, topics: dict[str, int], **configs: str) -> None:
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     try:
-        wanted = {name: {"num_partitions": partitions} for name, partitions in topics.items()}
+        wanted = {name: {"num_partitions": partitions, "configs": configs} for name, partitions in topics.items()}
         admin.create_topics(wanted, wait_for_metadata=True)
     finally:
         admin.close()
