@@ -181,6 +181,29 @@ def test_events_of_a_block_that_is_not_full_wait_when_told_to(scorer: Scorer, wh
     assert_same(parts, whole[LONGEST])
 
 
+def test_events_scored_before_their_block_filled_are_not_skipped_in_the_next(
+    scorer: Scorer, whole: list[ScoredEvents]
+) -> None:
+    block, stream, state = scorer.model.encoder.config.block, STREAMS[LONGEST], scorer.initial_state()
+    parts = [score(scorer, state, stream, 0, 5)]
+    parts += scorer.score([new(state, stream, 5, block + 3)], wait=True)
+    assert state.position == block
+    parts.append(score(scorer, state, stream, block + 3, LENGTHS[LONGEST]))
+    assert_same(parts, whole[LONGEST])
+
+
+def test_the_time_before_an_event_changes_its_scores_and_those_after_it(
+    scorer: Scorer, whole: list[ScoredEvents]
+) -> None:
+    stream, at = STREAMS[LONGEST], 85
+    gaps = stream.gaps.copy()
+    gaps[at] = 1000.0
+    found = score(scorer, scorer.initial_state(), TokenStream(stream.tokens, gaps), 0, LENGTHS[LONGEST])
+    same = found.surprisal_nats == whole[LONGEST].surprisal_nats
+    assert same[:at].all()
+    assert not same[at : at + 20].any()
+
+
 def test_an_event_cannot_change_the_scores_before_it(scorer: Scorer, whole: list[ScoredEvents]) -> None:
     stream, at = STREAMS[LONGEST], 85
     tokens = stream.tokens.copy()
