@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 from model import ExplainedEvents, NewEvents, Scorer, TrainedModel
 from model.scored import UNIGRAM_SHARE
@@ -87,6 +88,21 @@ def test_recent_positions_go_on_from_call_to_call(scorer: Scorer, whole: Explain
 def test_noise_surprises_more_than_grammar(whole: ExplainedEvents) -> None:
     noise = whole.surprisal_nats[EVENTS // 3 : EVENTS // 2].mean()
     assert noise > 3 * whole.surprisal_nats[BLOCK : EVENTS // 3].mean()
+
+
+def test_a_code_is_the_nearest_codeword_and_its_distance_the_square_of_how_far(
+    trained: TrainedModel, whole: ExplainedEvents
+) -> None:
+    events = BLOCK * (EVENTS // BLOCK)
+    tokens, gaps = (torch.from_numpy(x[:events])[None] for x in (STREAM.tokens, STREAM.gaps))
+    with torch.inference_mode():
+        keys = trained.encoder(tokens, gaps).layers[-1].keys[0].double()
+    quantizer = trained.encoder.stack.quantizers()[-1]
+    squared = (keys[:, :, None] - quantizer.codebook.double()[:, None]).square().sum(-1)
+    squared = torch.where(quantizer.alive[:, None], squared, torch.inf)
+    nearest, codes = squared.min(-1)
+    assert np.array_equal(whole.codes[:events], codes.T.numpy())
+    np.testing.assert_allclose(whole.code_distance[:events], nearest.T.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_codes_and_percentiles_are_in_range(trained: TrainedModel, whole: ExplainedEvents) -> None:

@@ -212,6 +212,24 @@ def test_with_nothing_left_to_halve_the_error_is_told_and_no_state_moves(
     assert scorer.score([NewEvents(states[0], [3], [0.0])])[0].surprisal_nats.shape == (1,)
 
 
+def test_the_cpu_takes_over_from_a_gpu_without_room_for_one_block(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected, run = scorer.score(streams(scorer)), Scorer._run
+
+    def full(self: Scorer, *rest: Any) -> EncoderOutput:
+        if self._device.type == "cuda":
+            raise torch.OutOfMemoryError("no memory")
+        return run(self, *rest)
+
+    monkeypatch.setattr(Scorer, "_run", full)
+    monkeypatch.setattr(scorer, "_device", torch.device("cuda"))
+    with caplog.at_level(logging.WARNING, "model.scoring"):
+        assert_equal(scorer.score(streams(scorer)), expected)
+    assert scorer.device_fallback
+    assert "the CPU scores from now on" in caplog.messages[-1]
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> EncoderOutput:
         raise RuntimeError("shapes do not fit")
