@@ -18,9 +18,12 @@ from model import (
     TrainedModel,
     TrainingOptions,
     TrainingProgress,
+    stack,
     train,
 )
 from model.config import Mixer
+from model.encoder import Encoder
+from model.fit import Fit, Plan
 from tests.unit.model.examples import GRAMMAR_NATS, MIXERS, SMALL, grammar, with_mixer
 
 NOTHING = TokenStream(np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -81,6 +84,28 @@ def test_state_is_carried_from_span_to_span(options: TrainingOptions) -> None:
     seen: list[TrainingProgress] = []
     train(SMALL, [cycle], [cycle], replace(options, span=8, max_steps=150, min_steps=150, patience=9), seen.append)
     assert seen[-1].loss < math.log(5) / 8 / 2
+
+
+def test_some_lanes_begin_anew_as_streams_in_service_do(options: TrainingOptions) -> None:
+    lanes = 64
+    tokens = torch.from_numpy(grammar(lanes * 4_000, 1).tokens).view(lanes, -1)
+    plan = Plan(seed=3, steps=40, span=32, learning_rate=1e-2, patience=9, checkpoint=None)
+    fit = Fit(Encoder(SMALL), tokens, torch.zeros(tokens.shape), [(tokens[0, :40], torch.zeros(40))], plan)
+    anew: list[float] = []
+    fit.run(lambda _: anew.append(float((fit.state.stack.position == 0).float().mean())))
+    assert 0.005 < sum(anew) / len(anew) < 0.06
+    assert max(anew) < 0.5
+
+
+def test_keys_are_drawn_to_their_codewords_as_much_as_commitment_weighs(
+    options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = []
+    for weight in (0.0, 1.0):
+        monkeypatch.setitem(stack.COMMITMENT, "centroid", weight)
+        model = train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], replace(options, max_steps=30, min_steps=30))
+        errors.append(model.history[-1].quantisation_error)
+    assert errors[1] < errors[0] / 2
 
 
 def test_codewords_begin_at_the_keys_of_events_and_never_at_padding(options: TrainingOptions) -> None:
