@@ -97,6 +97,16 @@ def test_some_lanes_begin_anew_as_streams_in_service_do(options: TrainingOptions
     assert max(anew) < 0.5
 
 
+def test_no_step_follows_a_gradient_longer_than_one() -> None:
+    encoder, tokens = Encoder(SMALL), torch.from_numpy(grammar(256, 1).tokens).view(4, -1)
+    with torch.no_grad():
+        encoder.head.weight *= 100
+    plan = Plan(seed=3, steps=1, span=32, learning_rate=1e-2, patience=9, checkpoint=None)
+    Fit(encoder, tokens, torch.zeros(tokens.shape), [(tokens[0], torch.zeros(64))], plan).run(None)
+    length = torch.stack([weight.grad.norm() for weight in encoder.parameters() if weight.grad is not None]).norm()
+    assert float(length) == pytest.approx(1.0, abs=1e-4)
+
+
 def test_keys_are_drawn_to_their_codewords_as_much_as_commitment_weighs(
     options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
