@@ -93,6 +93,7 @@ class Encoder(nn.Module):
         self.gap = nn.Embedding(GAP_BUCKETS, config.width)
         nn.init.normal_(self.token.weight, std=0.5)
         nn.init.normal_(self.gap.weight, std=0.2)
+        self.dropout = nn.Dropout(config.dropout)
         self.stack = Stack(config)
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.vocab_size)
@@ -136,7 +137,8 @@ class Encoder(nn.Module):
         return EncoderOutput(self._logits(out.y), after, out.layers)
 
     def _inputs(self, tokens: Tensor, gaps: Tensor, last: Tensor) -> Tensor:
-        return self.token(torch.cat([last[:, None], tokens[:, :-1]], 1)) + self.gap(gap_bucket(gaps))  # type: ignore[no-any-return]
+        embedded = self.token(torch.cat([last[:, None], tokens[:, :-1]], 1)) + self.gap(gap_bucket(gaps))
+        return self.dropout(embedded)  # type: ignore[no-any-return]
 
     def _logits(self, y: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(y))

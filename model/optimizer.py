@@ -9,16 +9,18 @@ from torch import Tensor, nn
 
 CLIP = 1.0
 _BETAS = (0.9, 0.98)
-_WEIGHT_DECAY = 0.01
 _LEAST_RATE = 0.02
 
 
-def adamw(module: nn.Module, learning_rate: float, embeddings: tuple[str, ...]) -> torch.optim.AdamW:
+def adamw(
+    module: nn.Module, learning_rate: float, weight_decay: float, embeddings: tuple[str, ...]
+) -> torch.optim.AdamW:
     """Return AdamW over a module: matrices decay; decays, temperatures, gains, biases and embeddings do not.
 
     Args:
         module: what to train.
         learning_rate: peak.
+        weight_decay: share of a matrix that a step at rate 1 takes away.
         embeddings: how the names of its embeddings begin.
     """
     decayed: list[Tensor] = []
@@ -26,7 +28,7 @@ def adamw(module: nn.Module, learning_rate: float, embeddings: tuple[str, ...]) 
     for name, parameter in module.named_parameters():
         is_matrix = parameter.dim() >= 2 and not name.startswith(embeddings) and "distance_bias" not in name
         (decayed if is_matrix else free).append(parameter)
-    groups = [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": free, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS)
 
 

@@ -51,7 +51,8 @@ class TrainingOptions:
         lanes: pieces of the streams trained side by side.
         span: events a lane advances a step, on average; a multiple of the block.
         learning_rate: peak.
-        patience: evaluations without improvement before stopping.
+        patience: evaluations without improvement before stopping, of eight. The last ones gain as the learning rate
+            falls, so that fewer stop too soon.
     """
 
     seed: int = 0
@@ -61,7 +62,7 @@ class TrainingOptions:
     lanes: int = 8
     span: int = 128
     learning_rate: float = 3e-3
-    patience: int = 3
+    patience: int = 5
 
 
 def train(

@@ -35,6 +35,7 @@ from ingestion import Event, SourceParser, Vocabulary, event_shape, learn_vocabu
 from model import EncoderConfig, TokenStream, TrainedModel, TrainingOptions, train
 from model.config import Mixer
 from model.encoder import Encoder, EncoderState
+from model.fit import WEIGHT_DECAY
 from model.scored import UNIGRAM_SHARE
 from tests.benchmark.markov import Markov
 from tests.benchmark.mazak import EVENTS, area_under_roc
@@ -269,7 +270,8 @@ def main() -> None:
         log = LOGS[name](data_directory())
         config = replace(EncoderConfig(vocab_size=log.vocabulary), **shape(options))
         training = TrainingOptions(min_steps=min(300, options.steps), max_steps=options.steps, epochs=100)
-        settings = {**config.to_dict(), "steps": options.steps, "lanes": training.lanes, "span": training.span}
+        spent = {"steps": options.steps, "lanes": training.lanes, "span": training.span, "patience": training.patience}
+        settings = {**config.to_dict(), **spent, "weight_decay": WEIGHT_DECAY}
         del settings["mixer"]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         path = RESULTS / "mixers" / f"{name}-markov-5-0-{digest}.json"

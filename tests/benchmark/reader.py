@@ -21,6 +21,8 @@ from tests.benchmark.tasks import IGNORED, Examples, Task
 # Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
 _KMEANS_SHARE = 0.1
+# As in the recipe of MEGA (Ma et al., ICLR 2023) for ListOps.
+_WEIGHT_DECAY = 0.01
 _SAVE_SECONDS = 60.0
 _TELL_SECONDS = 5.0
 
@@ -126,7 +128,7 @@ class Training:
     def __init__(self, reader: Reader, examples: Examples, settings: Settings, seed: int, checkpoint: Path) -> None:
         self.reader, self.examples, self.settings, self.checkpoint = reader, examples, settings, checkpoint
         self.generator = Generator().manual_seed(seed)
-        self.optimizer = adamw(reader, settings.learning_rate, embeddings=("embed",))
+        self.optimizer = adamw(reader, settings.learning_rate, _WEIGHT_DECAY, embeddings=("embed",))
         self.progress = Progress()
         reader.train()
         if checkpoint.exists():

@@ -201,7 +201,8 @@ def test_the_time_before_an_event_changes_its_scores_and_those_after_it(
     found = score(scorer, scorer.initial_state(), TokenStream(stream.tokens, gaps), 0, LENGTHS[LONGEST])
     same = found.surprisal_nats == whole[LONGEST].surprisal_nats
     assert same[:at].all()
-    assert not same[at : at + 20].any()
+    assert not same[at]
+    assert same[at:].mean() < 0.5
 
 
 def test_an_event_cannot_change_the_scores_before_it(scorer: Scorer, whole: list[ScoredEvents]) -> None:
