@@ -11,7 +11,7 @@ are taken at once, bit for bit: the products differ in their number of rows only
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -94,13 +94,17 @@ class Scorer:
         """Return the state of a stream that has not begun."""
         return SourceState(self._encoder.initial_state(1), 0, [], [], self.model.fingerprint, self._block)
 
-    def score(self, batch: Sequence[NewEvents], *, wait: bool = False) -> list[ScoredEvents]:
+    def score(
+        self, batch: Sequence[NewEvents], *, wait: bool = False, without: Collection[tuple[int, int]] = ()
+    ) -> list[ScoredEvents]:
         """Score the next events of streams, and advance their states.
 
         Args:
             batch: new events of streams that are all different.
             wait: leave the events of a block that is not full for a later call. A block that is evaluated before it is
                 full is evaluated again when it is.
+            without: codes, by head and number, that the last block's attention does not reach; the states afterwards
+                are the same as with them.
 
         Returns:
             Of each stream the events scored, from its state's position on.
@@ -112,22 +116,31 @@ class Scorer:
             NotFinite: a score is not a finite number.
             In all of these no state has moved.
         """
-        return self._scored(batch, explain=False, wait=wait)
+        return self._scored(batch, explain=False, wait=wait, hidden=self._mask(without) if without else None)
 
     def explain(self, batch: Sequence[NewEvents]) -> list[ExplainedEvents]:
         """Score the next events of streams and say why; see `score`. It takes a twentieth longer."""
-        found = self._scored(batch, explain=True, wait=False)
+        found = self._scored(batch, explain=True, wait=False, hidden=None)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 
+    def _mask(self, without: Collection[tuple[int, int]]) -> torch.Tensor:
+        config = self.model.encoder.config
+        hidden = torch.zeros(config.heads, config.codes, dtype=torch.bool)
+        for head, code in without:
+            hidden[head, code] = True
+        return hidden
+
     @torch.inference_mode()
-    def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
+    def _scored(
+        self, batch: Sequence[NewEvents], *, explain: bool, wait: bool, hidden: torch.Tensor | None
+    ) -> list[ScoredEvents]:
         for new in batch:
             self._check(new)
         works = [_Work(new, wait=wait) for new in batch]
         while waiting := [work for work in works if work.left > 0]:
             while waiting:
                 lanes = max(1, self._at_once // self._block)
-                if self._advance(waiting[:lanes], explain=explain):
+                if self._advance(waiting[:lanes], explain=explain, hidden=hidden):
                     waiting = waiting[lanes:]
         none = ScoredEvents.none(self.model.encoder.config.heads)
         found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
@@ -152,7 +165,7 @@ class Scorer:
             raise ValueError(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
         self._encoder.check(torch.as_tensor(new.tokens))
 
-    def _advance(self, works: Sequence[_Work], *, explain: bool) -> bool:
+    def _advance(self, works: Sequence[_Work], *, explain: bool, hidden: torch.Tensor | None) -> bool:
         """Take one or more blocks of each stream, as many whole ones as all have; false where memory was too small."""
         block = self._block
         whole = min(work.left // block for work in works)
@@ -165,7 +178,7 @@ class Scorer:
         rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
         # Handled after the clause: until it ends, the error holds the tensors that did not fit.
         with suppress(torch.OutOfMemoryError):
-            rows_and_states = self._compute(tokens, spans, works, explain=explain)
+            rows_and_states = self._compute(tokens, spans, works, explain=explain, hidden=hidden)
         if rows_and_states is None:
             self._shrink(len(works))
             return False
@@ -177,9 +190,15 @@ class Scorer:
         return True
 
     def _compute(
-        self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work], *, explain: bool
+        self,
+        tokens: torch.Tensor,
+        gaps: torch.Tensor,
+        works: Sequence[_Work],
+        *,
+        explain: bool,
+        hidden: torch.Tensor | None,
     ) -> tuple[Sequence[ScoredEvents], list[EncoderState]]:
-        output = self._run(tokens, gaps, works)
+        output = self._run(tokens, gaps, works, hidden)
         assert output.state is not None
         came = tokens.to(self._device)
         if not explain:
@@ -187,12 +206,20 @@ class Scorer:
         firsts = [work.state.blocks * self._block + work.at for work in works]
         return self._reading.explained(output, came, firsts, self._block), output.state.rows()
 
-    def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
+    def _run(
+        self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work], hidden: torch.Tensor | None
+    ) -> EncoderOutput:
         device = self._device
         # Moved one by one: some may be of before a fallback to the CPU.
         boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            output: EncoderOutput = self._encoder(tokens.to(device), gaps.to(device), boundary, keep_weights=True)
+            output: EncoderOutput = self._encoder(
+                tokens.to(device),
+                gaps.to(device),
+                boundary,
+                keep_weights=True,
+                hidden=None if hidden is None else hidden.to(device),
+            )
         return output
 
     def _shrink(self, lanes: int) -> None:

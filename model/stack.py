@@ -108,8 +108,18 @@ class Stack(nn.Module):
             [part.initial_state(batch) for part in parts], torch.zeros(batch, dtype=torch.long, device=device)
         )
 
-    def forward(self, x: Tensor, state: StackState | None = None, *, keep_weights: bool = False) -> StackOutput:
-        """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning."""
+    def forward(
+        self,
+        x: Tensor,
+        state: StackState | None = None,
+        *,
+        keep_weights: bool = False,
+        hidden: Tensor | None = None,
+    ) -> StackOutput:
+        """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning.
+
+        Attention weights are kept, and codes hidden (see `Block.forward`), in the last block alone.
+        """
         state = state or self.initial_state(x.shape[0])
         length, block = x.shape[1], self.config.block
         if self.lstm is not None:
@@ -119,8 +129,10 @@ class Stack(nn.Module):
         if padding:
             x = functional.pad(x, (0, 0, 0, padding))
         layers, outputs = [], []
-        for module, before in zip(self._blocks(), state.layers, strict=True):
-            x, layer, output = module(x, before, state.position, keep_weights=keep_weights)
+        blocks = self._blocks()
+        for module, before in zip(blocks, state.layers, strict=True):
+            asked = {"keep_weights": keep_weights, "hidden": hidden} if module is blocks[-1] else {}
+            x, layer, output = module(x, before, state.position, **asked)
             layers.append(layer)
             outputs.append(output)
         after_all = None if padding else StackState(layers, state.position + length)
@@ -175,6 +187,11 @@ class Stack(nn.Module):
         """Return how many codes are in use, mean over layers; 0 without codebooks."""
         values = [float(quantizer.perplexity()) for quantizer in self.quantizers()]
         return sum(values) / len(values) if values else 0.0
+
+    @property
+    def last(self) -> Block:
+        """The block whose codes explain."""
+        return self._blocks()[-1]
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
