@@ -18,7 +18,6 @@ In the order the data flows:
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
 - `scored.py`      what is said of events, read out of the encoder's output
-- `counterfactual.py`  what would be said of an event whose attention did not reach a code
 - `files.py`       models on disk
 - `reference.py`   slow oracles that the fast forms must equal
 - `errors.py`      what goes wrong, each with its slug

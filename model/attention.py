@@ -47,16 +47,13 @@ class Mixed:
         state: after the last event.
         codes: (b, h, l) code of every key; None where there is no codebook.
         weights: (b, h, l, s + 2 block) attention mass into codes, the block before and this block; None unless asked
-            for, as what follows.
-        values: what that mass brings, block by block: (b, h, l / block, s, k) of codes, and
-            (b, h, l / block, 2 block, k) of the block before and this block.
+            for.
     """
 
     out: Tensor
     state: State
     codes: Tensor | None = None
     weights: Tensor | None = None
-    values: tuple[Tensor, Tensor] | None = None
 
 
 class Window(nn.Module):
@@ -147,7 +144,7 @@ class VQAttention(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
-            hidden: (h, s) bool, codes that no query sees; the state is the same whatever is hidden.
+            hidden: (b, h, s) bool, codes that no event sees; the state after is the same whatever is hidden.
         """
         (batch, heads, length, width), block, size = query.shape, self.block, self.quantizer.size
         blocks = length // block
@@ -164,7 +161,7 @@ class VQAttention(nn.Module):
             far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
         level = self._level(_stacked(counts[:-1])).to(query.dtype)
         if hidden is not None:
-            level = level.masked_fill(hidden[:, None], NEGATIVE)
+            level = level.masked_fill(hidden[:, :, None], NEGATIVE)
         near = self.window.pairs(state["last"], pair).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)
@@ -182,10 +179,7 @@ class VQAttention(nn.Module):
             "codes": codes[:, :, ending].contiguous(),
         }
         shape = (batch, heads, length, -1)
-        if not keep_weights:
-            return Mixed(out.view(shape), after, codes)
-        near_values = near[..., width:].view(batch, heads, blocks, 2 * block, width)
-        return Mixed(out.view(shape), after, codes, weights.view(shape), (far_values, near_values))
+        return Mixed(out.view(shape), after, codes, weights.view(shape) if keep_weights else None)
 
     def _level(self, count: Tensor) -> Tensor:
         """Return what a code's count (b, h, m, s) adds to its score."""

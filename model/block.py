@@ -29,46 +29,18 @@ from model.ssm import CONV_TAPS, CausalConv, SelectiveSSM
 
 
 @dataclass(frozen=True)
-class Gates:
-    """What a block joins with the outcome of its attention.
-
-    Attributes:
-        x: (b, l, d) what came in.
-        reset: (b, l, h k) how much of the outcome is let in.
-        candidate: (b, l, d) what it is added to.
-        update: (b, l, d) how much of `x` that replaces.
-    """
-
-    x: Tensor
-    reset: Tensor
-    candidate: Tensor
-    update: Tensor
-
-    def rows(self, row: Tensor, step: Tensor) -> Gates:
-        """Return those of some events (n,), by their row and step."""
-        return Gates(*(tensor[row, step] for tensor in (self.x, self.reset, self.candidate, self.update)))
-
-
-@dataclass(frozen=True)
 class LayerOutput:
     """What one layer did, for losses, codebooks and explanations.
 
     Attributes:
         keys: (b, h, l, k) before quantising.
         codes: (b, h, l); None where the mixer has no codebook.
-        attended: what its attention returned, with weights; None unless these were asked for, as what follows.
-        gates: what that was joined with.
+        weights: (b, h, l, s + 2 block) attention mass, or None.
     """
 
     keys: Tensor
     codes: Tensor | None
-    attended: Mixed | None = None
-    gates: Gates | None = None
-
-    @property
-    def weights(self) -> Tensor | None:
-        """(b, h, l, s + 2 block) attention mass, or None."""
-        return None if self.attended is None else self.attended.weights
+    weights: Tensor | None
 
 
 class Block(nn.Module):
@@ -123,7 +95,7 @@ class Block(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
-            hidden: (h, s) bool, codes that no event sees; for attention over codes alone.
+            hidden: (b, h, s) bool, codes that no event sees; for attention over codes alone.
         """
         config = self.config
         inner = config.heads * config.head_width
@@ -140,17 +112,12 @@ class Block(nn.Module):
         value = self._heads(functional.silu(self.value(normed)))
         hiding = {} if hidden is None else {"hidden": hidden}
         attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights, **hiding)
-        gates = Gates(x, reset, candidate, update)
-        y = self.join(attended.out.transpose(1, 2).flatten(2), gates)
+        out = attended.out.transpose(1, 2).flatten(2)
+        candidate = functional.silu(candidate + self.out(out * functional.silu(reset)))
+        y = x + torch.sigmoid(update) * (self.dropout(candidate) - x)
+        y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))
         after = attended.state | {"tail": tail, "hidden": memory}
-        kept = (attended, gates) if keep_weights else ()
-        return y, after, LayerOutput(key, attended.codes, *kept)
-
-    def join(self, out: Tensor, gates: Gates) -> Tensor:
-        """Return what leaves the block (..., d) where its attention brings out (..., h k)."""
-        candidate = functional.silu(gates.candidate + self.out(out * functional.silu(gates.reset)))
-        y = gates.x + torch.sigmoid(gates.update) * (self.dropout(candidate) - gates.x)
-        return y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))  # type: ignore[no-any-return]
+        return y, after, LayerOutput(key, attended.codes, attended.weights)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.config.heads, self.config.head_width).transpose(1, 2)

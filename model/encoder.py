@@ -132,8 +132,8 @@ class Encoder(nn.Module):
             tokens: (b, l) int64, the events; the shift to inputs happens inside.
             gaps: (b, l) float32, seconds from each event to the one before, >= 0.
             state: where the streams stand, at a block boundary; None at their beginning.
-            keep_weights: also return where the attention of the last block went.
-            hidden: (h, s) bool, codes that no event sees in the last block.
+            keep_weights: also return where the attention went.
+            hidden: (b, h, s) bool, codes that no event sees in the last block.
         """
         state = state or self.initial_state(tokens.shape[0])
         if tokens.shape[1] == 0:
@@ -141,13 +141,12 @@ class Encoder(nn.Module):
         inputs = self._inputs(tokens, gaps, state.last)
         out = self.stack(inputs, state.stack, keep_weights=keep_weights, hidden=hidden)
         after = None if out.state is None else EncoderState(out.state, tokens[:, -1])
-        return EncoderOutput(self.logits(out.y), after, out.layers)
+        return EncoderOutput(self._logits(out.y), after, out.layers)
 
     def _inputs(self, tokens: Tensor, gaps: Tensor, last: Tensor) -> Tensor:
         return self.token(torch.cat([last[:, None], tokens[:, :-1]], 1)) + self.gap(gap_bucket(gaps))  # type: ignore[no-any-return]
 
-    def logits(self, y: Tensor) -> Tensor:
-        """Return the logits (..., vocabulary) of what leaves the last block (..., d)."""
+    def _logits(self, y: Tensor) -> Tensor:
         logits: Tensor = self.head(self.norm(y))
         logits[..., START] = float("-inf")
         return logits

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.counterfactual import asked, without_code
 from model.encoder import EncoderOutput
 from model.quantizer import Quantizer, codewords
 from model.trained import TrainedModel
@@ -23,7 +22,6 @@ Integers = npt.NDArray[np.int64]
 UNIGRAM_SHARE = 0.01
 EXPECTED = 5
 RECENT = 3
-TOP_CODES = 3
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,6 @@ class ExplainedEvents(ScoredEvents):
         expected_tokens: (n, 5) most probable tokens, most probable first.
         expected_probabilities: (n, 5) their probabilities.
         code_mass: (n, h, s) attention mass per code; with the mass on recent events it sums to 1 per head.
-        top_codes: (n, 3) the codes most attended to, as head * s + code, most first.
-        top_code_mass: (n, 3) attention mass on them, of their head's.
-        top_code_effect: (n, 3) by how much the event's surprisal changes, in nats, when its attention does not reach
-            that code; NaN for events that are not among the first surprising ones of their block.
         recent_positions: (n, 3) stream positions of the recent events most attended to, as the inputs of their steps;
             -1 for the start of the stream, and where fewer than three have any mass.
         recent_mass: (n, 3) attention mass on them, mean over heads.
@@ -80,9 +74,6 @@ class ExplainedEvents(ScoredEvents):
     expected_tokens: Integers
     expected_probabilities: Floats
     code_mass: Floats
-    top_codes: Integers
-    top_code_mass: Floats
-    top_code_effect: Floats
     recent_positions: Integers
     recent_mass: Floats
 
@@ -91,7 +82,7 @@ class Reading:
     """Reads the encoder's output of some rows (b, l) of one model."""
 
     def __init__(self, model: TrainedModel, quantizer: Quantizer, unigram: Tensor) -> None:
-        self._statistics, self._quantizer, self._encoder = model.statistics, quantizer, model.encoder
+        self._statistics, self._quantizer = model.statistics, quantizer
         self._unigram = unigram * UNIGRAM_SHARE
 
     def scored(self, output: EncoderOutput, came: Tensor) -> list[ScoredEvents]:
@@ -100,13 +91,13 @@ class Reading:
 
     def explained(self, output: EncoderOutput, came: Tensor, first: list[int], block: int) -> list[ExplainedEvents]:
         """Return what is said of each row, and why; `first` is the stream position of each row's first event."""
-        arrays = self._scored(output, came)
-        arrays |= self._explained(output, torch.tensor(first, device=came.device), block)
-        arrays["top_code_effect"] = self._effects(output, came, arrays["surprisal_nats"], arrays["top_codes"], block)
+        arrays = self._scored(output, came) | self._explained(output, torch.tensor(first, device=came.device), block)
         return [ExplainedEvents(**row) for row in self._rows(arrays)]
 
     def _scored(self, output: EncoderOutput, came: Tensor) -> dict[str, Tensor]:
-        surprisal = self._surprisal(output.logits, came)
+        logits = output.logits.float()
+        log_probability = logits.gather(-1, came[..., None])[..., 0] - logits.logsumexp(-1)
+        surprisal = -(log_probability.exp() * (1 - UNIGRAM_SHARE) + self._unigram[came]).log()
         last = output.layers[-1]
         assert last.codes is not None
         assert last.weights is not None
@@ -120,27 +111,6 @@ class Reading:
             "cache_mass": weights[..., : self._quantizer.size].float().sum(-1).mean(1),
         }
 
-    def _surprisal(self, logits: Tensor, came: Tensor) -> Tensor:
-        logits = logits.float()
-        log_probability = logits.gather(-1, came[..., None])[..., 0] - logits.logsumexp(-1)
-        return -(log_probability.exp() * (1 - UNIGRAM_SHARE) + self._unigram[came]).log()
-
-    def _effects(self, output: EncoderOutput, came: Tensor, surprisal: Tensor, top_codes: Tensor, block: int) -> Tensor:
-        """Return how much the surprisal of the surprising events changes without each of their codes."""
-        effects = torch.full_like(top_codes, torch.nan, dtype=surprisal.dtype)
-        row, step = asked(surprisal, block)
-        if not len(row):
-            return effects
-        size, count = self._quantizer.size, top_codes.shape[-1]
-        heads, codes = top_codes[row, step].flatten() // size, top_codes[row, step].flatten() % size
-        rows, steps = row.repeat_interleave(count), step.repeat_interleave(count)
-        with torch.autocast(came.device.type, torch.bfloat16, enabled=came.device.type == "cuda"):
-            y = without_code(self._encoder.stack.last, output.layers[-1], rows, steps, heads, codes)
-            logits = self._encoder.logits(y)
-        change = self._surprisal(logits, came[rows, steps]) - surprisal[rows, steps]
-        effects[row, step] = change.view(-1, count)
-        return effects
-
     def _explained(self, output: EncoderOutput, first: Tensor, block: int) -> dict[str, Tensor]:
         probabilities = torch.softmax(output.logits.float(), -1) * (1 - UNIGRAM_SHARE) + self._unigram
         likely = probabilities.topk(min(EXPECTED, probabilities.shape[-1]), -1)
@@ -149,7 +119,6 @@ class Reading:
         weights = weights[:, :, : probabilities.shape[1]].float()
         far, near = weights[..., : self._quantizer.size], weights[..., self._quantizer.size :].mean(1)
         recent = near.topk(RECENT, -1)
-        top = far.transpose(1, 2).flatten(2).topk(min(TOP_CODES, far.shape[1] * far.shape[3]), -1)
         # Slot j of the window of block m holds step first + (m - 1) block + j, whose input is the event before that
         # step. Slots without mass are not events yet, or before the first.
         start = first[:, None] + torch.arange(probabilities.shape[1], device=first.device) // block * block
@@ -158,8 +127,6 @@ class Reading:
             "expected_tokens": likely.indices,
             "expected_probabilities": likely.values,
             "code_mass": far.transpose(1, 2),
-            "top_codes": top.indices,
-            "top_code_mass": top.values,
             "recent_positions": torch.where(recent.values > 0, positions, -1),
             "recent_mass": recent.values,
         }

@@ -39,18 +39,21 @@ class NewEvents:
         state: where the stream stands; advanced when they are scored.
         tokens: the events, at least one.
         gaps: seconds from each event to the one before, >= 0; as many as tokens.
+        without: codes, by head and number, that the last block's attention does not reach: what the events would have
+            been like without them. The state advances as it does with them.
     """
 
     state: SourceState
     tokens: Sequence[int]
     gaps: Sequence[float]
+    without: Collection[tuple[int, int]] = ()
 
 
 class _Work:
     """One stream's events in a call, and how far they are."""
 
     def __init__(self, new: NewEvents, *, wait: bool) -> None:
-        self.state, self.boundary = new.state, new.state.boundary
+        self.state, self.boundary, self.without = new.state, new.state.boundary, new.without
         self.tokens, self.gaps = [*new.state.tokens, *new.tokens], [*new.state.gaps, *new.gaps]
         self.skip = new.state.scored
         self.at = 0
@@ -94,17 +97,13 @@ class Scorer:
         """Return the state of a stream that has not begun."""
         return SourceState(self._encoder.initial_state(1), 0, [], [], self.model.fingerprint, self._block)
 
-    def score(
-        self, batch: Sequence[NewEvents], *, wait: bool = False, without: Collection[tuple[int, int]] = ()
-    ) -> list[ScoredEvents]:
+    def score(self, batch: Sequence[NewEvents], *, wait: bool = False) -> list[ScoredEvents]:
         """Score the next events of streams, and advance their states.
 
         Args:
             batch: new events of streams that are all different.
             wait: leave the events of a block that is not full for a later call. A block that is evaluated before it is
                 full is evaluated again when it is.
-            without: codes, by head and number, that the last block's attention does not reach; the states afterwards
-                are the same as with them.
 
         Returns:
             Of each stream the events scored, from its state's position on.
@@ -116,31 +115,22 @@ class Scorer:
             NotFinite: a score is not a finite number.
             In all of these no state has moved.
         """
-        return self._scored(batch, explain=False, wait=wait, hidden=self._mask(without) if without else None)
+        return self._scored(batch, explain=False, wait=wait)
 
     def explain(self, batch: Sequence[NewEvents]) -> list[ExplainedEvents]:
         """Score the next events of streams and say why; see `score`. It takes a twentieth longer."""
-        found = self._scored(batch, explain=True, wait=False, hidden=None)
+        found = self._scored(batch, explain=True, wait=False)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 
-    def _mask(self, without: Collection[tuple[int, int]]) -> torch.Tensor:
-        config = self.model.encoder.config
-        hidden = torch.zeros(config.heads, config.codes, dtype=torch.bool)
-        for head, code in without:
-            hidden[head, code] = True
-        return hidden
-
     @torch.inference_mode()
-    def _scored(
-        self, batch: Sequence[NewEvents], *, explain: bool, wait: bool, hidden: torch.Tensor | None
-    ) -> list[ScoredEvents]:
+    def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
             self._check(new)
         works = [_Work(new, wait=wait) for new in batch]
         while waiting := [work for work in works if work.left > 0]:
             while waiting:
                 lanes = max(1, self._at_once // self._block)
-                if self._advance(waiting[:lanes], explain=explain, hidden=hidden):
+                if self._advance(waiting[:lanes], explain=explain):
                     waiting = waiting[lanes:]
         none = ScoredEvents.none(self.model.encoder.config.heads)
         found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
@@ -165,7 +155,7 @@ class Scorer:
             raise ValueError(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
         self._encoder.check(torch.as_tensor(new.tokens))
 
-    def _advance(self, works: Sequence[_Work], *, explain: bool, hidden: torch.Tensor | None) -> bool:
+    def _advance(self, works: Sequence[_Work], *, explain: bool) -> bool:
         """Take one or more blocks of each stream, as many whole ones as all have; false where memory was too small."""
         block = self._block
         whole = min(work.left // block for work in works)
@@ -178,7 +168,7 @@ class Scorer:
         rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
         # Handled after the clause: until it ends, the error holds the tensors that did not fit.
         with suppress(torch.OutOfMemoryError):
-            rows_and_states = self._compute(tokens, spans, works, explain=explain, hidden=hidden)
+            rows_and_states = self._compute(tokens, spans, works, explain=explain)
         if rows_and_states is None:
             self._shrink(len(works))
             return False
@@ -190,15 +180,9 @@ class Scorer:
         return True
 
     def _compute(
-        self,
-        tokens: torch.Tensor,
-        gaps: torch.Tensor,
-        works: Sequence[_Work],
-        *,
-        explain: bool,
-        hidden: torch.Tensor | None,
+        self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work], *, explain: bool
     ) -> tuple[Sequence[ScoredEvents], list[EncoderState]]:
-        output = self._run(tokens, gaps, works, hidden)
+        output = self._run(tokens, gaps, works)
         assert output.state is not None
         came = tokens.to(self._device)
         if not explain:
@@ -206,21 +190,25 @@ class Scorer:
         firsts = [work.state.blocks * self._block + work.at for work in works]
         return self._reading.explained(output, came, firsts, self._block), output.state.rows()
 
-    def _run(
-        self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work], hidden: torch.Tensor | None
-    ) -> EncoderOutput:
+    def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
         device = self._device
         # Moved one by one: some may be of before a fallback to the CPU.
         boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             output: EncoderOutput = self._encoder(
-                tokens.to(device),
-                gaps.to(device),
-                boundary,
-                keep_weights=True,
-                hidden=None if hidden is None else hidden.to(device),
+                tokens.to(device), gaps.to(device), boundary, keep_weights=True, hidden=self._hidden(works)
             )
         return output
+
+    def _hidden(self, works: Sequence[_Work]) -> torch.Tensor | None:
+        if not any(work.without for work in works):
+            return None
+        config = self.model.encoder.config
+        hidden = torch.zeros(len(works), config.heads, config.codes, dtype=torch.bool)
+        for row, work in enumerate(works):
+            for head, code in work.without:
+                hidden[row, head, code] = True
+        return hidden.to(self._device)
 
     def _shrink(self, lanes: int) -> None:
         """Take half as much at once from now on; with nothing left to halve, go on with the CPU."""

@@ -118,7 +118,7 @@ class Stack(nn.Module):
     ) -> StackOutput:
         """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning.
 
-        Attention weights are kept, and codes hidden (see `Block.forward`), in the last block alone.
+        Codes are hidden (see `Block.forward`) in the last block alone, whose codes explain.
         """
         state = state or self.initial_state(x.shape[0])
         length, block = x.shape[1], self.config.block
@@ -131,8 +131,8 @@ class Stack(nn.Module):
         layers, outputs = [], []
         blocks = self._blocks()
         for module, before in zip(blocks, state.layers, strict=True):
-            asked = {"keep_weights": keep_weights, "hidden": hidden} if module is blocks[-1] else {}
-            x, layer, output = module(x, before, state.position, **asked)
+            unseen = hidden if module is blocks[-1] else None
+            x, layer, output = module(x, before, state.position, keep_weights=keep_weights, hidden=unseen)
             layers.append(layer)
             outputs.append(output)
         after_all = None if padding else StackState(layers, state.position + length)
@@ -187,11 +187,6 @@ class Stack(nn.Module):
         """Return how many codes are in use, mean over layers; 0 without codebooks."""
         values = [float(quantizer.perplexity()) for quantizer in self.quantizers()]
         return sum(values) / len(values) if values else 0.0
-
-    @property
-    def last(self) -> Block:
-        """The block whose codes explain."""
-        return self._blocks()[-1]
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from model import EncoderConfig, ExplainedEvents
-from model.scored import EXPECTED, RECENT, TOP_CODES
+from model.scored import EXPECTED, RECENT
+
+# Codes kept of all that an event attended to.
+_TOP_CODES = 3
 
 
 def _layout(config: EncoderConfig) -> np.dtype:
     expected = min(EXPECTED, config.vocab_size)
-    codes = min(TOP_CODES, config.heads * config.codes)
     return np.dtype(
         [
             ("surprisal_nats", "<f4"),
@@ -26,9 +28,8 @@ def _layout(config: EncoderConfig) -> np.dtype:
             ("cache_mass", "<f4"),
             ("expected_tokens", "<i4", (expected,)),
             ("expected_probabilities", "<f4", (expected,)),
-            ("top_codes", "<i4", (codes,)),
-            ("top_code_mass", "<f4", (codes,)),
-            ("top_code_effect", "<f4", (codes,)),
+            ("top_codes", "<i4", (_TOP_CODES,)),
+            ("top_code_mass", "<f4", (_TOP_CODES,)),
             ("recent_positions", "<i8", (RECENT,)),
             ("recent_mass", "<f4", (RECENT,)),
             ("before", "<i4"),
@@ -38,7 +39,7 @@ def _layout(config: EncoderConfig) -> np.dtype:
 
 
 class EventScores:
-    """What the model says of n events; fields are those of `model.ExplainedEvents`, but for the mass on all codes.
+    """What the model says of n events; fields are those of `model.ExplainedEvents`, but for the mass on codes.
 
     Attributes:
         surprisal_nats: (n,) -ln p of each event.
@@ -49,7 +50,6 @@ class EventScores:
         expected_probabilities: (n, 5) their probabilities.
         top_codes: (n, 3) the codes most attended to, as head * s + code, most first.
         top_code_mass: (n, 3) attention mass on them, of their head's.
-        top_code_effect: (n, 3) change of the surprisal without each, in nats; NaN where nobody asked.
         recent_positions: (n, 3) stream positions of the recent events most attended to.
         recent_mass: (n, 3) attention mass on them.
         before: (n,) token of the event that the source wrote before each, 0 before the first.
@@ -64,7 +64,6 @@ class EventScores:
     expected_probabilities: npt.NDArray[np.float32]
     top_codes: npt.NDArray[np.int32]
     top_code_mass: npt.NDArray[np.float32]
-    top_code_effect: npt.NDArray[np.float32]
     recent_positions: npt.NDArray[np.int64]
     recent_mass: npt.NDArray[np.float32]
     before: npt.NDArray[np.int32]
@@ -89,10 +88,14 @@ class EventScores:
         """
         layout = _layout(config)
         rows = np.zeros(len(explained.surprisal_nats), layout)
+        mass = explained.code_mass.reshape(len(rows), -1)
+        top = _largest(mass, _TOP_CODES)
         for name in layout.names or ():
             if hasattr(explained, name):
                 rows[name] = getattr(explained, name)
         rows["before"], rows["gap_seconds"] = before, gaps
+        rows["top_codes"][:, : top.shape[1]] = top
+        rows["top_code_mass"][:, : top.shape[1]] = np.take_along_axis(mass, top, 1)
         return cls(rows)
 
     @classmethod
@@ -108,3 +111,17 @@ class EventScores:
     def some(self, events: Sequence[int]) -> EventScores:
         """Return what is said of some of the events, by their numbers here."""
         return EventScores(self._rows[np.asarray(events, dtype=np.int64)])
+
+
+def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+    """Return the places of the largest values of each row, largest first, of equal ones the first first.
+
+    Three searches for a maximum take a sixteenth of the time of sorting 128 values.
+    """
+    left = values.copy()
+    places = np.empty((len(values), min(count, values.shape[1])), np.int64)
+    rows = np.arange(len(values))
+    for rank in range(places.shape[1]):
+        places[:, rank] = left.argmax(1)
+        left[rows, places[:, rank]] = -1.0
+    return places

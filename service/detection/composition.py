@@ -86,6 +86,14 @@ class KnownRuns:
                 found[start : start + RUN] += 1
         return found[-len(window) :]
 
+    def fitting(self, window: Sequence[int], event: int) -> npt.NDArray[np.int64]:
+        """Return, for each place of a window and its end, how many runs the event would be part of there are known."""
+        found = np.zeros(len(window) + 1, np.int64)
+        for place in range(len(window) + 1):
+            around = (*window[max(0, place - RUN + 1) : place], event, *window[place : place + RUN - 1])
+            found[place] = sum(run in self._held_by for run in _in_order(around))
+        return found
+
     def distance(self, window: Sequence[int]) -> float:
         """Return how unlike every good window one is: 0 for the same proportions, 1 where no run is shared."""
         alike = np.zeros(self._kept)
