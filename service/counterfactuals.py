@@ -8,6 +8,7 @@ kept, and count by how much their surprisal changes there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,11 +17,11 @@ import numpy.typing as npt
 
 from ingestion import Vocabulary
 from model import NewEvents, Scorer, SourceState
+from service.citing import without
 from service.detection.detector import Detector, Observed
 
-# Kinds of event that are put back, and of each kind so many.
-MAX_KINDS = 4
-MAX_COPIES = 16
+# Events that are put back at most.
+MAX_RESTORED = 8
 
 Code = tuple[int, int]
 Floats = npt.NDArray[np.float64]
@@ -31,7 +32,7 @@ class Restored:
     """An alarm with the events that it lacks.
 
     Attributes:
-        events: token of each kind, and how many were put back, dearest first.
+        events: token of each kind, and how many were put back, in the order they were.
         left_nats: strength of the window with them.
     """
 
@@ -58,17 +59,25 @@ class Counterfactuals:
     Args:
         detector: what judges windows.
         vocabulary: the bundle's.
+        most: events that a window holds at most.
         scorer: reads what is changed.
         state: where reading begins; it is not advanced.
     """
 
-    def __init__(self, detector: Detector, vocabulary: Vocabulary, scorer: Scorer, state: SourceState) -> None:
-        self._detector, self._vocabulary, self._scorer, self._state = detector, vocabulary, scorer, state
+    def __init__(
+        self, detector: Detector, vocabulary: Vocabulary, most: int, scorer: Scorer, state: SourceState
+    ) -> None:
+        self._detector, self._vocabulary, self._most = detector, vocabulary, most
+        self._scorer, self._state = scorer, state
 
     def restore(
         self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float
     ) -> Restored | None:
-        """Put back what a window lacks, the dearest kind first, until it would be no alarm.
+        """Put back what a window lacks until it would be no alarm.
+
+        The event that is dearest to lack goes first, to where most of the runs that it would be part of are known; what
+        that pushes beyond the size of a window is left to the next one. After one, two, four and eight events the
+        window is judged.
 
         Args:
             window: a window that is an alarm.
@@ -77,37 +86,37 @@ class Counterfactuals:
             threshold_nats: the strength from which on a window is an alarm.
 
         Returns:
-            None where the known-good window nearest to it has nothing more of any event.
+            The window at its weakest; None where nothing that could be put back makes it weaker.
         """
-        memory = self._detector.memory
-        lacking = [
-            (item.token, min(item.expected - item.seen, MAX_COPIES))
-            for item in memory.counts.differences(window.tokens)
-            if item.token is not None and item.seen < item.expected
-        ][:MAX_KINDS]
-        if not lacking:
-            return None
-        usual = self._read([(tokens, gaps, ())])[0]
-        own, put, read, waits = np.arange(len(tokens)), [], list(tokens), list(gaps)
-        left, strength = window, np.inf
-        for token, copies in lacking:
-            fitting = memory.runs.fitting(left.tokens, token)
-            # From the last place to the first, so that those still to come stay where they are.
-            for place in sorted(np.argsort(-fitting, kind="stable")[:copies].tolist(), reverse=True):
-                left = put_back(left, place, token)
-                own = np.insert(own, place, -1)
-                read.insert(place, self._vocabulary.model_token(token))
-                waits[place : place + 1] = _halves(waits[place : place + 1])
-            put.append((token, copies))
-            now = self._read([(read, waits, ())])[0]
-            came = own >= 0
-            nats = now.copy()
-            nats[came] = np.maximum(0.0, window.surprisal_nats[own[came]] + now[came] - usual[own[came]])
-            left = replace(left, surprisal_nats=nats)
-            strength = self._detector.judge(left).strength
+        usual, before = self._read([(tokens, gaps, ())])[0], self._detector.judge(window).strength
+        best: Restored | None = None
+        left = _Left(window, list(range(len(tokens))), list(tokens), list(gaps))
+        put: Counter[int] = Counter()
+        while put.total() < MAX_RESTORED:
+            added = 0
+            for _ in range(max(1, put.total())):
+                if (token := self._lacking(left.window)) is None:
+                    break
+                fitting = self._detector.memory.runs.fitting(left.window.tokens, token)
+                left.put_back(int(fitting.argmax()), token, self._vocabulary.model_token(token), self._most)
+                put[token] += 1
+                added += 1
+            if not added:
+                break
+            left.surprise(window.surprisal_nats, usual, self._read([(left.tokens, left.gaps, ())])[0])
+            strength = self._detector.judge(left.window).strength
+            if strength < (best.left_nats if best else before):
+                best = Restored(tuple(put.items()), strength)
             if strength < threshold_nats:
                 break
-        return Restored(tuple(put), float(strength))
+        return best
+
+    def _lacking(self, window: Observed) -> int | None:
+        """Return the known event that is dearest to lack."""
+        for item in self._detector.memory.counts.differences(window.tokens):
+            if item.token is not None and item.seen < item.expected:
+                return item.token
+        return None
 
     def without_codes(
         self,
@@ -127,11 +136,11 @@ class Counterfactuals:
             hits: (n, h) the code of the situation that each event came in.
         """
         lanes: list[_Lane] = [(tokens, gaps, ()), (tokens, gaps, codes), *((tokens, gaps, (code,)) for code in codes)]
-        usual, without, *alone = self._read(lanes)
+        usual, hidden, *alone = self._read(lanes)
         hit = np.zeros(len(tokens), bool)
         for head, code in codes:
             hit |= hits[:, head] == code
-        surprisal = np.maximum(0.0, window.surprisal_nats + without - usual)
+        surprisal = np.maximum(0.0, window.surprisal_nats + hidden - usual)
         excess = np.where(hit, np.minimum(window.code_excess, 0.0), window.code_excess)
         left = replace(window, surprisal_nats=surprisal, code_excess=excess)
         effects = {code: float((read - usual).sum()) for code, read in zip(codes, alone, strict=True)}
@@ -143,6 +152,40 @@ class Counterfactuals:
 
 
 _Lane = tuple[Sequence[int], Sequence[float], Collection[Code]]
+
+
+@dataclass
+class _Left:
+    """A window that events are put back into.
+
+    Attributes:
+        window: it; the surprisal of what was put back is not known until `surprise`.
+        own: index in the window that it was of each event; -1 for those put back.
+        tokens, gaps: of each event, as the model knows them.
+    """
+
+    window: Observed
+    own: list[int]
+    tokens: list[int]
+    gaps: list[float]
+
+    def put_back(self, place: int, token: int, known_as: int, most: int) -> None:
+        """Put an event before a place, and let go of the last one where there are more than `most`."""
+        self.window = put_back(self.window, place, token)
+        self.own.insert(place, -1)
+        self.tokens.insert(place, known_as)
+        self.gaps[place : place + 1] = _halves(self.gaps[place : place + 1])
+        if len(self.own) > most:
+            self.window = without(self.window, [most])
+            del self.own[most:], self.tokens[most:], self.gaps[most:]
+
+    def surprise(self, was: Floats, usual: Floats, now: Floats) -> None:
+        """Take what reading says now: of the window's own events, by how much it changed."""
+        own = np.array(self.own)
+        there = own >= 0
+        nats = now.copy()
+        nats[there] = np.maximum(0.0, was[own[there]] + now[there] - usual[own[there]])
+        self.window = replace(self.window, surprisal_nats=nats)
 
 
 def put_back(window: Observed, place: int, token: int) -> Observed:

@@ -84,7 +84,9 @@ class Explainer:
     def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
         self._bundle = bundle
         self._citing = Citing(bundle.detector, scorer, bundle.warm_state())
-        self._otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, scorer, bundle.warm_state())
+        self._otherwise = Counterfactuals(
+            bundle.detector, bundle.vocabulary, bundle.window.events, scorer, bundle.warm_state()
+        )
         self._comparing = Comparing(bundle)
         self._leaning = Leaning(bundle, self._comparing)
         self._clock = bundle.source_format.clock()
