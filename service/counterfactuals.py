@@ -8,7 +8,6 @@ kept, and count by how much their surprisal changes there.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ingestion import Vocabulary
-from model import NewEvents, Scorer, SourceState
+from model import ExplainedEvents, NewEvents, Scorer, SourceState
 from service.citing import without
 from service.detection.detector import Detector, Observed
 
 # Events that are put back at most.
 MAX_RESTORED = 8
+# Lines of unknown runs, the most surprising ones, where something may be missing.
+MAX_PLACES = 64
 
 Code = tuple[int, int]
 Floats = npt.NDArray[np.float64]
@@ -32,11 +33,11 @@ class Restored:
     """An alarm with the events that it lacks.
 
     Attributes:
-        events: token of each kind, and how many were put back, in the order they were.
+        events: of each kind its token, how many were put back, and the index of the first line that one was put before.
         left_nats: strength of the window with them.
     """
 
-    events: tuple[tuple[int, int], ...]
+    events: tuple[tuple[int, int, int], ...]
     left_nats: float
 
 
@@ -75,9 +76,9 @@ class Counterfactuals:
     ) -> Restored | None:
         """Put back what a window lacks until it would be no alarm.
 
-        The event that is dearest to lack goes first, to where most of the runs that it would be part of are known; what
-        that pushes beyond the size of a window is left to the next one. After one, two, four and eight events the
-        window is judged.
+        Candidates are what the encoder expected at the lines of unknown runs, and the event that is dearest to lack by
+        count. Those go first that make most unknown runs known. What is pushed beyond the size of a window is left to
+        the next one. After one, two, four and eight events the window is read and judged.
 
         Args:
             window: a window that is an alarm.
@@ -86,37 +87,57 @@ class Counterfactuals:
             threshold_nats: the strength from which on a window is an alarm.
 
         Returns:
-            The window at its weakest; None where nothing that could be put back makes it weaker.
+            The window at its weakest; None where nothing that is put back makes it weaker.
         """
-        usual, before = self._read([(tokens, gaps, ())])[0], self._detector.judge(window).strength
-        best: Restored | None = None
         left = _Left(window, list(range(len(tokens))), list(tokens), list(gaps))
-        put: Counter[int] = Counter()
-        while put.total() < MAX_RESTORED:
-            added = 0
-            for _ in range(max(1, put.total())):
-                if (token := self._lacking(left.window)) is None:
-                    break
-                fitting = self._detector.memory.runs.fitting(left.window.tokens, token)
-                left.put_back(int(fitting.argmax()), token, self._vocabulary.model_token(token), self._most)
-                put[token] += 1
-                added += 1
-            if not added:
+        most = max(self._most, len(tokens))
+        read, lowest = self._explain(left), self._detector.judge(window).strength
+        usual, best = read.surprisal_nats.astype(np.float64), None
+        put: dict[int, list[int]] = {}
+        while (done := sum(map(len, put.values()))) < MAX_RESTORED and lowest >= threshold_nats:
+            options = self._options(left, read)[: max(1, done)]
+            if not options:
                 break
-            left.surprise(window.surprisal_nats, usual, self._read([(left.tokens, left.gaps, ())])[0])
+            # From the last place to the first, so that those still to come stay where they are.
+            for place, token in sorted(options, reverse=True):
+                put.setdefault(token, []).append(left.own[place] if place < len(left.own) else len(tokens))
+                left.put_back(place, token, self._vocabulary.model_token(token), most)
+            read = self._explain(left)
+            left.surprise(window.surprisal_nats, usual, read.surprisal_nats.astype(np.float64))
             strength = self._detector.judge(left.window).strength
-            if strength < (best.left_nats if best else before):
-                best = Restored(tuple(put.items()), strength)
-            if strength < threshold_nats:
+            if strength >= lowest:
                 break
+            lowest = strength
+            best = Restored(tuple((token, len(at), min(at)) for token, at in put.items()), strength)
         return best
 
-    def _lacking(self, window: Observed) -> int | None:
-        """Return the known event that is dearest to lack."""
-        for item in self._detector.memory.counts.differences(window.tokens):
+    def _options(self, left: _Left, read: ExplainedEvents) -> list[tuple[int, int]]:
+        """Return what could be put back, by place and token, no two in one place, the best first."""
+        runs, tokens = self._detector.memory.runs, left.window.tokens
+        unknown = np.flatnonzero(runs.unknown(tokens))
+        places = sorted(unknown[np.argsort(-read.surprisal_nats[unknown], kind="stable")][:MAX_PLACES].tolist())
+        known = set(self._detector.memory.counts.tokens.tolist())
+        found = [
+            (runs.mends(tokens, place, token), probability, place, token)
+            for place in places
+            if left.own[place] >= 0
+            for token, probability in zip(
+                read.expected_tokens[place].tolist(), read.expected_probabilities[place].tolist(), strict=True
+            )
+            if token in known
+        ]
+        found = [option for option in found if option[0] > 0]
+        for item in self._detector.memory.counts.differences(tokens):
             if item.token is not None and item.seen < item.expected:
-                return item.token
-        return None
+                mends = [(runs.mends(tokens, place, item.token), place) for place in [*places, len(tokens)]]
+                gain, place = max(mends, key=lambda option: option[0])
+                found += [(gain, 0.0, place, item.token)] * (gain >= 0)
+                break
+        found.sort(key=lambda option: (-option[0], -option[1], option[2]))
+        best: dict[int, int] = {}
+        for _, _, place, token in found:
+            best.setdefault(place, token)
+        return list(best.items())
 
     def without_codes(
         self,
@@ -136,7 +157,8 @@ class Counterfactuals:
             hits: (n, h) the code of the situation that each event came in.
         """
         lanes: list[_Lane] = [(tokens, gaps, ()), (tokens, gaps, codes), *((tokens, gaps, (code,)) for code in codes)]
-        usual, hidden, *alone = self._read(lanes)
+        scored = self._scorer.score([NewEvents(self._state.copy(), *lane) for lane in lanes])
+        usual, hidden, *alone = (found.surprisal_nats.astype(np.float64) for found in scored)
         hit = np.zeros(len(tokens), bool)
         for head, code in codes:
             hit |= hits[:, head] == code
@@ -146,9 +168,8 @@ class Counterfactuals:
         effects = {code: float((read - usual).sum()) for code, read in zip(codes, alone, strict=True)}
         return WithoutCodes(effects, self._detector.judge(left).strength)
 
-    def _read(self, lanes: Sequence[_Lane]) -> list[Floats]:
-        scored = self._scorer.score([NewEvents(self._state.copy(), *lane) for lane in lanes])
-        return [found.surprisal_nats.astype(np.float64) for found in scored]
+    def _explain(self, left: _Left) -> ExplainedEvents:
+        return self._scorer.explain([NewEvents(self._state.copy(), left.tokens, left.gaps)])[0]
 
 
 _Lane = tuple[Sequence[int], Sequence[float], Collection[Code]]

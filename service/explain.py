@@ -24,7 +24,7 @@ from service.counterfactuals import Counterfactuals
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
-from service.kinds import MISSING_EVENT, RARE_TRANSITION
+from service.kinds import RARE_TRANSITION
 from service.leaning import Leaning
 from service.reasons import Wording, sentence
 
@@ -33,8 +33,6 @@ _SURPRISES = 5
 # Of a window less unusual than one normal window in ten no reason stands out, and its most surprising event alone is
 # explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
-# A kind of evidence that carries less of the strength is not examined further.
-_LEAST_SHARE = 0.1
 _UNEXAMINED: Mapping[str, Any] = {"restored": [], "with_restored": None, "effects": {}, "without_codes": None}
 _NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
 
@@ -163,18 +161,17 @@ class Explainer:
         explained: Sequence[int],
     ) -> dict[str, Any]:
         """Return what an alarm would be with what it lacks, and without the codes that its lines attended to."""
-        detector, vocabulary = self._bundle.detector, self._bundle.vocabulary
+        vocabulary = self._bundle.vocabulary
         tokens = [vocabulary.model_token(event.token) for event in events]
         gaps = scored.gap_seconds.tolist()
-        judged = detector.judge(window)
-        missing = weigh(detector, window, judged)[MISSING_EVENT].nats >= _LEAST_SHARE * judged.strength
-        restored = self._otherwise.restore(window, tokens, gaps, verdict.threshold * math.log(10)) if missing else None
+        restored = self._otherwise.restore(window, tokens, gaps, verdict.threshold * math.log(10))
         codes = self._leaning.most(explained, scored)
         found = self._otherwise.without_codes(window, tokens, gaps, codes, scored.codes) if codes else None
         return {
-            "restored": [{"template": vocabulary.text(token), "count": count} for token, count in restored.events]
-            if restored
-            else [],
+            "restored": [
+                {"template": vocabulary.text(token), "count": count, "line": line}
+                for token, count, line in (restored.events if restored else ())
+            ],
             "with_restored": round(restored.left_nats / math.log(10), 3) if restored else None,
             "effects": {f"{head}.{code}": round(nats, 3) for (head, code), nats in found.effects.items()}
             if found

@@ -151,7 +151,7 @@ def window(
         ],
         "without_codes": 2.41 if anomalous else None,
         "nearest": [near(rank, start, usual) for rank in range(3)] if anomalous else [],
-        "restored": [{"template": usual[-1], "count": 2}] if anomalous else [],
+        "restored": [{"template": usual[-1], "count": 2, "line": 41}] if anomalous else [],
         "with_restored": 1.31 if anomalous else None,
     }
 

@@ -49,7 +49,7 @@ def test_with_the_missing_event_back_there_is_no_alarm(bundle: Bundle, cycles: D
     assert strength > 2
     found = restore(cycles, bundle, lacking, strength / 2)
     assert found is not None
-    assert found.events == ((5, 1),)
+    assert found.events == ((5, 1, 7),)
     assert found.left_nats < strength / 2
 
 
@@ -58,7 +58,7 @@ def test_nothing_is_put_back_where_it_does_not_help(bundle: Bundle, cycles: Dete
     noise = [9] * 16
     found = restore(cycles, bundle, noise, 0.0)
     strength = cycles.judge(window_of(noise)).strength
-    assert found is None or (found.left_nats < strength and sum(n for _, n in found.events) <= MAX_RESTORED)
+    assert found is None or (found.left_nats < strength and sum(n for _, n, _ in found.events) <= MAX_RESTORED)
 
 
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=12), st.data())

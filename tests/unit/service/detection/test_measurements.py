@@ -42,14 +42,12 @@ def test_composition_is_the_cosine_to_the_nearest(good: list[list[int]], window:
 
 
 @given(st.lists(st.integers(0, 3), min_size=RUN, max_size=12), st.integers(0, 4))
-def test_an_event_fits_where_the_runs_around_it_are_known(window: list[int], event: int) -> None:
+def test_an_event_mends_what_it_makes_known(window: list[int], event: int) -> None:
     known = KnownRuns([[0, 1, 2, 3] * 5])
-    fitting = known.fitting(window, event)
-    assert len(fitting) == len(window) + 1
-    for place, count in enumerate(fitting.tolist()):
-        put = [*window[:place], event, *window[place:]]
-        runs = [put[at : at + RUN] for at in range(len(put) - RUN + 1) if at <= place < at + RUN]
-        assert count == sum((run[1] - run[0]) % 4 == 1 == (run[2] - run[1]) % 4 and max(run) < 4 for run in runs)
+    assert known.unknown_runs([0, 1, 2, 3, 0]) == 0
+    for place in range(len(window) + 1):
+        more = [*window[:place], event, *window[place:]]
+        assert known.mends(window, place, event) == known.unknown_runs(window) - known.unknown_runs(more)
 
 
 def test_a_longer_window_of_the_same_make_up_is_near() -> None:
