@@ -146,18 +146,22 @@ class Examiner:
         others = sorted(attended - set(cited))
         draws = [[others[place] for place in self._random.permutation(len(others))[: len(cited)]] for _ in range(DRAWS)]
         lines = [surprise["line"] for surprise in record["surprises"]]
+        heads, _ = self.bundle.model.statistics.usage.shape
+        everything = [(head, code) for head in range(heads) for code in range(size)]
         off, change = [], []
-        for out in (cited, *draws):
+        for out in (everything, cited, *draws):
             scores, _ = read(self.bundle, self.scorer, window.events, window.state.copy(), window.last, out)
             off.append(self.judge.strength(window.events, self._usual(scores, out)) < self.judge.threshold)
             change.append(scores.surprisal_nats[lines] - window.scores.surprisal_nats[lines])
         return {
             "codes": len(cited),
-            "codes_off": off[0],
-            "codes_off_at_random": float(np.mean(off[1:])),
+            "codes_off": off[1],
+            "codes_off_at_random": float(np.mean(off[2:])),
+            "codes_off_without_any": off[0],
             "explained_nats": float(window.scores.surprisal_nats[lines].mean()),
-            "change_nats": float(np.abs(change[0]).mean()),
-            "change_nats_at_random": float(np.mean([np.abs(nats).mean() for nats in change[1:]])),
+            "change_nats": float(np.abs(change[1]).mean()),
+            "change_nats_at_random": float(np.mean([np.abs(nats).mean() for nats in change[2:]])),
+            "change_nats_without_any": float(np.abs(change[0]).mean()),
         }
 
     def missing(self, window: Window, following: Window) -> dict[str, Any] | None:
@@ -267,16 +271,19 @@ def keep_alarms(alarms: Sequence[dict[str, Any]], said: dict[str, Any]) -> None:
         off, by_chance = (np.mean([alarm[name] for alarm in mine]) for name in ("off", "off_at_random"))
         cited = np.mean([alarm["cited"] for alarm in mine])
         rows.append([reason, count, f"{cited:.1f}", f"{off:.0%}", f"{by_chance:.0%}"])
-        names = ("codes", "codes_off", "codes_off_at_random", "explained_nats", "change_nats", "change_nats_at_random")
-        codes, off, by_chance, nats, change, chance = (np.mean([alarm[name] for alarm in mine]) for name in names)
+        shares = ("codes_off", "codes_off_at_random", "codes_off_without_any")
+        nats = ("explained_nats", "change_nats", "change_nats_at_random", "change_nats_without_any")
+        means = {name: float(np.mean([alarm[name] for alarm in mine])) for name in ("codes", *shares, *nats)}
         code_rows.append(
-            [reason, count, f"{codes:.1f}", f"{off:.0%}", f"{by_chance:.0%}"]
-            + [f"{value:.2f}" for value in (nats, change, chance)]
+            [reason, count, f"{means['codes']:.1f}"]
+            + [f"{means[name]:.0%}" for name in shares]
+            + [f"{means[name]:.2f}" for name in nats]
         )
     columns = ["main reason", "alarms", "lines cited, mean", "off without them", "off without as many at random"]
     keep("faithfulness", said | {"alarms": alarms}, columns, rows)
     columns = ["main reason", "alarms", "codes named, mean", "off without them", "off without as many at random"]
-    columns += ["nats of an explained line", "its change without them", "without as many at random"]
+    columns += ["off without any code", "nats of an explained line", "its change without them"]
+    columns += ["without as many at random", "without any code"]
     keep("faithfulness_codes", said, columns, code_rows)
 
 
