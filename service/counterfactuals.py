@@ -8,6 +8,7 @@ kept, and count by how much their surprisal changes there.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from service.citing import without
 from service.detection.detector import Detector, Observed
 
 # Events that are put back at most.
-MAX_RESTORED = 8
+MAX_RESTORED = 16
 # Lines of unknown runs, the most surprising ones, where something may be missing.
 MAX_PLACES = 64
 
@@ -78,7 +79,8 @@ class Counterfactuals:
 
         Candidates are what the encoder expected at the lines of unknown runs, and the event that is dearest to lack by
         count. Those go first that make most unknown runs known. What is pushed beyond the size of a window is left to
-        the next one. After one, two, four and eight events the window is read and judged.
+        the next one. After one, two, four, eight and sixteen events the window is read and judged, unless two times in
+        a row it did not become weaker.
 
         Args:
             window: a window that is an alarm.
@@ -94,22 +96,32 @@ class Counterfactuals:
         read, lowest = self._explain(left), self._detector.judge(window).strength
         usual, best = read.surprisal_nats.astype(np.float64), None
         put: dict[int, list[int]] = {}
-        while (done := sum(map(len, put.values()))) < MAX_RESTORED and lowest >= threshold_nats:
+        vain = 0
+        while (done := sum(map(len, put.values()))) < MAX_RESTORED and lowest >= threshold_nats and vain < 2:
             options = self._options(left, read)[: max(1, done)]
             if not options:
                 break
             # From the last place to the first, so that those still to come stay where they are.
             for place, token in sorted(options, reverse=True):
                 put.setdefault(token, []).append(left.own[place] if place < len(left.own) else len(tokens))
-                left.put_back(place, token, self._vocabulary.model_token(token), most)
+                late = self._comes_late(left.window, place, token)
+                left.put_back(place, token, self._vocabulary.model_token(token), most, late=late)
             read = self._explain(left)
             left.surprise(window.surprisal_nats, usual, read.surprisal_nats.astype(np.float64))
             strength = self._detector.judge(left.window).strength
-            if strength >= lowest:
-                break
-            lowest = strength
-            best = Restored(tuple((token, len(at), min(at)) for token, at in put.items()), strength)
+            vain = 0 if strength < lowest else vain + 1
+            if not vain:
+                lowest = strength
+                best = Restored(tuple((token, len(at), min(at)) for token, at in put.items()), strength)
         return best
+
+    def _comes_late(self, window: Observed, place: int, token: int) -> bool:
+        """Whether the gap before a place is less strange before an event that is put there than after it."""
+        if place >= len(window.before):
+            return False
+        gap, gaps = [float(window.gaps[place])], self._detector.memory.gaps
+        after_last, after_it = (gaps.longest([before], gap) for before in (window.before[place], token))
+        return (after_last.nats if after_last else 0.0) < (after_it.nats if after_it else 0.0)
 
     def _options(self, left: _Left, read: ExplainedEvents) -> list[tuple[int, int]]:
         """Return what could be put back, by place and token, no two in one place, the best first."""
@@ -133,7 +145,10 @@ class Counterfactuals:
                 gain, place = max(mends, key=lambda option: option[0])
                 found += [(gain, 0.0, place, item.token)] * (gain >= 0)
                 break
-        found.sort(key=lambda option: (-option[0], -option[1], option[2]))
+        total: Counter[int] = Counter()
+        for gain, _, _, token in found:
+            total[token] += gain
+        found.sort(key=lambda option: (-option[0], -total[option[3]], -option[1], option[2]))
         best: dict[int, int] = {}
         for _, _, place, token in found:
             best.setdefault(place, token)
@@ -190,12 +205,12 @@ class _Left:
     tokens: list[int]
     gaps: list[float]
 
-    def put_back(self, place: int, token: int, known_as: int, most: int) -> None:
+    def put_back(self, place: int, token: int, known_as: int, most: int, *, late: bool) -> None:
         """Put an event before a place, and let go of the last one where there are more than `most`."""
-        self.window = put_back(self.window, place, token)
+        self.window = put_back(self.window, place, token, late=late)
         self.own.insert(place, -1)
         self.tokens.insert(place, known_as)
-        self.gaps[place : place + 1] = _halves(self.gaps[place : place + 1])
+        self.gaps[place : place + 1] = _split(self.gaps[place : place + 1], late=late)
         if len(self.own) > most:
             self.window = without(self.window, [most])
             del self.own[most:], self.tokens[most:], self.gaps[most:]
@@ -209,13 +224,16 @@ class _Left:
         self.window = replace(self.window, surprisal_nats=nats)
 
 
-def put_back(window: Observed, place: int, token: int) -> Observed:
-    """Return a window with one event more, in the middle of the gap before a place; its surprisal is not known."""
+def put_back(window: Observed, place: int, token: int, *, late: bool = False) -> Observed:
+    """Return a window with one event more before a place; its surprisal is not known.
+
+    It comes right after the event before or, where it is late, right before the next one.
+    """
     before, gaps = list(window.before), window.gaps.tolist()
     if gaps:
         last = before[place] if place < len(before) else window.tokens[-1]
         before[place : place + 1] = [last, token][: 1 + len(before[place : place + 1])]
-        gaps[place : place + 1] = _halves(gaps[place : place + 1])
+        gaps[place : place + 1] = _split(gaps[place : place + 1], late=late)
     codes = window.code_excess
     return replace(
         window,
@@ -229,6 +247,7 @@ def put_back(window: Observed, place: int, token: int) -> Observed:
     )
 
 
-def _halves(gap: Sequence[float]) -> list[float]:
-    """Return a gap cut in two; at the end of a window there is none to cut."""
-    return [gap[0] / 2, gap[0] / 2] if gap else [0.0]
+def _split(gap: Sequence[float], *, late: bool) -> list[float]:
+    """Return the gaps before and after an event put into a gap; at the end of a window there is none."""
+    whole = gap[0] if gap else 0.0
+    return ([whole, 0.0] if late else [0.0, whole])[: 1 + len(gap)]

@@ -66,7 +66,7 @@ def test_putting_back_is_undone_by_taking_out(tokens: list[int], data: st.DataOb
     window = replace(window_of(tokens), readings=tuple(Reading(at, (2, 0, 0), 1.0) for at in range(len(tokens))))
     window = replace(window, code_excess=np.arange(len(tokens), dtype=float))
     place = data.draw(st.integers(0, len(tokens)))
-    more = put_back(window, place, 77)
+    more = put_back(window, place, 77, late=data.draw(st.booleans()))
     assert more.tokens == (*tokens[:place], 77, *tokens[place:])
     assert more.before == (0, *more.tokens[:-1])
     assert sum(more.gaps) == pytest.approx(sum(window.gaps))
