@@ -183,7 +183,7 @@ class Examiner:
             "off_at_random": 0.0,
         }
         if found["restored"]:
-            found["off"] = self._off_restored(changed)
+            found["off"] = self.off_restored(changed)
             others = [event for event in window.events if event.token != token]
             draws = [self._random.choice(len(others), found["restored"]).tolist() for _ in range(DRAWS)]
             found["off_at_random"] = float(
@@ -191,7 +191,7 @@ class Examiner:
             )
         return found
 
-    def _off_restored(self, window: Window) -> bool:
+    def off_restored(self, window: Window) -> bool:
         """Whether an alarm is none with what it lacks put back, read from the state its source had."""
         bundle = self.bundle
         otherwise = Counterfactuals(
@@ -236,6 +236,7 @@ def examine(bundle: Bundle, lines: Sequence[bytes]) -> tuple[list[dict[str, Any]
         if row["anomalous"]:
             reason = record["reasons"][0]["kind"]
             told = {"reason": reason, "title": title, "strength": round(row["strength"], 2)}
+            told |= {"off_restored": bool(record["restored"]) and examiner.off_restored(window)}
             alarms.append(told | examiner.lines(window, record["cited"]) | examiner.codes(window, record))
     return alarms, missing
 
@@ -270,7 +271,11 @@ def keep_alarms(alarms: Sequence[dict[str, Any]], said: dict[str, Any]) -> None:
         mine = [alarm for alarm in alarms if reason in {"all", alarm["reason"]}]
         off, by_chance = (np.mean([alarm[name] for alarm in mine]) for name in ("off", "off_at_random"))
         cited = np.mean([alarm["cited"] for alarm in mine])
-        rows.append([reason, count, f"{cited:.1f}", f"{off:.0%}", f"{by_chance:.0%}"])
+        restored = np.mean([alarm["off_restored"] for alarm in mine])
+        either = np.mean([alarm["off"] or alarm["off_restored"] for alarm in mine])
+        rows.append(
+            [reason, count, f"{cited:.1f}", f"{off:.0%}", f"{by_chance:.0%}", f"{restored:.0%}", f"{either:.0%}"]
+        )
         shares = ("codes_off", "codes_off_at_random", "codes_off_without_any")
         nats = ("explained_nats", "change_nats", "change_nats_at_random", "change_nats_without_any")
         means = {name: float(np.mean([alarm[name] for alarm in mine])) for name in ("codes", *shares, *nats)}
@@ -280,6 +285,7 @@ def keep_alarms(alarms: Sequence[dict[str, Any]], said: dict[str, Any]) -> None:
             + [f"{means[name]:.2f}" for name in nats]
         )
     columns = ["main reason", "alarms", "lines cited, mean", "off without them", "off without as many at random"]
+    columns += ["off with what is missing", "off by either"]
     keep("faithfulness", said | {"alarms": alarms}, columns, rows)
     columns = ["main reason", "alarms", "codes named, mean", "off without them", "off without as many at random"]
     columns += ["off without any code", "nats of an explained line", "its change without them"]
