@@ -89,8 +89,11 @@ class Counterfactuals:
             threshold_nats: the strength from which on a window is an alarm.
 
         Returns:
-            The window at its weakest; None where nothing that is put back makes it weaker.
+            The window at its weakest; None where nothing that is put back makes it weaker, or what is new in it would
+            make an alarm whatever else came.
         """
+        if self._detector.memory.novelty.nats(window.shapes) >= threshold_nats:
+            return None
         left = _Left(window, list(range(len(tokens))), list(tokens), list(gaps))
         most = max(self._most, len(tokens))
         read, lowest = self._explain(left), self._detector.judge(window).strength
