@@ -55,10 +55,13 @@ def test_with_the_missing_event_back_there_is_no_alarm(bundle: Bundle, cycles: D
 
 def test_nothing_is_put_back_where_it_does_not_help(bundle: Bundle, cycles: Detector) -> None:
     assert restore(cycles, bundle, GOOD, 0.0) is None
-    noise = [9] * 16
-    found = restore(cycles, bundle, noise, 0.0)
-    strength = cycles.judge(window_of(noise)).strength
-    assert found is None or (found.left_nats < strength and sum(n for _, n, _ in found.events) <= MAX_RESTORED)
+    assert restore(cycles, bundle, [9] * 16, 2.0) is None, "news alone makes the alarm"
+    for tokens in ([2] * 16, [5, 4, 3, 2] * 4, [2, 2, 3, 3, 4, 4, 5, 5] * 2):
+        strength = cycles.judge(window_of(tokens)).strength
+        found = restore(cycles, bundle, tokens, 0.5)
+        if found is not None:
+            assert found.left_nats < strength
+            assert 1 <= sum(count for _, count, _ in found.events) <= MAX_RESTORED
 
 
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=12), st.data())
