@@ -100,15 +100,11 @@ class Judge:
         }
         return Judged(row, explained.reason, explained.signature, explained.title)
 
-    def observe(self, events: Sequence[Event], scores: EventScores) -> Observed:
-        """Return a window of these events as the detector sees it."""
-        return self._observer.observe(events, scores.before, scores.gap_seconds, scores)
-
     def strength(self, events: Sequence[Event], scores: EventScores) -> float:
         """Return the strength that a window of these events would have."""
         return self._measure(events, scores)[-1]
 
     def _measure(self, events: Sequence[Event], scores: EventScores) -> tuple[Observed, Found, float, float]:
-        window = self.observe(events, scores)
+        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
         judged = self._bundle.detector.judge(window)
         return window, judged, *self._bundle.calibration.score(judged.strength)

@@ -34,8 +34,10 @@ from ingestion import PADDING, Event, Record, SourceParser, Windower
 from model import NewEvents, Scorer, SourceState
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.counterfactuals import Code, Counterfactuals
+from service.detection.detector import Observed
 from service.event_scores import EventScores
 from service.judging import Judge
+from service.observing import Observer
 from service.store import unpack
 from service.training import train_bundle
 from service.trying import good_lines
@@ -117,6 +119,16 @@ class Examiner:
         self.bundle, self.scorer = bundle, bundle.scorer()
         self.judge = Judge(bundle, self.scorer, bundle.calibration.threshold(BUDGET))
         self._random = np.random.default_rng(0)
+        numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
+        self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
+
+    def strength(self, events: Sequence[Event], scores: EventScores) -> float:
+        """Return the strength of a window of these events."""
+        judged = self.bundle.detector.judge(self._observe(events, scores))
+        return self.bundle.calibration.score(judged.strength)[1]
+
+    def _observe(self, events: Sequence[Event], scores: EventScores) -> Observed:
+        return self._observer.observe(events, scores.before, scores.gap_seconds, scores)
 
     def explained(self, window: Window) -> tuple[dict[str, Any], dict[str, Any], str]:
         """Return row, record and title of a window as the product judges it."""
@@ -126,7 +138,7 @@ class Examiner:
     def off(self, window: Window, events: Sequence[Event], without: Sequence[Code] = ()) -> bool:
         """Whether other events in a window's place are no alarm."""
         scores, _ = read(self.bundle, self.scorer, events, window.state.copy(), window.last, without)
-        return self.judge.strength(events, self._usual(scores, without)) < self.judge.threshold
+        return self.strength(events, self._usual(scores, without)) < self.judge.threshold
 
     def lines(self, window: Window, cited: Sequence[int]) -> dict[str, Any]:
         """Return what becomes of an alarm without its cited lines, and without as many others."""
@@ -151,7 +163,7 @@ class Examiner:
         off, change = [], []
         for out in (everything, cited, *draws):
             scores, _ = read(self.bundle, self.scorer, window.events, window.state.copy(), window.last, out)
-            off.append(self.judge.strength(window.events, self._usual(scores, out)) < self.judge.threshold)
+            off.append(self.strength(window.events, self._usual(scores, out)) < self.judge.threshold)
             change.append(scores.surprisal_nats[lines] - window.scores.surprisal_nats[lines])
         return {
             "codes": len(cited),
@@ -197,7 +209,7 @@ class Examiner:
         otherwise = Counterfactuals(
             bundle.detector, bundle.vocabulary, bundle.window.events, self.scorer, window.state.copy()
         )
-        observed = self.judge.observe(window.events, window.scores)
+        observed = self._observe(window.events, window.scores)
         tokens = [bundle.vocabulary.model_token(event.token) for event in window.events]
         threshold = self.judge.threshold * math.log(10)
         restored = otherwise.restore(observed, tokens, window.scores.gap_seconds.tolist(), threshold)
