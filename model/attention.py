@@ -125,7 +125,15 @@ class VQAttention(nn.Module):
         }
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, state: State, position: Tensor, *, keep_weights: bool = False
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        state: State,
+        position: Tensor,
+        *,
+        keep_weights: bool = False,
+        hidden: Tensor | None = None,
     ) -> Mixed:
         """Attend.
 
@@ -136,6 +144,7 @@ class VQAttention(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
+            hidden: (b, h, s) bool, codes that no event sees; the state after is the same whatever is hidden.
         """
         (batch, heads, length, width), block, size = query.shape, self.block, self.quantizer.size
         blocks = length // block
@@ -151,6 +160,8 @@ class VQAttention(nn.Module):
         if self.static:
             far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
         level = self._level(_stacked(counts[:-1])).to(query.dtype)
+        if hidden is not None:
+            level = level.masked_fill(hidden[:, :, None], NEGATIVE)
         near = self.window.pairs(state["last"], pair).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)

@@ -80,7 +80,13 @@ class Block(nn.Module):
         }
 
     def forward(
-        self, x: Tensor, state: State, position: Tensor, *, keep_weights: bool = False
+        self,
+        x: Tensor,
+        state: State,
+        position: Tensor,
+        *,
+        keep_weights: bool = False,
+        hidden: Tensor | None = None,
     ) -> tuple[Tensor, State, LayerOutput]:
         """Run the block.
 
@@ -89,12 +95,13 @@ class Block(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
+            hidden: (b, h, s) bool, codes that no event sees; for attention over codes alone.
         """
         config = self.config
         inner = config.heads * config.head_width
         normed = self.norm(x)
         mixed, tail = self.conv(normed, state["tail"])
-        mixed, hidden = self.ssm(mixed, state["hidden"], config.block)
+        mixed, memory = self.ssm(mixed, state["hidden"], config.block)
         mixed = functional.silu(mixed)
         sizes = [2 * inner, inner, config.width, config.width]
         both, reset, candidate, update = self.gates(mixed).split(sizes, -1)
@@ -103,12 +110,13 @@ class Block(nn.Module):
         scale = config.head_width**-0.5 * self.log_temperature.exp()
         query = query * scale[:, None, None].to(query.dtype)
         value = self._heads(functional.silu(self.value(normed)))
-        attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights)
+        hiding = {} if hidden is None else {"hidden": hidden}
+        attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights, **hiding)
         out = attended.out.transpose(1, 2).flatten(2)
         candidate = functional.silu(candidate + self.out(out * functional.silu(reset)))
         y = x + torch.sigmoid(update) * (self.dropout(candidate) - x)
         y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))
-        after = attended.state | {"tail": tail, "hidden": hidden}
+        after = attended.state | {"tail": tail, "hidden": memory}
         return y, after, LayerOutput(key, attended.codes, attended.weights)
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ are taken at once, bit for bit: the products differ in their number of rows only
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,18 +39,21 @@ class NewEvents:
         state: where the stream stands; advanced when they are scored.
         tokens: the events, at least one.
         gaps: seconds from each event to the one before, >= 0; as many as tokens.
+        without: codes, by head and number, that the last block's attention does not reach: what the events would have
+            been like without them. The state advances as it does with them.
     """
 
     state: SourceState
     tokens: Sequence[int]
     gaps: Sequence[float]
+    without: Collection[tuple[int, int]] = ()
 
 
 class _Work:
     """One stream's events in a call, and how far they are."""
 
     def __init__(self, new: NewEvents, *, wait: bool) -> None:
-        self.state, self.boundary = new.state, new.state.boundary
+        self.state, self.boundary, self.without = new.state, new.state.boundary, new.without
         self.tokens, self.gaps = [*new.state.tokens, *new.tokens], [*new.state.gaps, *new.gaps]
         self.skip = new.state.scored
         self.at = 0
@@ -192,8 +195,20 @@ class Scorer:
         # Moved one by one: some may be of before a fallback to the CPU.
         boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            output: EncoderOutput = self._encoder(tokens.to(device), gaps.to(device), boundary, keep_weights=True)
+            output: EncoderOutput = self._encoder(
+                tokens.to(device), gaps.to(device), boundary, keep_weights=True, hidden=self._hidden(works)
+            )
         return output
+
+    def _hidden(self, works: Sequence[_Work]) -> torch.Tensor | None:
+        if not any(work.without for work in works):
+            return None
+        config = self.model.encoder.config
+        hidden = torch.zeros(len(works), config.heads, config.codes, dtype=torch.bool)
+        for row, work in enumerate(works):
+            for head, code in work.without:
+                hidden[row, head, code] = True
+        return hidden.to(self._device)
 
     def _shrink(self, lanes: int) -> None:
         """Take half as much at once from now on; with nothing left to halve, go on with the CPU."""

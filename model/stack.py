@@ -108,8 +108,18 @@ class Stack(nn.Module):
             [part.initial_state(batch) for part in parts], torch.zeros(batch, dtype=torch.long, device=device)
         )
 
-    def forward(self, x: Tensor, state: StackState | None = None, *, keep_weights: bool = False) -> StackOutput:
-        """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning."""
+    def forward(
+        self,
+        x: Tensor,
+        state: StackState | None = None,
+        *,
+        keep_weights: bool = False,
+        hidden: Tensor | None = None,
+    ) -> StackOutput:
+        """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning.
+
+        Codes are hidden (see `Block.forward`) in the last block alone, whose codes explain.
+        """
         state = state or self.initial_state(x.shape[0])
         length, block = x.shape[1], self.config.block
         if self.lstm is not None:
@@ -119,8 +129,10 @@ class Stack(nn.Module):
         if padding:
             x = functional.pad(x, (0, 0, 0, padding))
         layers, outputs = [], []
-        for module, before in zip(self._blocks(), state.layers, strict=True):
-            x, layer, output = module(x, before, state.position, keep_weights=keep_weights)
+        blocks = self._blocks()
+        for module, before in zip(blocks, state.layers, strict=True):
+            unseen = hidden if module is blocks[-1] else None
+            x, layer, output = module(x, before, state.position, keep_weights=keep_weights, hidden=unseen)
             layers.append(layer)
             outputs.append(output)
         after_all = None if padding else StackState(layers, state.position + length)

@@ -15,8 +15,10 @@ In the order the data flows:
 - `judging.py`      a complete window to a row of the store
 - `observing.py`    its events as the detector wants them
 - `detection/`      the detector: what good windows are like, and how strange another one is, as pure functions
-- `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm
-- `explain.py`      why, in figures; `reasons.py` in words
+- `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm;
+                    `counterfactuals.py` what it would be with what it lacks, and without its codes
+- `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
+                    known-good windows nearest to it, out of the bundle's `examples.py`
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
 - `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
 - `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms

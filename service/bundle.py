@@ -5,6 +5,7 @@
     templates.json      the frozen vocabulary
     model.safetensors   the encoder's weights and statistics; model.json its shape
     detector.*          what known-good windows are like: arrays in safetensors, the rest in JSON
+    examples.json       known-good windows and lines to show beside what is unlike them
     warm.safetensors    the encoder's state after the known-good lines, where every new source begins
 
 Its id is a hash of these files: equal bundles have equal ids and give equal scores.
@@ -27,11 +28,13 @@ from service.calibration import Calibration
 from service.detection.detector import Detector
 from service.detection.saving import load_detector, save_detector
 from service.errors import BadBundle, CannotWrite
+from service.examples import Examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+_EXAMPLES = "examples.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Bundle:
     calibration: Calibration
     warm: SourceState
     training: Training
+    examples: Examples
     id: str = ""
 
     def scorer(self) -> Scorer:
@@ -98,6 +102,7 @@ def save_bundle(bundle: Bundle, directory: Path) -> Bundle:
         bundle.vocabulary.save(partial / "templates.json")
         save_model(partial, bundle.model)
         save_detector(partial, bundle.detector)
+        bundle.examples.save(partial / _EXAMPLES)
         (partial / "warm.safetensors").write_bytes(bundle.warm.to_bytes())
         hashes = _hashes(partial)
         described = {
@@ -149,6 +154,7 @@ def load_bundle(directory: Path, device: str = "cpu") -> Bundle:
             calibration=Calibration(**manifest["calibration"]),
             warm=SourceState.from_bytes((directory / "warm.safetensors").read_bytes(), model),
             training=Training(**manifest["training"]),
+            examples=Examples.load(directory / _EXAMPLES),
             id=manifest["id"],
         )
     except NoSuchDevice:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +19,13 @@ from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
 from model import Scorer
 from service.bundle import Bundle
 from service.citing import Cited, Citing
+from service.comparing import Comparing
+from service.counterfactuals import Counterfactuals
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.kinds import RARE_TRANSITION
+from service.leaning import Leaning
 from service.reasons import Wording, sentence
 
 # How many of a window's weightiest events are explained in full.
@@ -31,8 +33,7 @@ _SURPRISES = 5
 # Of a window less unusual than one normal window in ten no reason stands out, and its most surprising event alone is
 # explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
-_CODES = 6
-_TEXT = 400
+_UNEXAMINED: Mapping[str, Any] = {"restored": [], "with_restored": None, "effects": {}, "without_codes": None}
 _NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
 
 
@@ -81,6 +82,11 @@ class Explainer:
     def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
         self._bundle = bundle
         self._citing = Citing(bundle.detector, scorer, bundle.warm_state())
+        self._otherwise = Counterfactuals(
+            bundle.detector, bundle.vocabulary, bundle.window.events, scorer, bundle.warm_state()
+        )
+        self._comparing = Comparing(bundle)
+        self._leaning = Leaning(bundle, self._comparing)
         self._clock = bundle.source_format.clock()
         self._usual_max = float(np.median(bundle.detector.combination.tails[EVENT].sample))
 
@@ -134,7 +140,9 @@ class Explainer:
             "ranked": ranked if noteworthy else explained,
             "carried": {str(line): round(carried.get(line, 0.0) / total, 3) for line in ranked} if total else {},
             "surprises": [self._surprise(index, scored, wording, texts) for index in explained],
-            "codes": self._codes(scored) if noteworthy else [],
+            "codes": self._leaning.codes(explained, scored) if noteworthy else [],
+            "nearest": self._comparing.nearest(window.tokens) if verdict.anomalous else [],
+            **(self._examined(events, scored, window, verdict, explained) if verdict.anomalous else _UNEXAMINED),
         }
         kind = kinds[0] if kinds else RARE_TRANSITION
         signature = wording.signature(kind, evidence[kind]) if kinds else ""
@@ -143,6 +151,33 @@ class Explainer:
     def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> Cited:
         tokens = [self._bundle.vocabulary.model_token(event.token) for event in events]
         return self._citing.cite(window, tokens, scored.gap_seconds.tolist(), verdict.threshold * math.log(10))
+
+    def _examined(
+        self,
+        events: Sequence[Event],
+        scored: EventScores,
+        window: Observed,
+        verdict: Verdict,
+        explained: Sequence[int],
+    ) -> dict[str, Any]:
+        """Return what an alarm would be with what it lacks, and without the codes that its lines attended to."""
+        vocabulary = self._bundle.vocabulary
+        tokens = [vocabulary.model_token(event.token) for event in events]
+        gaps = scored.gap_seconds.tolist()
+        restored = self._otherwise.restore(window, tokens, gaps, verdict.threshold * math.log(10))
+        codes = self._leaning.most(explained, scored)
+        found = self._otherwise.without_codes(window, tokens, gaps, codes, scored.codes) if codes else None
+        return {
+            "restored": [
+                {"template": vocabulary.text(token), "count": count, "line": line}
+                for token, count, line in (restored.events if restored else ())
+            ],
+            "with_restored": round(restored.left_nats / math.log(10), 3) if restored else None,
+            "effects": {f"{head}.{code}": round(nats, 3) for (head, code), nats in found.effects.items()}
+            if found
+            else {},
+            "without_codes": round(found.left_nats / math.log(10), 3) if found else None,
+        }
 
     def _names(self, events: Sequence[Event]) -> dict[str, str]:
         """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""
@@ -160,53 +195,12 @@ class Explainer:
     def _surprise(
         self, index: int, scored: EventScores, wording: Wording, texts: Mapping[int, tuple[int, str]]
     ) -> dict[str, Any]:
-        heads, size = self._bundle.model.statistics.usage.shape
-        recent = []
-        for number, share in zip(scored.recent_positions[index], scored.recent_mass[index], strict=True):
-            if int(number) in texts and share > 0:
-                position, text = texts[int(number)]
-                recent.append({"position": position, "text": text[:_TEXT], "mass": round(float(share), 4)})
-        cached = float(scored.cache_mass[index])
         return {
             "line": index,
             "surprisal_nats": round(float(scored.surprisal_nats[index]), 4),
             "expected": wording.expected(index)[:3],
-            "recent": recent,
-            "codes": [
-                {"code": f"{code // size}.{code % size}", "mass": round(float(mass) / heads, 4)}
-                for code, mass in zip(scored.top_codes[index].tolist(), scored.top_code_mass[index], strict=True)
-                if mass > 0
-            ],
-            "cache_mass": round(cached, 4),
-            "recent_mass": round(1.0 - cached, 4),
+            **self._leaning.attention(index, scored, texts),
         }
-
-    def _codes(self, scored: EventScores) -> list[dict[str, Any]]:
-        statistics = self._bundle.model.statistics
-        hits: Counter[tuple[int, int]] = Counter()
-        for head in range(scored.codes.shape[1]):
-            hits.update((head, code) for code in scored.codes[:, head].tolist())
-        events = len(scored.surprisal_nats)
-        heads, size = statistics.usage.shape
-        # Of every event the most attended codes are known: a code's mass where it was not among them is left out.
-        mass = np.bincount(scored.top_codes.ravel(), scored.top_code_mass.ravel(), heads * size) / events / heads
-        unusual = sorted(hits, key=lambda hit: (-hits[hit] / events / (statistics.usage[hit] + 1e-4), hit))[:_CODES]
-        return [
-            {
-                "code": f"{head}.{code}",
-                "hits": hits[head, code],
-                "usual_share": round(float(statistics.usage[head, code]), 5),
-                "share": round(hits[head, code] / events, 5),
-                "distance_percentile": round(
-                    float(scored.code_percentile[scored.codes[:, head] == code, head].max()), 2
-                ),
-                "attention_mass": round(float(mass[head * size + code]), 5),
-                "usual_templates": [
-                    self._bundle.vocabulary.text(int(token)) for token in statistics.top_tokens[head][code][:3]
-                ],
-            }
-            for head, code in unusual
-        ]
 
 
 def _reason(kind: str, found: Evidence, total: float, wording: Wording) -> dict[str, Any]:
@@ -248,7 +242,14 @@ def summary(window: Mapping[str, Any]) -> dict[str, Any]:
 def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a stored window with its explanation; without lines where retention has dropped them."""
     if record is None:
-        return summary(window) | {"lines": [], "reasons": [], "surprises": [], "codes": [], "lines_kept": False}
+        return summary(window) | {
+            "lines": [],
+            "reasons": [],
+            "surprises": [],
+            "codes": [],
+            "nearest": [],
+            "lines_kept": False,
+        }
     surprisal = record["surprisal"]
     rank = {index: place for place, index in enumerate(record["ranked"], start=1)}
     unseen, cited = set(record["unseen"]), set(record["cited"])
@@ -282,5 +283,25 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
         "without_cited": record["without_cited"],
         "lines": lines,
         "surprises": record["surprises"],
-        "codes": record["codes"],
+        "codes": [
+            code
+            | {
+                "effect_nats": record["effects"].get(code["code"]),
+                "nearest": [_dated(near) for near in code["nearest"]],
+            }
+            for code in record["codes"]
+        ],
+        "without_codes": record["without_codes"],
+        "nearest": [
+            near
+            | {name: near[name] and _dated(near[name]) for name in ("first", "last")}
+            | {"lines": [_dated(line) for line in near["lines"]]}
+            for near in record["nearest"]
+        ],
+        "restored": record["restored"],
+        "with_restored": record["with_restored"],
     }
+
+
+def _dated(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {**line, "time": iso(line["time"])}

@@ -54,6 +54,7 @@ from service.detection.cleaning import SetAside, set_aside
 from service.detection.detector import COUNTS, Detector
 from service.errors import TooFewLines
 from service.event_scores import EventScores
+from service.examples import Examples
 from service.kinds import RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
 
@@ -212,7 +213,9 @@ def _calibrate(
     scorer = Scorer(model)
     stream = _stream(events, vocabulary)
     state = scorer.initial_state()
-    _advance(scorer, state, _part(stream, max(0, fit - _WARM_EVENTS), fit))
+    before = np.array([PADDING, *(event.token for event in events[:-1])])
+    warm = max(0, fit - _WARM_EVENTS)
+    warming = _scores(scorer, state, _part(stream, warm, fit), before[warm:fit])
     report("calibration", 0.0, f"{len(events) - fit:,} events")
 
     fitted, straddling = _cut(events[:fit], window)
@@ -223,7 +226,6 @@ def _calibrate(
             f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
-    before = np.array([PADDING, *(event.token for event in events[:-1])])
     observer = Observer(vocabulary, good.source_format, model.statistics.usage)
     observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in fitted]
     scores = _scores(scorer, state, _part(stream, fit, len(events)), before[fit:])
@@ -232,14 +234,24 @@ def _calibrate(
         observed.append(observer.observe([events[fit + at] for at in part], said.before, said.gap_seconds, said))
     report("calibration", 0.3, f"{len(observed):,} windows")
     aside = [] if good.vouched else set_aside(observed, keep=good.keep)
+    places = [*fitted, *([fit + at for at in part] for part in held_out)]
+    learnt = np.ones(len(events), bool)
     if aside:
-        places = [*fitted, *([fit + at for at in part] for part in held_out)]
         strange = tuple(_aside(window, events[places[window.index][0]]) for window in aside)
         training = replace(training, set_aside=strange)
         gone = {window.index for window in aside}
+        learnt[[at for index in gone for at in places[index]]] = False
         observed = [window for index, window in enumerate(observed) if index not in gone]
+        places = [part for index, part in enumerate(places) if index not in gone]
         report("calibration", 0.6, f"{len(gone):,} windows set aside")
     detector = Detector.fit(observed)
+    examples = Examples.collect(
+        detector.memory.counts,
+        [(window.tokens, [events[at] for at in part]) for window, part in zip(observed, places, strict=True)],
+        events[warm:],
+        EventScores.joined([*warming.apart(), *scores.apart()], model.encoder.config),
+        learnt[warm:].tolist(),
+    )
     report("calibration", 1.0, f"{len(observed):,} windows")
     return Bundle(
         source_format=good.source_format,
@@ -250,6 +262,7 @@ def _calibrate(
         calibration=Calibration(detector.combination.windows, _windows_per_day(events, len(observed))),
         warm=state,
         training=training,
+        examples=examples,
     )
 
 
@@ -264,11 +277,6 @@ def _aside(window: SetAside, first: Event) -> dict[str, Any]:
         "time": first.time,
         "line": first.text[:_ASIDE_TEXT],
     }
-
-
-def _advance(scorer: Scorer, state: SourceState, part: TokenStream) -> None:
-    if len(part.tokens):
-        scorer.score([NewEvents(state, part.tokens.tolist(), part.gaps.tolist())])
 
 
 def _scores(scorer: Scorer, state: SourceState, part: TokenStream, before: npt.NDArray[np.int64]) -> EventScores:

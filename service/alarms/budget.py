@@ -214,18 +214,21 @@ class AlarmThreshold:
         share = self.budget.alarms / self.budget.seconds * self._pace
         share = min(share * math.exp(GAIN * self._credit), MAX_SHARE)
         low = 0.0 if self.budget.stated else -math.log10(UNSTATED_SHARE)
-        if self._share_above(low) <= share:
+        if self.share_above(low) <= share:
             return low
         high = low + 1.0
-        while self._share_above(high) > share:
+        while self.share_above(high) > share:
             low, high = high, 2 * high
         for _ in range(30):
             middle = (low + high) / 2
-            low, high = (middle, high) if self._share_above(middle) > share else (low, middle)
+            low, high = (middle, high) if self.share_above(middle) > share else (low, middle)
         return high
 
-    def _share_above(self, strength: float) -> float:
-        """Return the share of windows of at least this strength, of the source's and by the bundle's calibration."""
+    def share_above(self, strength: float) -> float:
+        """Return the share of windows of at least this strength, of the source's latest and by the calibration.
+
+        It is the p-value that the next window's alarm is decided by, and stays uniform while the source drifts.
+        """
         promised = CALIBRATION_WINDOWS * math.pow(10.0, -strength)
         count = len(self._sorted)
         if not count:

@@ -86,6 +86,16 @@ class KnownRuns:
                 found[start : start + RUN] += 1
         return found[-len(window) :]
 
+    def mends(self, window: Sequence[int], place: int, event: int) -> int:
+        """Return how many fewer unknown runs a window would have with one more event before a place."""
+        before, after = window[max(0, place - RUN + 1) : place], window[place : place + RUN - 1]
+        with_event = self.unknown_runs((*before, event, *after))
+        return (self.unknown_runs((*before, *after)) if len(before) + len(after) >= RUN else 0) - with_event
+
+    def unknown_runs(self, window: Sequence[int]) -> int:
+        """Return how many runs of a window no good window has."""
+        return sum(run not in self._held_by for run in _in_order(window))
+
     def distance(self, window: Sequence[int]) -> float:
         """Return how unlike every good window one is: 0 for the same proportions, 1 where no run is shared."""
         alike = np.zeros(self._kept)

@@ -116,10 +116,20 @@ class KnownWindows:
         """Return how far a window is from the good windows; 0 is as near as a window can be."""
         return -float(np.logaddexp.reduce(-self._distance(_levels(window, self._column))))
 
-    def differences(self, window: Sequence[int]) -> list[Difference]:
-        """Return what sets a window apart from the good window nearest to it, dearest first."""
+    def nearest(self, window: Sequence[int], count: int) -> list[tuple[int, float]]:
+        """Return the good windows nearest to a window, by row, and how far each is in nats, nearest first."""
+        distance = self._distance(_levels(window, self._column))
+        return [(row, float(distance[row])) for row in np.argsort(distance, kind="stable")[:count].tolist()]
+
+    def rows(self, windows: Sequence[Sequence[int]]) -> list[int | None]:
+        """Return which row holds the counts of each window; None where they are not kept."""
+        places = {row.tobytes(): place for place, row in enumerate(self.levels)}
+        return [places.get(_levels(window, self._column).tobytes()) for window in windows]
+
+    def differences(self, window: Sequence[int], row: int | None = None) -> list[Difference]:
+        """Return what sets a window apart from a good window, the nearest where no row is given, dearest first."""
         levels = _levels(window, self._column)
-        near = self.levels[int(self._distance(levels).argmin())]
+        near = self.levels[int(self._distance(levels).argmin()) if row is None else row]
         columns = np.flatnonzero(levels != near)
         cost = self._cost[columns, levels[columns], near[columns]]
         counts = {token: list(window).count(token) for token in set(window)}

@@ -56,6 +56,7 @@ def environment() -> Environment:
         count=formatting.count,
         fixed=formatting.fixed,
         rate=formatting.rate,
+        signed=formatting.signed,
         percent=formatting.percent,
         one_in=formatting.one_in,
         duration=formatting.duration,

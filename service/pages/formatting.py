@@ -40,6 +40,12 @@ def fixed(value: Any, digits: int = 2) -> str:
     return MISSING if known is None else f"{known:,.{digits}f}"
 
 
+def signed(value: Any, digits: int = 2) -> str:
+    """A change with its sign and a fixed number of decimals."""
+    known = number(value)
+    return MISSING if known is None else f"{known:+,.{digits}f}".replace("-", "−")
+
+
 def rate(value: Any) -> str:
     """A number with two significant digits below ten and whole above, for rates whose size varies a lot."""
     known = number(value)

@@ -6,7 +6,8 @@
 `mazak` trains a bundle on the first lines of the machining centre, with windows of 16 events, and takes the windows
 without a Fault after them, whose surprisal is the encoder's. Drawn at random, one half calibrates and the other is
 judged: exchangeable, as the theory wants it. In time order, the bundle judges what comes after its training: the
-machine's drift is in that figure.
+machine's drift is in that figure. What alarms are decided by follows the source (`service.alarms.budget`): the last row
+has the share of its latest windows as strong as each, as it stood before that window.
 
 The distance is Kolmogorov's, with ties broken at random. Sessions are often equal, and equal ones measure a little
 otherwise by what seven parts hold than by what all eight hold, so that they do not tie: that is the distance of `hdfs`,
@@ -18,14 +19,17 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ingestion import WindowSpec
+from service.alarms.budget import SAMPLE_WINDOWS, AlarmThreshold, Budget
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.detection.detector import Detector, Observed
 from service.observing import Observer
@@ -37,6 +41,8 @@ from tests.benchmark.faithfulness import windows_of
 from tests.benchmark.mazak import EVENTS
 from tests.benchmark.report import keep
 from tests.benchmark.tasks.examples import data_directory
+
+Floats = npt.NDArray[np.float64]
 
 GOOD_LINES = 100_000
 WINDOW = "16"
@@ -51,8 +57,12 @@ def distance(detector: Detector, windows: Sequence[Observed]) -> float:
     totals = np.array([combination.total(detector.memory.measure(window, detector.spread)) for window in windows])
     above = len(sample) - np.searchsorted(sample, totals, side="right")
     equal = len(sample) - np.searchsorted(sample, totals, side="left") - above
-    ordered = np.sort((above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1))
-    places = np.arange(len(totals) + 1) / len(totals)
+    return from_uniform((above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1))
+
+
+def from_uniform(values: Floats) -> float:
+    """Return Kolmogorov's distance of p-values from uniform ones."""
+    ordered, places = np.sort(values), np.arange(len(values) + 1) / len(values)
     return float(max((places[1:] - ordered).max(), (ordered - places[:-1]).max()))
 
 
@@ -73,14 +83,24 @@ def hdfs(data: Path) -> tuple[Detector, list[Observed]]:
     )
 
 
-def later(bundle: Bundle, lines: Sequence[bytes]) -> list[Observed]:
-    """Return the windows without a Fault that come after a bundle's training."""
+def later(bundle: Bundle, lines: Sequence[bytes]) -> tuple[list[Observed], list[float]]:
+    """Return the windows without a Fault that come after a bundle's training, and the p-value of each.
+
+    The threshold follows all windows, those with a Fault too.
+    """
     observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
-    return [
-        observer.observe(window.events, window.scores.before, window.scores.gap_seconds, window.scores)
-        for window in windows_of(bundle, lines)
-        if not any("|Fault|" in event.text for event in window.events)
-    ]
+    threshold = AlarmThreshold(Budget(), bundle.calibration.windows_per_day)
+    good: list[Observed] = []
+    shares: list[float] = []
+    for window in windows_of(bundle, lines):
+        observed = observer.observe(window.events, window.scores.before, window.scores.gap_seconds, window.scores)
+        strength = bundle.detector.judge(observed).strength / math.log(10)
+        if not any("|Fault|" in event.text for event in window.events):
+            good.append(observed)
+            shares.append(threshold.share_above(strength))
+        opened = strength >= threshold.value
+        threshold.follow(window.index, window.events[-1].time, strength, opened=opened, sampled=True)
+    return good, shares
 
 
 def main() -> None:
@@ -99,7 +119,7 @@ def main() -> None:
             good = good_lines(path, None, "UTC", WindowSpec.parse(WINDOW))
             save_bundle(train_bundle(good, lambda *_: None), directory)
         bundle = load_bundle(directory)
-    windows = later(bundle, lines[GOOD_LINES:])
+    windows, latest = later(bundle, lines[GOOD_LINES:])
     half = set(np.random.default_rng(0).permutation(len(windows))[: len(windows) // 2].tolist())
     calibrating = [window for index, window in enumerate(windows) if index in half]
     judged = [window for index, window in enumerate(windows) if index not in half]
@@ -114,6 +134,11 @@ def main() -> None:
         figures[name] = {"distance": far, "promised": PROMISED, "realised": shares}
         counts = [detector.combination.windows, len(test)]
         rows.append([name, *counts, f"{far:.3f}", *(f"{share:.3f}" for share in shares)])
+    name, values = "mazak, in time order, by its latest windows", np.array(latest)
+    shares = [float((values <= share).mean()) for share in PROMISED]
+    figures[name] = {"distance": from_uniform(values), "promised": PROMISED, "realised": shares}
+    counts = [SAMPLE_WINDOWS, len(values)]
+    rows.append([name, *counts, f"{from_uniform(values):.3f}", *(f"{share:.3f}" for share in shares)])
     promised = [f"p at most {share:g}" for share in PROMISED]
     keep("uniformity", figures, ["windows", "calibrated on", "judged", "distance", *promised], rows)
 

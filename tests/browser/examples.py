@@ -149,6 +149,33 @@ def window(
             code("1.307", 9, 0.14, 0.141, 41.0, usual),
             code("0.44", 1, 0.0002, 0.016, 99.8, [*usual, "mode|MANUAL"]),
         ],
+        "without_codes": 2.41 if anomalous else None,
+        "nearest": [near(rank, start, usual) for rank in range(3)] if anomalous else [],
+        "restored": [{"template": usual[-1], "count": 2, "line": 41}] if anomalous else [],
+        "with_restored": 1.31 if anomalous else None,
+    }
+
+
+def good_line(position: int, moment: datetime | None, text: str) -> dict[str, Any]:
+    return {"position": position, "time": iso(moment) if moment else None, "text": text}
+
+
+def near(rank: int, start: datetime | None, usual: list[str]) -> dict[str, Any]:
+    before = start and start - timedelta(days=12 + rank)
+    lines = [good_line(900 + rank + at, before, template) for at, template in enumerate(usual)]
+    return {
+        "file": "lastweek.log",
+        "windows": 214 // (rank + 1),
+        "nats": 7.2 + rank,
+        "differences": [
+            {"template": usual[-1], "seen": 0, "expected": 2, "nats": 5.1},
+            {"template": "servo_alarm <*>", "seen": 1, "expected": 0, "nats": 2.0},
+            {"template": usual[0], "seen": 9, "expected": 6, "nats": 0.4},
+        ],
+        "more_differences": 2,
+        "first": lines[0],
+        "last": lines[-1],
+        "lines": [line | {"lacking": at == 0} for at, line in enumerate(lines)],
     }
 
 
@@ -164,9 +191,12 @@ def surprise(lines: list[dict[str, Any]], index: int, usual: list[str]) -> dict[
             {"position": lines[index - back]["position"], "text": lines[index - back]["text"], "mass": mass}
             for back, mass in ((1, 0.21), (4, 0.17), (9, 0.08))
         ],
-        "codes": [{"code": "0.12", "mass": 0.31}, {"code": "0.44", "mass": 0.06}],
-        "recent_mass": 0.55,
-        "cache_mass": 0.45,
+        "other_recent_mass": 0.09,
+        "codes": [
+            {"code": "0.12", "mass": 0.31, "usual_templates": usual[:1]},
+            {"code": "0.44", "mass": 0.06, "usual_templates": []},
+        ],
+        "other_codes_mass": 0.08,
     }
 
 
@@ -181,6 +211,8 @@ def code(
         "distance_percentile": percentile,
         "attention_mass": 0.2,
         "usual_templates": templates,
+        "effect_nats": -0.31,
+        "nearest": [good_line(77, START, templates[0]) | {"before": templates[-1]}, good_line(78, None, templates[-1])],
     }
 
 

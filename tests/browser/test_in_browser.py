@@ -26,6 +26,9 @@ def long_window() -> dict[str, Any]:
     window["surprises"][0]["recent"][0]["text"] = LONG
     window["codes"][0]["usual_templates"][0] = LONG
     window["reasons"][0] |= {"seen": LONG, "expected": LONG}
+    window["codes"][0]["nearest"][0] |= {"text": LONG, "before": LONG}
+    window["nearest"][0]["lines"][0]["text"] = window["nearest"][0]["differences"][0]["template"] = LONG
+    window["restored"][0]["template"] = LONG
     return window | {"sentence": "x" * 300, "source": "s" * 90, "bundle": "b" * 200}
 
 

@@ -101,11 +101,16 @@ def test_an_explanation_adds_up(client: TestClient, machine_lines: list[bytes]) 
     first = window["first_position"]
     assert [line["text"].encode() for line in window["lines"]] == machine_lines[first : first + window["events"]]
     for surprise in window["surprises"]:
-        assert surprise["cache_mass"] + surprise["recent_mass"] == pytest.approx(1)
+        attended = [item["mass"] for item in (*surprise["recent"], *surprise["codes"])]
+        assert sum(attended) + surprise["other_recent_mass"] + surprise["other_codes_mass"] == pytest.approx(1)
         assert sum(item["probability"] for item in surprise["expected"]) <= 1.001
         assert surprise["surprisal_nats"] == window["lines"][surprise["line"]]["surprisal_nats"]
-    shares = [code["hits"] for code in window["codes"]]
-    assert all(0 < hits <= window["events"] for hits in shares)
+    assert any(code["hits"] for code in window["codes"])
+    for code in window["codes"]:
+        assert 0 <= code["hits"] <= window["events"]
+        assert code["hits"] or code["attention_mass"]
+        assert all(near["time"].endswith("Z") for near in code["nearest"])
+    assert window["nearest"][0]["first"]["time"] < window["start"]
 
 
 def test_every_line_of_a_source_is_accounted_for(client: TestClient, machine_lines: list[bytes]) -> None:

@@ -122,6 +122,24 @@ def test_a_window_page_says_what_its_codes_cannot() -> None:
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(ids)
 
 
+def test_an_alarm_is_shown_beside_what_is_normal_and_with_what_would_end_it() -> None:
+    window = examples.window()
+    for page in (pages.render_window(window, None), pages.render_incident(examples.incident(), window)):
+        shown = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page))
+        assert "With 2 more line| &lt;NUM&gt; before line 120809 this window would score 1.31, and be no alarm" in shown
+        assert "7.2 nats away" in shown
+        assert re.search(r"fewer line\| &lt;NUM&gt; 0 2 more servo_alarm", shown)
+        assert "too few here" in shown
+        assert "other lines just before 9.0 %" in shown
+
+
+def test_codes_that_carry_nothing_are_said_to_and_those_that_do_as_well() -> None:
+    window = examples.window()
+    assert "these codes do not carry the alarm" in pages.render_window(window, None)
+    assert "be no alarm: these codes carry it" in pages.render_window(window | {"without_codes": 0.4}, None)
+    assert "these codes" not in pages.render_window(window | {"without_codes": None}, None)
+
+
 def test_pages_are_fit_for_a_content_policy_without_inline_code() -> None:
     window = examples.window()
     made = [
@@ -140,6 +158,11 @@ def test_hostile_values_are_escaped_wherever_they_come() -> None:
     window["reasons"][0] |= {"text": evil, "expected": evil, "seen": evil, "kind": evil}
     window["surprises"][0]["recent"][0]["text"] = evil
     window["codes"][0]["usual_templates"] = [evil]
+    window["codes"][0]["nearest"][0] |= {"text": evil, "before": evil}
+    window["surprises"][0]["codes"][0]["usual_templates"] = [evil]
+    window["restored"][0]["template"] = evil
+    window["nearest"][0]["file"] = evil
+    window["nearest"][0]["lines"][0]["text"] = window["nearest"][0]["differences"][0]["template"] = evil
     incident = examples.incident() | {"title": evil, "signature": evil, "reason": evil}
     source = examples.source(evil)
     source["lines"]["dropped"] = {evil: 3}

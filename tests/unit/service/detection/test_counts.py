@@ -90,3 +90,26 @@ def test_one_window_and_none() -> None:
     assert np.isfinite(KnownWindows.fit([[OPEN]]).nats([OPEN, ALARM]))
     with pytest.raises(ValueError, match="no windows"):
         KnownWindows.fit([])
+
+
+@given(good=st.lists(windows, min_size=2, max_size=12), window=st.lists(st.integers(0, 6), min_size=1, max_size=30))
+def test_the_nearest_are_those_that_cost_least_and_differ_as_told(good: list[list[int]], window: list[int]) -> None:
+    known = KnownWindows.fit(good)
+    found = known.nearest(window, len(known.levels) + 1)
+    assert sorted(row for row, _ in found) == list(range(len(known.levels)))
+    assert -math.log(sum(math.exp(-nats) for _, nats in found)) == pytest.approx(known.nats(window), abs=1e-9)
+    assert [nats for _, nats in found] == sorted(nats for _, nats in found)
+    assert known.differences(window) == known.differences(window, found[0][0])
+    for item in known.differences(window, found[-1][0]):
+        if item.token is not None:
+            had = int(known.levels[found[-1][0]][known.tokens.tolist().index(item.token)])
+            assert level(item.expected) == had != level(item.seen)
+
+
+@given(good=st.lists(windows, min_size=1, max_size=12))
+def test_every_window_finds_its_row(good: list[list[int]]) -> None:
+    known = KnownWindows.fit(good)
+    for window, row in zip(good, known.rows(good), strict=True):
+        assert row is not None
+        assert known.differences(window, row) == []
+    assert known.rows([[99]]) == [None]

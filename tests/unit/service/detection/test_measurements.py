@@ -41,6 +41,15 @@ def test_composition_is_the_cosine_to_the_nearest(good: list[list[int]], window:
     assert KnownRuns(good).distance(window) == pytest.approx(max(0.0, slow_distance(good, window)), abs=1e-9)
 
 
+@given(st.lists(st.integers(0, 3), min_size=RUN, max_size=12), st.integers(0, 4))
+def test_an_event_mends_what_it_makes_known(window: list[int], event: int) -> None:
+    known = KnownRuns([[0, 1, 2, 3] * 5])
+    assert known.unknown_runs([0, 1, 2, 3, 0]) == 0
+    for place in range(len(window) + 1):
+        more = [*window[:place], event, *window[place:]]
+        assert known.mends(window, place, event) == known.unknown_runs(window) - known.unknown_runs(more)
+
+
 def test_a_longer_window_of_the_same_make_up_is_near() -> None:
     known = KnownRuns([[1, 2, 3] * 10])
     assert known.distance([1, 2, 3] * 100) < 0.01

@@ -1,0 +1,110 @@
+"""What an alarm would be with what it lacks, and without its codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model import NewEvents
+from service.bundle import Bundle
+from service.citing import without
+from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put_back
+from service.detection.detector import Detector, Observed
+from service.detection.ranges import Reading
+from service.store import unpack
+from tests.unit.service.test_evidence import FAULT, judge_of, parsed, scored, seen
+
+GOOD = [2, 3, 4, 5] * 4
+
+
+def window_of(tokens: Sequence[int]) -> Observed:
+    return Observed(
+        tuple(tokens),
+        tuple((token, "machine") for token in tokens),
+        np.full(len(tokens), 0.1),
+        (0, *tokens[:-1]),
+        np.full(len(tokens), 2.0),
+    )
+
+
+@pytest.fixture(scope="module")
+def cycles() -> Detector:
+    """Knows windows of sixteen events that hold four of each, begun anywhere in the cycle."""
+    return Detector.fit([window_of((GOOD * 2)[at % 4 : at % 4 + 16]) for at in range(80)])
+
+
+def restore(detector: Detector, bundle: Bundle, tokens: list[int], threshold: float) -> Restored | None:
+    otherwise = Counterfactuals(detector, bundle.vocabulary, 16, bundle.scorer(), bundle.warm_state())
+    return otherwise.restore(window_of(tokens), tokens, [2.0] * len(tokens), threshold)
+
+
+def test_with_the_missing_event_back_there_is_no_alarm(bundle: Bundle, cycles: Detector) -> None:
+    lacking = [2, 3, 4, 5, 2, 3, 4, 2, 3, 4, 5, 2, 3, 4, 5, 2]
+    strength = cycles.judge(window_of(lacking)).strength
+    assert strength > 2
+    found = restore(cycles, bundle, lacking, strength / 2)
+    assert found is not None
+    assert found.events == ((5, 1, 7),)
+    assert found.left_nats < strength / 2
+
+
+def test_nothing_is_put_back_where_it_does_not_help(bundle: Bundle, cycles: Detector) -> None:
+    assert restore(cycles, bundle, GOOD, 0.0) is None
+    assert restore(cycles, bundle, [9] * 16, 2.0) is None, "news alone makes the alarm"
+    for tokens in ([2] * 16, [5, 4, 3, 2] * 4, [2, 2, 3, 3, 4, 4, 5, 5] * 2):
+        strength = cycles.judge(window_of(tokens)).strength
+        found = restore(cycles, bundle, tokens, 0.5)
+        if found is not None:
+            assert found.left_nats < strength
+            assert 1 <= sum(count for _, count, _ in found.events) <= MAX_RESTORED
+
+
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=12), st.data())
+def test_putting_back_is_undone_by_taking_out(tokens: list[int], data: st.DataObject) -> None:
+    window = replace(window_of(tokens), readings=tuple(Reading(at, (2, 0, 0), 1.0) for at in range(len(tokens))))
+    window = replace(window, code_excess=np.arange(len(tokens), dtype=float))
+    place = data.draw(st.integers(0, len(tokens)))
+    more = put_back(window, place, 77, late=data.draw(st.booleans()))
+    assert more.tokens == (*tokens[:place], 77, *tokens[place:])
+    assert more.before == (0, *more.tokens[:-1])
+    assert sum(more.gaps) == pytest.approx(sum(window.gaps))
+    again = without(more, [place])
+    assert (again.tokens, again.shapes, again.before) == (window.tokens, window.shapes, window.before)
+    assert again.gaps.tolist() == window.gaps.tolist()
+    assert again.readings == window.readings
+    assert again.code_excess.tolist() == window.code_excess.tolist()
+
+
+def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machine_lines: list[bytes]) -> None:
+    events = parsed(bundle, [*machine_lines[64:90], FAULT, *machine_lines[90:128]])
+    window, scores = seen(bundle, events)
+    tokens = [bundle.vocabulary.model_token(event.token) for event in events]
+    gaps = scores.gap_seconds.tolist()
+    scorer = bundle.scorer()
+    otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, 64, scorer, bundle.warm_state())
+    codes = [divmod(int(code), bundle.model.encoder.config.codes) for code in scores.top_codes[40][:2]]
+    found = otherwise.without_codes(window, tokens, gaps, codes, scores.codes)
+    assert list(found.effects) == codes
+    for code in codes:
+        read = scorer.score([NewEvents(bundle.warm_state(), tokens, gaps, [code])])[0].surprisal_nats
+        assert found.effects[code] == pytest.approx(float(read.sum() - scores.surprisal_nats.sum()), abs=1e-3)
+    assert any(found.effects.values())
+
+
+def test_only_alarms_are_examined_and_twice_the_same(bundle: Bundle, machine_lines: list[bytes]) -> None:
+    events = parsed(bundle, [*machine_lines[64:90], FAULT, *machine_lines[90:128]])
+    first, second = (
+        judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}).row["record"] for _ in range(2)
+    )
+    assert first == second
+    alarm = unpack(first)
+    assert len(alarm["nearest"]) == 3
+    assert alarm["without_codes"] is not None
+    assert set(alarm["effects"]) <= {code["code"] for code in alarm["codes"]}
+    calm = unpack(judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).row["record"])
+    assert (calm["nearest"], calm["restored"], calm["effects"], calm["without_codes"]) == ([], [], {}, None)
