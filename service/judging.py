@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ingestion import Event
@@ -15,21 +16,26 @@ from service.detection.detector import Observed
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
 from service.observing import Observer
-from service.store import pack
 
 
-@dataclass(frozen=True)
+@dataclass
 class Judged:
     """A judged window, and the words an incident takes from it.
 
     Attributes:
-        row: a row of the store's `windows`.
+        row: a row of the store's `windows` but for its record.
+        record: its explanation, as JSON values.
+        heavy: the lines of an alarm that carry most, heaviest first.
+        cite: returns the explanation of an alarm with the lines that carry it, which takes long.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
         title: the incident in a few words.
     """
 
     row: dict[str, Any]
+    record: dict[str, Any]
+    heavy: Sequence[int]
+    cite: Callable[[], dict[str, Any]]
     reason: str
     signature: str
     title: str
@@ -96,9 +102,16 @@ class Judge:
             "anomalous": verdict.anomalous,
             "incident": None,
             "sentence": explained.sentence,
-            "record": pack(explained.record),
         }
-        return Judged(row, explained.reason, explained.signature, explained.title)
+        return Judged(
+            row,
+            explained.record,
+            explained.heavy,
+            partial(self._explainer.cite, explained, events, scores, window, verdict, texts),
+            explained.reason,
+            explained.signature,
+            explained.title,
+        )
 
     def strength(self, events: Sequence[Event], scores: EventScores) -> float:
         """Return the strength that a window of these events would have."""

@@ -26,7 +26,7 @@ from service.event_scores import EventScores
 from service.explain import iso
 from service.judging import Judge, Judged
 from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
-from service.store import SourceRow
+from service.store import SourceRow, pack
 
 # Events between exact snapshots of the model state: a restart scores at most this many once more. A snapshot of the
 # default encoder has 120 KB, the events since one 16 bytes each in every checkpoint.
@@ -158,11 +158,12 @@ class SourcePipeline:
             window = self._open.close(self._complete.popleft())
             proposed = self._proposed(window)
             produced.incidents += self.alarms.follow(proposed)
-            produced.windows.append(proposed.row)
+            judged = proposed.judged
+            produced.windows.append(judged.row | {"record": pack(judged.record)})
             if (received := window.events[-1].event.received) is not None:
                 produced.received.append(received)
             self._windows += 1
-            self._last_strength = proposed.row["strength"]
+            self._last_strength = judged.row["strength"]
         return produced
 
     def provisional(self) -> list[dict[str, Any]]:
@@ -174,7 +175,8 @@ class SourcePipeline:
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
                 open_as_yet = {"status": "provisional", "anomalous": False, **UNDECIDED}
-                rows.append(self._judged(window)[0].row | open_as_yet)
+                judged = self._judged(window)[0]
+                rows.append(judged.row | open_as_yet | {"record": pack(judged.record)})
         return rows
 
     @property
@@ -235,7 +237,7 @@ class SourcePipeline:
         def rejudge(places: Sequence[int]) -> float:
             return self._judge.strength([events[place] for place in places], scores.some(places))
 
-        return Proposed(judged.row, judged.reason, judged.signature, judged.title, events, rejudge)
+        return Proposed(judged, events, rejudge)
 
     def _new_alarms(self, state: Mapping[str, Any] | None) -> Alarms:
         bundle = self._bundle

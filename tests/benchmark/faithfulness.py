@@ -27,7 +27,6 @@ from model import NewEvents, Scorer, SourceState
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.event_scores import EventScores
 from service.judging import Judge
-from service.store import unpack
 from service.training import train_bundle
 from service.trying import good_lines
 from tests.benchmark.mazak import EVENTS
@@ -103,7 +102,7 @@ def examine(bundle: Bundle, lines: Sequence[bytes]) -> list[dict[str, Any]]:
         if not judged.row["anomalous"]:
             continue
         count = len(window.events)
-        cited = unpack(judged.row["record"])["cited"]
+        cited = judged.cite()["cited"]
         draws = [random.choice(count, len(cited), replace=False).tolist() for _ in range(DRAWS)]
         off = [_off(bundle, scorer, judge, window, out) for out in (cited, *draws)]
         found.append(
