@@ -11,8 +11,7 @@ from typing import Any
 from ingestion import Event
 from model import Scorer
 from service.bundle import Bundle
-from service.detection.detector import Judged as Found
-from service.detection.detector import Observed
+from service.detection.detector import Observed, some
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
 from service.observing import Observer
@@ -26,6 +25,7 @@ class Judged:
         row: a row of the store's `windows` but for its record.
         record: its explanation, as JSON values.
         heavy: the lines of an alarm that carry most, heaviest first.
+        strength_of: returns the strength of the window with only these of its events.
         cite: returns the explanation of an alarm with the lines that carry it, which takes long.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
@@ -35,6 +35,7 @@ class Judged:
     row: dict[str, Any]
     record: dict[str, Any]
     heavy: Sequence[int]
+    strength_of: Callable[[Sequence[int]], float]
     cite: Callable[[], dict[str, Any]]
     reason: str
     signature: str
@@ -54,7 +55,7 @@ class Judge:
         self.threshold = threshold
         self._bundle = bundle
         self._explainer = Explainer(bundle, scorer)
-        numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
+        numeric = bundle.detector.memory.ranges.ranges.keys()
         self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
 
     def judge(
@@ -77,7 +78,9 @@ class Judge:
             texts: position and text of events they may have attended to, by number in the source's stream.
         """
         bundle = self._bundle
-        window, judged, score, strength = self._measure(events, scores)
+        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
+        judged = bundle.detector.judge(window)
+        score, strength = bundle.calibration.score(judged.strength)
         verdict = Verdict(score, strength, self.threshold)
         explained = self._explainer.build(events, scores, window, judged, verdict, texts)
         times = [event.time for event in events if event.time is not None]
@@ -107,17 +110,12 @@ class Judge:
             row,
             explained.record,
             explained.heavy,
+            partial(self._strength, window),
             partial(self._explainer.cite, explained, events, scores, window, verdict, texts),
             explained.reason,
             explained.signature,
             explained.title,
         )
 
-    def strength(self, events: Sequence[Event], scores: EventScores) -> float:
-        """Return the strength that a window of these events would have."""
-        return self._measure(events, scores)[-1]
-
-    def _measure(self, events: Sequence[Event], scores: EventScores) -> tuple[Observed, Found, float, float]:
-        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
-        judged = self._bundle.detector.judge(window)
-        return window, judged, *self._bundle.calibration.score(judged.strength)
+    def _strength(self, window: Observed, events: Sequence[int]) -> float:
+        return self._bundle.calibration.score(self._bundle.detector.judge(some(window, events)).strength)[1]

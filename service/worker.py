@@ -192,7 +192,7 @@ class Worker:
         try:
             self._sources.hear()
             # A source may be silent while others keep the worker busy.
-            self._flush_silent()
+            self._follow_clock()
             self._judge_orphans()
             if fed:
                 self._store_now(self._sources.overdue())
@@ -298,7 +298,8 @@ class Worker:
         self._store_now(self._sources)
         self._show_open(self._sources)
 
-    def _flush_silent(self) -> None:
+    def _follow_clock(self) -> None:
+        """Close the open events of sources that are silent, and show what they wrote last."""
         now = time.monotonic()
         if now < self._flush_due:
             return
@@ -306,6 +307,9 @@ class Worker:
         silent = self._sources.silent()
         self._sources.flush(silent)
         self._store_now(silent)
+        resting = self._sources.resting()
+        self._store_now(resting)
+        self._show_open(resting)
 
     def _idle(self) -> None:
         self._store_now(self._sources.unfinished())

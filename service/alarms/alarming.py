@@ -20,14 +20,13 @@ from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
 from service.judging import Judged
-from service.store import pack
+from service.packing import pack
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
 _EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
-Rejudge = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,10 @@ class Proposed:
     Attributes:
         judged: what the model says of it.
         events: its events.
-        rejudge: the strength of the window with only these of its events.
     """
 
     judged: Judged
     events: Sequence[Event]
-    rejudge: Rejudge
 
 
 class Alarms:
@@ -176,14 +173,14 @@ class Alarms:
         gone = {place for places in matched.never.values() for place in places}
         left = [place for place in range(len(window.events)) if place not in gone]
         if gone:
-            strength = window.rejudge(left) if left else 0.0
+            strength = window.judged.strength_of(left) if left else 0.0
             if strength < row["threshold"]:
                 row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
                 return strength
         shapes = self._shapes([window.events[place] for place in left])
 
         def rejudge(places: Sequence[int]) -> float:
-            return window.rejudge([left[place] for place in places])
+            return window.judged.strength_of([left[place] for place in places])
 
         place_of = {place: index for index, place in enumerate(left)}
         heavy, new = (

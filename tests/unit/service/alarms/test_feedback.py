@@ -23,8 +23,9 @@ from service.errors import AlreadyUndone, BadFeedback, NotFound
 from service.feedback_store import FeedbackStore, Said
 from service.inbox import InboxInput
 from service.metrics import Metrics
+from service.packing import unpack
 from service.sample import good_sample
-from service.store import Store, unpack
+from service.store import Store
 from service.trying import _Replayed
 from service.worker import Worker
 
