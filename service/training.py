@@ -212,7 +212,11 @@ def _calibrate(
     scorer = Scorer(model)
     stream = _stream(events, vocabulary)
     state = scorer.initial_state()
-    _advance(scorer, state, _part(stream, max(0, fit - _WARM_EVENTS), fit))
+    begin = max(0, fit - _WARM_EVENTS)
+    # New sources go on from the end of a block: windows of as many events as some blocks then end with a block, and
+    # need not wait for events that fill one up.
+    begin = min(fit, begin + (len(events) - begin) % model.encoder.config.block)
+    _advance(scorer, state, _part(stream, begin, fit))
     report("calibration", 0.0, f"{len(events) - fit:,} events")
 
     fitted, straddling = _cut(events[:fit], window)
