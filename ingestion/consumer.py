@@ -29,7 +29,7 @@ from ingestion.kafka_values import read_messages, stream_name
 from ingestion.outage import Outage, why_unreachable
 from ingestion.records import Record
 
-MAX_POLL_RECORDS = 2000
+MAX_POLL_RECORDS = 4000
 # An idle partition is asked for its end this often: it tells an idle topic from a lost broker and keeps the lag of a
 # paused partition true, whose high-water mark otherwise stands still.
 _IDLE_CHECK_SECONDS = 2.0

@@ -102,7 +102,8 @@ class Parameter:
     number: float | None
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
+    """Return the number that a `<NUM>` stands for; None where it is written otherwise than in decimals."""
     text = unicodedata.normalize("NFKC", text)
     if _THOUSANDS.fullmatch(text):
         text = text.replace(",", "")
@@ -218,7 +219,7 @@ class Vocabulary:
                 values = (Value("", word.start, word.end),)
             for part, (name, start, end) in enumerate(values):
                 text = message[start:end]
-                found.append(Parameter(slot, part, name, text, start, end, _number(text) if name == "NUM" else None))
+                found.append(Parameter(slot, part, name, text, start, end, number_of(text) if name == "NUM" else None))
         return found
 
     def model_token(self, token: int) -> int:

@@ -88,6 +88,11 @@ class Scorer:
         self._place(model.unigram.device)
 
     def _place(self, device: torch.device) -> None:
+        if device.type == "cpu":
+            # The products are too small to be shared out: on two cores a second thread, which waits for its turn by
+            # spinning, costs four times the CPU seconds and, where others use the machine, twice the time. Nor may a
+            # score depend on how many cores there are.
+            torch.set_num_threads(1)
         self._device = device
         self._encoder = self.model.encoder.to(device).eval()
         self._reading = Reading(self.model, self._encoder.stack.quantizers()[-1], self.model.unigram.to(device))

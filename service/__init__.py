@@ -25,7 +25,7 @@ In the order the data flows:
 - `dead_letters.py` lines that became no event, and how many are too many
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the
-                    tables, `migrations/` their history
+                    tables, `migrations/` their history; `packing.py` JSON values, compressed
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
 - `replaying.py`    a range once more, with a bundle of choice

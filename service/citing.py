@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -63,8 +63,7 @@ class Citing:
             gaps: seconds since the event before each.
             threshold_nats: the strength from which on a window is an alarm.
         """
-        count = len(tokens)
-        limit = min(MAX_LINES, max(MIN_LINES, round(count * MAX_SHARE)), count - 1)
+        count, limit = len(tokens), _most(len(tokens))
         kept, waits = list(range(count)), list(gaps)
         usual = self._read(tokens, waits)
         cited: list[int] = []
@@ -72,7 +71,7 @@ class Citing:
         while len(cited) < limit and not (cited and judged.strength < threshold_nats):
             carried = line_nats(weigh(self._detector, left, judged))
             step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
-            out = sorted(carried, key=lambda line: (-carried[line], line))[:step]
+            out = heaviest(carried, len(kept))[:step]
             if not out:
                 break
             cited += [kept[line] for line in out]
@@ -87,6 +86,15 @@ class Citing:
     def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
         scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])
         return scored[0].surprisal_nats.astype(np.float64)
+
+
+def heaviest(carried: Mapping[int, float], events: int) -> list[int]:
+    """Return the lines that carry most of a window of so many events, heaviest first, no more than are cited."""
+    return sorted(carried, key=lambda line: (-carried[line], line))[: _most(events)]
+
+
+def _most(events: int) -> int:
+    return min(MAX_LINES, max(MIN_LINES, round(events * MAX_SHARE)), events - 1)
 
 
 def without(window: Observed, lines: Sequence[int]) -> Observed:

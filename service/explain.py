@@ -18,7 +18,7 @@ import numpy as np
 from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
 from model import Scorer
 from service.bundle import Bundle
-from service.citing import Cited, Citing
+from service.citing import Citing, heaviest
 from service.comparing import Comparing
 from service.counterfactuals import Counterfactuals
 from service.detection.detector import EVENT, Judged, Observed
@@ -33,7 +33,15 @@ _SURPRISES = 5
 # Of a window less unusual than one normal window in ten no reason stands out, and its most surprising event alone is
 # explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
-_UNEXAMINED: Mapping[str, Any] = {"restored": [], "with_restored": None, "effects": {}, "without_codes": None}
+_UNEXAMINED: Mapping[str, Any] = {
+    "cited": None,
+    "without_cited": None,
+    "nearest": [],
+    "restored": [],
+    "with_restored": None,
+    "effects": {},
+    "without_codes": None,
+}
 _NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
 
 
@@ -63,6 +71,9 @@ class Explained:
 
     Attributes:
         record: what is stored with the window.
+        carried: how much of the strength each line carries, nats.
+        total_nats: of the strength, all kinds of evidence together.
+        heavy: the lines of an alarm that carry most, heaviest first.
         sentence: the window in one sentence.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
@@ -70,6 +81,9 @@ class Explained:
     """
 
     record: dict[str, Any]
+    carried: Mapping[int, float]
+    total_nats: float
+    heavy: Sequence[int]
     sentence: str
     reason: str
     signature: str
@@ -99,7 +113,7 @@ class Explainer:
         verdict: Verdict,
         texts: Mapping[int, tuple[int, str]],
     ) -> Explained:
-        """Explain one window.
+        """Explain one window; of an alarm the heaviest lines are told, and none is cited: see `examine`.
 
         Args:
             events: the window's events.
@@ -118,9 +132,9 @@ class Explainer:
         wording = Wording(self._bundle, events, scored)
         kinds = sorted((kind for kind in evidence if evidence[kind].nats > 0), key=lambda kind: -evidence[kind].nats)
         reasons = [_reason(kind, evidence[kind], total, wording) for kind in kinds]
-        cited = self._cited(events, scored, window, verdict) if verdict.anomalous else None
-        ranked = self._ranked(scored, carried, cited.lines if cited else ())
-        explained = ranked[: _SURPRISES if noteworthy else 1]
+        heavy = heaviest(carried, len(events)) if verdict.anomalous else []
+        ranked = self._ranked(scored, carried, _beyond(heavy, carried, verdict))
+        ranked = ranked if noteworthy else ranked[:1]
         head = reasons[0] if reasons else _NOTHING
         record = {
             "score_cap": self._bundle.calibration.cap,
@@ -135,39 +149,45 @@ class Explainer:
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
             "names": self._names(events),
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
-            "cited": cited.lines if cited else (),
-            "without_cited": round(cited.left_nats / math.log(10), 3) if cited else None,
-            "ranked": ranked if noteworthy else explained,
-            "carried": {str(line): round(carried.get(line, 0.0) / total, 3) for line in ranked} if total else {},
-            "surprises": [self._surprise(index, scored, wording, texts) for index in explained],
-            "codes": self._leaning.codes(explained, scored) if noteworthy else [],
-            "nearest": self._comparing.nearest(window.tokens) if verdict.anomalous else [],
-            **(self._examined(events, scored, window, verdict, explained) if verdict.anomalous else _UNEXAMINED),
+            **_UNEXAMINED,
+            **self._looked_at(ranked, carried, total, scored, wording, texts),
+            "codes": self._leaning.codes(ranked[:_SURPRISES], scored) if noteworthy else [],
         }
         kind = kinds[0] if kinds else RARE_TRANSITION
         signature = wording.signature(kind, evidence[kind]) if kinds else ""
-        return Explained(record, sentence(head, verdict.score), kind, signature, head["title"])
+        return Explained(record, carried, total, heavy, sentence(head, verdict.score), kind, signature, head["title"])
 
-    def _cited(self, events: Sequence[Event], scored: EventScores, window: Observed, verdict: Verdict) -> Cited:
-        tokens = [self._bundle.vocabulary.model_token(event.token) for event in events]
-        return self._citing.cite(window, tokens, scored.gap_seconds.tolist(), verdict.threshold * math.log(10))
-
-    def _examined(
+    def examine(
         self,
+        explained: Explained,
         events: Sequence[Event],
         scored: EventScores,
         window: Observed,
         verdict: Verdict,
-        explained: Sequence[int],
+        texts: Mapping[int, tuple[int, str]],
     ) -> dict[str, Any]:
-        """Return what an alarm would be with what it lacks, and without the codes that its lines attended to."""
+        """Return the record of an alarm with what it rests on.
+
+        Lines without which there would be none, what it would be with what it lacks and without the codes that its
+        lines attended to, and the known-good windows nearest to it. That takes some thirty times as long as `build`,
+        whose arguments these are.
+        """
         vocabulary = self._bundle.vocabulary
         tokens = [vocabulary.model_token(event.token) for event in events]
-        gaps = scored.gap_seconds.tolist()
-        restored = self._otherwise.restore(window, tokens, gaps, verdict.threshold * math.log(10))
-        codes = self._leaning.most(explained, scored)
+        gaps, threshold = scored.gap_seconds.tolist(), verdict.threshold * math.log(10)
+        cited = self._citing.cite(window, tokens, gaps, threshold)
+        ranked = self._ranked(scored, explained.carried, cited.lines)
+        wording = Wording(self._bundle, events, scored)
+        restored = self._otherwise.restore(window, tokens, gaps, threshold)
+        codes = self._leaning.most(ranked[:_SURPRISES], scored)
         found = self._otherwise.without_codes(window, tokens, gaps, codes, scored.codes) if codes else None
         return {
+            **explained.record,
+            "cited": cited.lines,
+            "without_cited": round(cited.left_nats / math.log(10), 3),
+            **self._looked_at(ranked, explained.carried, explained.total_nats, scored, wording, texts),
+            "codes": self._leaning.codes(ranked[:_SURPRISES], scored),
+            "nearest": self._comparing.nearest(window.tokens),
             "restored": [
                 {"template": vocabulary.text(token), "count": count, "line": line}
                 for token, count, line in (restored.events if restored else ())
@@ -179,18 +199,33 @@ class Explainer:
             "without_codes": round(found.left_nats / math.log(10), 3) if found else None,
         }
 
+    def _looked_at(
+        self,
+        ranked: Sequence[int],
+        carried: Mapping[int, float],
+        total: float,
+        scored: EventScores,
+        wording: Wording,
+        texts: Mapping[int, tuple[int, str]],
+    ) -> dict[str, Any]:
+        return {
+            "ranked": ranked,
+            "carried": {str(line): round(carried.get(line, 0.0) / total, 3) for line in ranked} if total else {},
+            "surprises": [self._surprise(index, scored, wording, texts) for index in ranked[:_SURPRISES]],
+        }
+
     def _names(self, events: Sequence[Event]) -> dict[str, str]:
         """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""
         unknown = [index for index, event in enumerate(events) if event.token == UNSEEN]
         shapes = [event_shape(events[index], self._bundle.source_format) for index in unknown]
         return {str(index): f"(new) {name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
 
-    def _ranked(self, scored: EventScores, carried: Mapping[int, float], cited: Sequence[int]) -> list[int]:
-        """Return the lines to look at: those that carry the alarm, then those that carry most, then the surprising."""
+    def _ranked(self, scored: EventScores, carried: Mapping[int, float], first: Sequence[int]) -> list[int]:
+        """Return the lines to look at: those told first, then those that carry most, then the surprising."""
         heavy = sorted(carried, key=lambda line: (-carried[line], line))[:_SURPRISES]
         surprising = np.argsort(-scored.surprisal_nats, kind="stable")[:_SURPRISES].tolist()
-        order = list(dict.fromkeys([*cited, *heavy, *surprising]))
-        return order[: max(_SURPRISES, len(cited))]
+        order = list(dict.fromkeys([*first, *heavy, *surprising]))
+        return order[: max(_SURPRISES, len(first))]
 
     def _surprise(
         self, index: int, scored: EventScores, wording: Wording, texts: Mapping[int, tuple[int, str]]
@@ -201,6 +236,17 @@ class Explainer:
             "expected": wording.expected(index)[:3],
             **self._leaning.attention(index, scored, texts),
         }
+
+
+def _beyond(heavy: Sequence[int], carried: Mapping[int, float], verdict: Verdict) -> list[int]:
+    """Return the heaviest lines that together carry what an alarm has beyond its threshold."""
+    beyond, found = (verdict.strength - verdict.threshold) * math.log(10), []
+    for line in heavy:
+        found.append(line)
+        beyond -= carried[line]
+        if beyond < 0:
+            break
+    return found
 
 
 def _reason(kind: str, found: Evidence, total: float, wording: Wording) -> dict[str, Any]:
@@ -252,7 +298,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
         }
     surprisal = record["surprisal"]
     rank = {index: place for place, index in enumerate(record["ranked"], start=1)}
-    unseen, cited = set(record["unseen"]), set(record["cited"])
+    unseen, cited = set(record["unseen"]), record["cited"]
     lines = [
         {
             "position": position,
@@ -263,7 +309,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "unseen": index in unseen,
             "surprisal_nats": surprisal[index],
             "rank": rank.get(index),
-            "cited": index in cited,
+            "cited": None if cited is None else index in cited,
             "share": record["carried"].get(str(index)),
             # The time varies, too, but is no parameter of the template.
             "spans": [span for span in variable_spans(text) if span[1] <= time_start or span[0] >= time_end],

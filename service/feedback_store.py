@@ -25,8 +25,9 @@ from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
 from service.database import FEEDBACK_LOCK, answering, lock, storable
 from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.packing import pack, unpack
 from service.schema import feedback, incidents, windows
-from service.store import Store, pack, unpack
+from service.store import Store
 
 Verdict = Literal["real", "false-alarm", "known", "shelved"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ingestion import Record, SourceFormat
 from service.alarms.policy import AlarmPolicy
@@ -22,6 +23,10 @@ _LOG = logging.getLogger("logvq.worker")
 FLUSH_PATIENCE = 2.0
 # How long a complete window may wait for events that fill its last block: scoring whole blocks is twice as fast.
 WAIT_SECONDS = 0.25
+# A source without a line for so long has its open windows shown, though others keep the worker busy: what a machine
+# wrote last before it failed is what people look for. So many sources at a time, so that others do not wait for them.
+REST_SECONDS = 2.0
+_RESTING_AT_ONCE = 64
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
@@ -39,6 +44,7 @@ class _Held:
         streams: that brought its lines.
         fed: when it last had lines, on this machine's clock; None for one that has had none here.
         waiting: since when it has a complete window that is not scored; None where it has none.
+        shown: whether its open windows are shown as they stand.
     """
 
     pipeline: SourcePipeline
@@ -46,6 +52,7 @@ class _Held:
     streams: set[str] = field(default_factory=set)
     fed: float | None = None
     waiting: float | None = None
+    shown: bool = False
 
 
 class HeldSources:
@@ -107,7 +114,7 @@ class HeldSources:
             held = self._load(source)
             held.streams.update(record.stream for record in records)
             held.pipeline.feed(records)
-            held.fed = now
+            held.fed, held.shown = now, False
 
     def hear(self) -> None:
         """Take what operators have said since."""
@@ -121,6 +128,7 @@ class HeldSources:
         """Close the open events of sources."""
         for source in sources:
             self._held[source].pipeline.flush()
+            self._held[source].shown = False
 
     def silent(self) -> list[str]:
         """Return the sources whose open event has waited long enough for another line."""
@@ -132,6 +140,16 @@ class HeldSources:
             and held.fed is not None
             and now - held.fed > FLUSH_PATIENCE * held.pipeline.parser.idle_seconds
         ]
+
+    def resting(self) -> list[str]:
+        """Return sources that have been silent for a while and are not shown as they stand, not all at once."""
+        before = time.monotonic() - REST_SECONDS
+        found = (
+            source
+            for source, held in self._held.items()
+            if not held.shown and held.fed is not None and held.fed <= before
+        )
+        return list(islice(found, _RESTING_AT_ONCE))
 
     def overdue(self) -> list[str]:
         """Return the sources whose complete windows have waited for scores long enough; others are faster."""
@@ -165,7 +183,10 @@ class HeldSources:
 
     def provisional(self, sources: Iterable[str]) -> dict[str, Produced]:
         """Judge the open windows of sources that have changed since."""
-        rows = {source: self._held[source].pipeline.provisional() for source in sources}
+        rows = {}
+        for source in sources:
+            rows[source] = self._held[source].pipeline.provisional()
+            self._held[source].shown = True
         return {source: Produced(provisional=found) for source, found in rows.items() if found}
 
     def store(self, produced: Mapping[str, Produced], batch: Batch | None = None) -> None:

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ingestion import Event
 from model import Scorer
 from service.bundle import Bundle
-from service.detection.detector import Judged as Found
-from service.detection.detector import Observed
+from service.detection.detector import Observed, some
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
 from service.observing import Observer
-from service.store import pack
 
 
-@dataclass(frozen=True)
+@dataclass
 class Judged:
     """A judged window, and the words an incident takes from it.
 
     Attributes:
-        row: a row of the store's `windows`.
+        row: a row of the store's `windows` but for its record.
+        record: its explanation, as JSON values.
+        heavy: the lines of an alarm that carry most, heaviest first.
+        strength_of: returns the strength of the window with only these of its events.
+        examine: returns the explanation of an alarm with what it rests on, which takes long.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
         title: the incident in a few words.
     """
 
     row: dict[str, Any]
+    record: dict[str, Any]
+    heavy: Sequence[int]
+    strength_of: Callable[[Sequence[int]], float]
+    examine: Callable[[], dict[str, Any]]
     reason: str
     signature: str
     title: str
@@ -48,7 +55,7 @@ class Judge:
         self.threshold = threshold
         self._bundle = bundle
         self._explainer = Explainer(bundle, scorer)
-        numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
+        numeric = bundle.detector.memory.ranges.ranges.keys()
         self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
 
     def judge(
@@ -71,7 +78,9 @@ class Judge:
             texts: position and text of events they may have attended to, by number in the source's stream.
         """
         bundle = self._bundle
-        window, judged, score, strength = self._measure(events, scores)
+        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
+        judged = bundle.detector.judge(window)
+        score, strength = bundle.calibration.score(judged.strength)
         verdict = Verdict(score, strength, self.threshold)
         explained = self._explainer.build(events, scores, window, judged, verdict, texts)
         times = [event.time for event in events if event.time is not None]
@@ -96,15 +105,17 @@ class Judge:
             "anomalous": verdict.anomalous,
             "incident": None,
             "sentence": explained.sentence,
-            "record": pack(explained.record),
         }
-        return Judged(row, explained.reason, explained.signature, explained.title)
+        return Judged(
+            row,
+            explained.record,
+            explained.heavy,
+            partial(self._strength, window),
+            partial(self._explainer.examine, explained, events, scores, window, verdict, texts),
+            explained.reason,
+            explained.signature,
+            explained.title,
+        )
 
-    def strength(self, events: Sequence[Event], scores: EventScores) -> float:
-        """Return the strength that a window of these events would have."""
-        return self._measure(events, scores)[-1]
-
-    def _measure(self, events: Sequence[Event], scores: EventScores) -> tuple[Observed, Found, float, float]:
-        window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
-        judged = self._bundle.detector.judge(window)
-        return window, judged, *self._bundle.calibration.score(judged.strength)
+    def _strength(self, window: Observed, events: Sequence[int]) -> float:
+        return self._bundle.calibration.score(self._bundle.detector.judge(some(window, events)).strength)[1]

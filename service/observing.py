@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from ingestion import FIRST_TEMPLATE, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
+from ingestion.masking import MAX_WORDS, prepare
+from ingestion.vocabulary import number_of
 from service.detection.codes import KnownCodes
 from service.detection.detector import Observed
-from service.detection.ranges import Reading
+from service.detection.ranges import Reading, Slot
 from service.event_scores import EventScores
 
 Numbers = npt.NDArray[np.generic]
@@ -31,7 +34,7 @@ class Observer:
         vocabulary: the bundle's.
         source_format: how the source writes its lines.
         usage: (h, s) share of each head's codes in training.
-        numeric: tokens whose lines are read for numbers; None reads all.
+        numeric: where in lines numbers are read; None reads all.
     """
 
     def __init__(
@@ -39,9 +42,10 @@ class Observer:
         vocabulary: Vocabulary,
         source_format: SourceFormat,
         usage: npt.NDArray[np.floating],
-        numeric: Collection[int] | None = None,
+        numeric: Collection[Slot] | None = None,
     ) -> None:
-        self._vocabulary, self._format, self._numeric = vocabulary, source_format, numeric
+        self._vocabulary, self._format = vocabulary, source_format
+        self._numeric = None if numeric is None else _by_token(numeric)
         self._masks = source_format.mask_set()
         self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
         self._codes = KnownCodes(usage)
@@ -88,14 +92,39 @@ class Observer:
     def _readings(self, events: Sequence[Event]) -> tuple[Reading, ...]:
         found: list[Reading] = []
         for index, event in enumerate(events):
-            if event.token < FIRST_TEMPLATE or (self._numeric is not None and event.token not in self._numeric):
+            token, message = event.token, event.message
+            places = None if self._numeric is None else self._numeric.get(token)
+            if token < FIRST_TEMPLATE or (self._numeric is not None and places is None):
                 continue
-            if _DIGIT.search(event.message) is None:
+            if _DIGIT.search(message) is None:
                 continue
-            line = masked_words(event.message, self._format.delimiter, self._masks)
+            if places is not None and message.isascii() and message.isprintable():
+                found += self._at(places, index, token, message)
+                continue
+            line = masked_words(message, self._format.delimiter, self._masks)
             found += [
-                Reading(index, (event.token, parameter.slot, parameter.part), parameter.number)
-                for parameter in self._vocabulary.parameters(event.token, event.message, line)
-                if parameter.number is not None
+                Reading(index, (token, parameter.slot, parameter.part), parameter.number)
+                for parameter in self._vocabulary.parameters(token, message, line)
+                if parameter.number is not None and (places is None or (parameter.slot, parameter.part) in places)
             ]
         return tuple(found)
+
+    def _at(self, places: Collection[tuple[int, int]], index: int, token: int, message: str) -> list[Reading]:
+        """Return the numbers at some places of a line of printable ASCII, whose words all stand for themselves."""
+        words = prepare(message, self._format.delimiter).split(None, MAX_WORDS)
+        found = []
+        for slot, part in places:
+            if slot < min(len(words), MAX_WORDS):
+                values = self._masks.parts(words[slot])[0].values
+                if part < len(values) and values[part].name == "NUM":
+                    number = number_of(words[slot][values[part].start : values[part].end])
+                    if number is not None:
+                        found.append(Reading(index, (token, slot, part), number))
+        return found
+
+
+def _by_token(slots: Collection[Slot]) -> dict[int, list[tuple[int, int]]]:
+    places: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    for token, slot, part in sorted(slots):
+        places[token].append((slot, part))
+    return dict(places)

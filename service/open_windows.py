@@ -8,18 +8,19 @@ follows the events that came, not those that wait, whether a window is open for 
 from __future__ import annotations
 
 import base64
-import json
-import zlib
 from bisect import insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from ingestion import Event
+from service.packing import pack, unpack
 
 # Of so many most surprising events of a window is kept what they attended to, in words.
 _SURPRISING = 5
 # Chunks are written anew when most of what they hold is of closed windows, and not for a handful.
 _MIN_COMPACTION_EVENTS = 1024
+_VALUES = attrgetter(*Event.__slots__)
 
 
 @dataclass(slots=True)
@@ -175,11 +176,11 @@ class OpenWindows:
 def _encode(events: Sequence[tuple[int, OpenEvent]]) -> bytes:
     rows = [[index, item.number, *event_values(item.event), item.attended] for index, item in events]
     said = base64.b64encode(b"".join(item.scores for _, item in events)).decode()
-    return zlib.compress(json.dumps([rows, said], ensure_ascii=False, separators=(",", ":")).encode(), 1)
+    return pack([rows, said])
 
 
 def _decode(data: bytes, chunk: int) -> list[tuple[int, OpenEvent]]:
-    rows, said = json.loads(zlib.decompress(data))
+    rows, said = unpack(data)
     scores = base64.b64decode(said)
     size = len(scores) // len(rows)
     return [
@@ -199,4 +200,4 @@ def _decode(data: bytes, chunk: int) -> list[tuple[int, OpenEvent]]:
 
 def event_values(event: Event) -> list[object]:
     """Return an event's fields, in order, as JSON values."""
-    return [getattr(event, name) for name in Event.__slots__]
+    return list(_VALUES(event))

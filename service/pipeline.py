@@ -26,6 +26,7 @@ from service.event_scores import EventScores
 from service.explain import iso
 from service.judging import Judge, Judged
 from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
+from service.packing import pack
 from service.store import SourceRow
 
 # Events between exact snapshots of the model state: a restart scores at most this many once more. A snapshot of the
@@ -33,6 +34,8 @@ from service.store import SourceRow
 SNAPSHOT_EVENTS = 512
 # Characters kept of a line that an event attended to.
 _ATTENDED_TEXT = 400
+# A token and the gap before it, as a checkpoint keeps those since the snapshot.
+_STEP = struct.Struct("<qd")
 
 
 @dataclass
@@ -90,7 +93,7 @@ class SourcePipeline:
         self._judge = Judge(bundle, scorer, self.alarms.threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
-        self._since: list[tuple[int, float]] = []
+        self._since = bytearray()
         self._next_number = self._model.position
         self._last_time: float | None = None
         self._last_token = PADDING
@@ -146,9 +149,9 @@ class SourcePipeline:
                 event.attended = self._attended(attended[place].tolist())
             self._open.scored(item.window, event)
             self._recent.append((event.number, event.event.position, event.event.text[:_ATTENDED_TEXT]))
-            self._since.append((item.token, item.gap))
-        if len(self._since) >= SNAPSHOT_EVENTS:
-            self._snapshot, self._since = self._model.to_bytes(), []
+            self._since += _STEP.pack(item.token, item.gap)
+        if len(self._since) >= SNAPSHOT_EVENTS * _STEP.size:
+            self._snapshot, self._since = self._model.to_bytes(), bytearray()
 
     def take(self) -> Produced:
         """Return what is complete: windows whose events are all scored, in the order they were completed."""
@@ -158,11 +161,12 @@ class SourcePipeline:
             window = self._open.close(self._complete.popleft())
             proposed = self._proposed(window)
             produced.incidents += self.alarms.follow(proposed)
-            produced.windows.append(proposed.row)
+            judged = proposed.judged
+            produced.windows.append(judged.row | {"record": pack(judged.record)})
             if (received := window.events[-1].event.received) is not None:
                 produced.received.append(received)
             self._windows += 1
-            self._last_strength = proposed.row["strength"]
+            self._last_strength = judged.row["strength"]
         return produced
 
     def provisional(self) -> list[dict[str, Any]]:
@@ -174,7 +178,8 @@ class SourcePipeline:
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
                 open_as_yet = {"status": "provisional", "anomalous": False, **UNDECIDED}
-                rows.append(self._judged(window)[0].row | open_as_yet)
+                judged = self._judged(window)[0]
+                rows.append(judged.row | open_as_yet | {"record": pack(judged.record)})
         return rows
 
     @property
@@ -220,22 +225,16 @@ class SourcePipeline:
         places = (number - last - 1 for number in numbers if number >= 0)
         return tuple(self._recent[place] for place in places if -len(self._recent) <= place < 0)
 
-    def _judged(self, window: Collected) -> tuple[Judged, list[Event], EventScores]:
+    def _judged(self, window: Collected) -> tuple[Judged, list[Event]]:
         events = [event.event for event in window.events]
         scores = EventScores.joined([event.scores for event in window.events], self._config)
         texts = {number: (position, text) for event in window.events for number, position, text in event.attended}
         texts |= {event.number: (event.event.position, event.event.text) for event in window.events}
-        judged = self._judge.judge(self.source, window.index, window.key, events, scores, texts)
-        return judged, events, scores
+        return self._judge.judge(self.source, window.index, window.key, events, scores, texts), events
 
     def _proposed(self, window: Collected) -> Proposed:
         self._judge.threshold = self.alarms.threshold
-        judged, events, scores = self._judged(window)
-
-        def rejudge(places: Sequence[int]) -> float:
-            return self._judge.strength([events[place] for place in places], scores.some(places))
-
-        return Proposed(judged.row, judged.reason, judged.signature, judged.title, events, rejudge)
+        return Proposed(*self._judged(window))
 
     def _new_alarms(self, state: Mapping[str, Any] | None) -> Alarms:
         bundle = self._bundle
@@ -269,7 +268,7 @@ class SourcePipeline:
                     [item.window, item.event.number, item.token, item.gap, item.before, *event_values(item.event.event)]
                     for item in self._waiting
                 ],
-                "since": _pack_steps(self._since),
+                "since": base64.b64encode(self._since).decode(),
                 "recent": list(self._recent),
                 "number": self._next_number,
                 "last_time": self._last_time,
@@ -304,9 +303,9 @@ class SourcePipeline:
             self._waiting.append(_Waiting(index, event, token, gap, before))
         self._model = SourceState.from_bytes(row.snapshot, self._bundle.model)
         self._snapshot = None
-        self._since = _unpack_steps(state["since"])
+        self._since = bytearray(base64.b64decode(state["since"]))
         if self._since:
-            tokens, gaps = zip(*self._since, strict=True)
+            tokens, gaps = zip(*_STEP.iter_unpack(self._since), strict=True)
             scorer.score([NewEvents(self._model, tokens, gaps)])
         self._recent.extend((number, position, text) for number, position, text in state["recent"])
         self._next_number = state["number"]
@@ -351,16 +350,3 @@ def score(scorer: Scorer, pipelines: Iterable[SourcePipeline], *, now: bool) -> 
     due = [(pipeline, events) for pipeline in pipelines if (events := pipeline.due(now=now)) is not None]
     for (pipeline, _), explained in zip(due, scorer.explain([events for _, events in due]), strict=True):
         pipeline.scored(explained)
-
-
-def _pack_steps(steps: Sequence[tuple[int, float]]) -> list[str]:
-    """Return tokens and gaps as text: ten times as fast as their digits."""
-    tokens, gaps = zip(*steps, strict=True) if steps else ((), ())
-    packed = struct.pack(f"<{len(tokens)}q", *tokens), struct.pack(f"<{len(gaps)}d", *gaps)
-    return [base64.b64encode(part).decode() for part in packed]
-
-
-def _unpack_steps(packed: Sequence[str]) -> list[tuple[int, float]]:
-    tokens, gaps = (base64.b64decode(part) for part in packed)
-    count = len(tokens) // 8
-    return list(zip(struct.unpack(f"<{count}q", tokens), struct.unpack(f"<{count}d", gaps), strict=True))

@@ -8,7 +8,8 @@ from datetime import tzinfo
 from typing import Any
 
 from service.alarms.rules import Matched, Rules
-from service.store import Store, unpack
+from service.packing import unpack
+from service.store import Store
 
 _EXAMPLES = 3
 _PAGE = 500

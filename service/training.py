@@ -215,6 +215,9 @@ def _calibrate(
     state = scorer.initial_state()
     before = np.array([PADDING, *(event.token for event in events[:-1])])
     warm = max(0, fit - _WARM_EVENTS)
+    # New sources go on from the end of a block: windows of as many events as some blocks then end with a block, and
+    # need not wait for events that fill one up.
+    warm = min(fit, warm + (len(events) - warm) % model.encoder.config.block)
     warming = _scores(scorer, state, _part(stream, warm, fit), before[warm:fit])
     report("calibration", 0.0, f"{len(events) - fit:,} events")
 

@@ -36,10 +36,11 @@ from service.bundle import Bundle, load_bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
 from service.explain import iso
 from service.metrics import Metrics
+from service.packing import unpack
 from service.report import render_report
 from service.routes.windows import explained
 from service.settings import Settings
-from service.store import Store, unpack
+from service.store import Store
 from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, GoodLines, Report, train_bundle
 from service.worker import Worker
 

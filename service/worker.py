@@ -18,7 +18,8 @@ from service.showing import Shown
 from service.store import Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
-# How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch.
+# How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch. Where
+# others had something last time, one that had nothing is only asked: a worker that is behind must not wait for it.
 _POLL_SECONDS = 0.05
 _FLUSH_EVERY_SECONDS = 0.5
 # Lines of one transaction at most: packed records can bring tens of thousands at once.
@@ -80,6 +81,7 @@ class Worker:
         self._dead_share = DeadLetterShare(max_dead_share)
         # What the store must still say when results of these streams are stored.
         self._positions: dict[str, int | None] = {}
+        self._flowing: set[Input] = set()
         self._flush_due = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -173,26 +175,27 @@ class Worker:
             del self._orphans[source]
 
     def _round(self) -> None:
-        fed = away = False
+        away = False
+        flowing, self._flowing = self._flowing, set()
         for item in self._inputs:
             try:
-                records = item.poll(_POLL_SECONDS)
+                records = item.poll(0.0 if flowing and item not in flowing else _POLL_SECONDS)
                 if records:
-                    fed = True
+                    self._flowing.add(item)
                     self._take(item, records)
             except StoreUnavailable as error:
                 away = True
                 self._wait(error)
             self._shown.beat("ingested")
             self._shown.lag(item)
-        self._rest(fed=fed, away=away)
+        self._rest(fed=bool(self._flowing), away=away)
 
     def _rest(self, *, fed: bool, away: bool) -> None:
         """Do what is due by the clock, after every input had its turn."""
         try:
             self._sources.hear()
             # A source may be silent while others keep the worker busy.
-            self._flush_silent()
+            self._follow_clock()
             self._judge_orphans()
             if fed:
                 self._store_now(self._sources.overdue())
@@ -298,7 +301,8 @@ class Worker:
         self._store_now(self._sources)
         self._show_open(self._sources)
 
-    def _flush_silent(self) -> None:
+    def _follow_clock(self) -> None:
+        """Close the open events of sources that are silent, and show what they wrote last."""
         now = time.monotonic()
         if now < self._flush_due:
             return
@@ -306,6 +310,9 @@ class Worker:
         silent = self._sources.silent()
         self._sources.flush(silent)
         self._store_now(silent)
+        resting = self._sources.resting()
+        self._store_now(resting)
+        self._show_open(resting)
 
     def _idle(self) -> None:
         self._store_now(self._sources.unfinished())

@@ -19,14 +19,14 @@ from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
-from service.store import pack, unpack
+from service.judging import Judged
+from service.packing import pack
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
 _EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
-Rejudge = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
@@ -46,23 +46,17 @@ class Heard:
     fault_incidents: Collection[str] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class Proposed:
     """A judged window, before anybody has decided.
 
     Attributes:
-        row: a row of the store's `windows`.
-        reason, signature, title: what an incident takes from it.
+        judged: what the model says of it.
         events: its events.
-        rejudge: the strength of the window with only these of its events.
     """
 
-    row: dict[str, Any]
-    reason: str
-    signature: str
-    title: str
+    judged: Judged
     events: Sequence[Event]
-    rejudge: Rejudge
 
 
 class Alarms:
@@ -125,8 +119,8 @@ class Alarms:
         self._threshold.leave_out(heard.faults)
 
     def follow(self, window: Proposed) -> list[dict[str, Any]]:
-        """Decide on the next final window, in its row; return rows of incidents that changed."""
-        row = window.row
+        """Decide on the next final window, in its row and record; return rows of incidents that changed."""
+        row = window.judged.row
         row |= UNDECIDED
         times = [time for time in (row["start"], row["end"]) if time is not None]
         matched = self._look(window, times)
@@ -143,6 +137,8 @@ class Alarms:
         elif proposed:
             effective = self._excuse(window, matched, times[-1] if times else None)
         joins = self._tracker.takes(row)
+        if row["anomalous"] and self._tracker.leads(row):
+            window.judged.record = window.judged.examine()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
         self._threshold.follow(
             row["index"],
@@ -161,7 +157,7 @@ class Alarms:
 
     def _look(self, window: Proposed, times: Sequence[float]) -> Matched:
         templates = {event.token: self._vocabulary.text(event.token) for event in window.events}
-        return self._rules.look(window.events, templates, times, self._zone_of(window.row["stream"]))
+        return self._rules.look(window.events, templates, times, self._zone_of(window.judged.row["stream"]))
 
     def _muted(self, matched: Matched, time: float | None) -> str | None:
         if matched.maintenance is not None:
@@ -172,23 +168,27 @@ class Alarms:
 
     def _excuse(self, window: Proposed, matched: Matched, time: float | None) -> float:
         """Leave out what is excused, and decide; return the strength of what counts."""
-        row = window.row
+        row = window.judged.row
         strength: float = row["strength"]
         gone = {place for places in matched.never.values() for place in places}
         left = [place for place in range(len(window.events)) if place not in gone]
         if gone:
-            strength = window.rejudge(left) if left else 0.0
+            strength = window.judged.strength_of(left) if left else 0.0
             if strength < row["threshold"]:
                 row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
                 return strength
-        shapes = self._shapes(window.events)
-        row["pattern"] = pack(Pattern.of(shapes, _carrying(row)).to_dict())
-        quieted = self._confirmed.quiet(
-            [shapes[place] for place in left],
-            time,
-            row["threshold"],
-            lambda places: window.rejudge([left[place] for place in places]),
+        shapes = self._shapes([window.events[place] for place in left])
+
+        def rejudge(places: Sequence[int]) -> float:
+            return window.judged.strength_of([left[place] for place in places])
+
+        place_of = {place: index for index, place in enumerate(left)}
+        heavy, new = (
+            [place_of[place] for place in places if place not in gone]
+            for places in (window.judged.heavy, window.judged.record["unseen"])
         )
+        row["pattern"] = pack(Pattern.quieting(shapes, heavy, new, row["threshold"], rejudge).to_dict())
+        quieted = self._confirmed.quiet(shapes, time, row["threshold"], rejudge)
         if quieted is None:
             return strength
         row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
@@ -204,8 +204,8 @@ class Alarms:
         ]
 
     def _told(self, window: Proposed, matched: Matched) -> Told:
-        row, record = window.row, unpack(window.row["record"])
-        reason, signature, title = window.reason, window.signature, window.title
+        judged, row, record = window.judged, window.judged.row, window.judged.record
+        reason, signature, title = judged.reason, judged.signature, judged.title
         leading = [*record["ranked"][:1], *record["unseen"]] or [0]
         if row["strength"] < row["threshold"] and matched.always is not None:
             # The rule alone wants it: its lines are what there is to tell.
@@ -243,12 +243,6 @@ def _bounded(shape: str) -> str:
     if len(shape) <= _SHAPE_TEXT:
         return shape
     return f"{shape[:_SHAPE_TEXT]} {hashlib.sha256(shape.encode('utf-8', 'replace')).hexdigest()[:16]}"
-
-
-def _carrying(row: Mapping[str, Any]) -> list[int]:
-    """Return the places of a window's lines that carry its alarm."""
-    record = unpack(row["record"])
-    return [*record["ranked"], *record["unseen"]]
 
 
 def _event(event: Event) -> dict[str, Any]:

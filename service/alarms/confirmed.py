@@ -21,6 +21,8 @@ SLACK = 2
 # The patterns that excuse most are tried first, and no more than these: judging a window once more is not free.
 MAX_TRIED = 5
 
+Left = Callable[[Sequence[int]], float]
+
 
 @dataclass(frozen=True)
 class Pattern:
@@ -37,6 +39,32 @@ class Pattern:
         """Take it from the shapes of a window's lines, in order, and the places of those that carry its alarm."""
         counts = Counter(shapes)
         return cls({shape: counts[shape] for shape in list(dict.fromkeys(shapes[p] for p in carrying))[:MAX_SHAPES]})
+
+    @classmethod
+    def quieting(
+        cls, shapes: Sequence[str], heavy: Sequence[int], new: Sequence[int], threshold: float, left: Left
+    ) -> Pattern:
+        """Take it from the lines that carry most, twice as many at each look, until it quiets the window itself.
+
+        Args:
+            shapes: of the window's lines, in order.
+            heavy: places of those that carry most, heaviest first.
+            new: places of those whose shape nobody knows.
+            threshold: the strength from which on it is an alarm.
+            left: the strength of the window with only these of its lines.
+        """
+        count = 1
+        while True:
+            pattern = cls.of(shapes, [*heavy[:count], *new])
+            if count >= len(heavy) or pattern.strength_left(shapes, left) < threshold:
+                return pattern
+            count *= 2
+
+    def strength_left(self, shapes: Sequence[str], left: Left) -> float:
+        """Return the strength of what it does not excuse."""
+        gone = set(self.excused(shapes))
+        rest = [place for place in range(len(shapes)) if place not in gone]
+        return left(rest) if rest else 0.0
 
     def excused(self, shapes: Sequence[str]) -> list[int]:
         """Return the places of the lines of another window that this one excuses."""
@@ -91,9 +119,7 @@ class Confirmed:
     def __len__(self) -> int:
         return len(self._known)
 
-    def quiet(
-        self, shapes: Sequence[str], time: float | None, threshold: float, left: Callable[[Sequence[int]], float]
-    ) -> Quieted | None:
+    def quiet(self, shapes: Sequence[str], time: float | None, threshold: float, left: Left) -> Quieted | None:
         """Return why a window that would be an alarm is none; None where it is one.
 
         Args:
@@ -102,18 +128,16 @@ class Confirmed:
             threshold: the strength from which on it is an alarm.
             left: the strength of the window with only these of its lines.
         """
-        tried: list[tuple[int, int, list[int]]] = []
+        tried: list[tuple[int, int, Pattern]] = []
         for confirmation in self._known:
             if confirmation.until is not None and (time is None or time >= confirmation.until):
                 continue
             places = confirmation.pattern.excused(shapes)
             if places:
-                tried.append((len(places), confirmation.feedback, places))
+                tried.append((len(places), confirmation.feedback, confirmation.pattern))
         tried.sort(key=lambda item: (-item[0], item[1]))
-        for _, feedback, places in tried[:MAX_TRIED]:
-            gone = set(places)
-            rest = [place for place in range(len(shapes)) if place not in gone]
-            strength = left(rest) if rest else 0.0
+        for _, feedback, pattern in tried[:MAX_TRIED]:
+            strength = pattern.strength_left(shapes, left)
             if strength < threshold:
                 return Quieted(feedback, strength)
         return None

@@ -25,6 +25,10 @@ LASTING_WINDOWS = 20
 HYSTERESIS = 0.8
 # What one normal window in ten reaches keeps nothing open, however low the threshold.
 _USUAL_STRENGTH = 1.0
+# Of an incident's windows, the lines that carry the alarm are found for the one that opens it, and for those so much
+# stronger than all they were found for: that takes thirty times as long as judging, and alarms come in floods. However
+# many windows an incident has, they are found a few times, and for one nearly as strong as the worst.
+LEAD = 1.1
 # Shapes of lines that an incident is known by, among other sources' incidents.
 MAX_SHAPES = 20
 
@@ -58,6 +62,7 @@ class IncidentTracker:
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
         self._quiet: int = state["quiet"] if state else 0
+        self._led: float = state["led"] if state else 0.0
 
     @property
     def is_open(self) -> bool:
@@ -66,7 +71,7 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
-        return {"open": self._open, "quiet": self._quiet}
+        return {"open": self._open, "quiet": self._quiet, "led": self._led}
 
     @property
     def lasts(self) -> bool:
@@ -76,6 +81,11 @@ class IncidentTracker:
     def takes(self, window: Mapping[str, Any]) -> bool:
         """Return whether a window would join the open incident rather than open one."""
         return self._open is not None and self._joins(window)
+
+    def leads(self, window: Mapping[str, Any]) -> bool:
+        """Return whether an alarm is one of its incident that people look at: the first, or by far the worst."""
+        led = self._led if self.takes(window) else 0.0
+        return bool(window["threshold"] <= window["strength"] > LEAD * led)
 
     def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
@@ -100,6 +110,11 @@ class IncidentTracker:
             return [_row(incident) for incident in changed]
         self._quiet = 0
         incident = self._open
+        if self.leads(window):
+            self._led = window["strength"]
+        elif incident is None:
+            # A rule alone opened it.
+            self._led = 0.0
         if incident is None:
             number = hashlib.sha256(window["id"].encode()).hexdigest()[:12]
             incident = self._open = {

@@ -54,6 +54,21 @@ class Observed:
     code_excess: Floats = field(default_factory=lambda: _NOTHING)
 
 
+def some(window: Observed, events: Sequence[int]) -> Observed:
+    """Return a window of some of another's events, by their indexes; each has the gap before it that it had."""
+    place = {index: new for new, index in enumerate(events)}
+    kept = list(events)
+    return Observed(
+        tokens=tuple(window.tokens[index] for index in kept),
+        shapes=tuple(window.shapes[index] for index in kept),
+        surprisal_nats=window.surprisal_nats[kept],
+        before=tuple(window.before[index] for index in kept) if window.before else (),
+        gaps=window.gaps[kept] if len(window.gaps) else window.gaps,
+        readings=tuple(replace(r, event=place[r.event]) for r in window.readings if r.event in place),
+        code_excess=window.code_excess[kept] if len(window.code_excess) else window.code_excess,
+    )
+
+
 @dataclass(frozen=True)
 class Judged:
     """What was found in a window, in nats.

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query
 
 from service.errors import NotFound
 from service.explain import expand, summary
+from service.packing import unpack
 from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor, epoch
-from service.store import Store, unpack
+from service.store import Store
 
 router = APIRouter(tags=["windows"])
 

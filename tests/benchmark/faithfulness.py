@@ -38,7 +38,6 @@ from service.detection.detector import Observed
 from service.event_scores import EventScores
 from service.judging import Judge
 from service.observing import Observer
-from service.store import unpack
 from service.training import train_bundle
 from service.trying import good_lines
 from tests.benchmark.mazak import EVENTS
@@ -133,7 +132,7 @@ class Examiner:
     def explained(self, window: Window) -> tuple[dict[str, Any], dict[str, Any], str]:
         """Return row, record and title of a window as the product judges it."""
         judged = self.judge.judge("mazak", window.index, None, window.events, window.scores, {})
-        return judged.row, unpack(judged.row["record"]), judged.title
+        return judged.row, judged.examine() if judged.row["anomalous"] else judged.record, judged.title
 
     def off(self, window: Window, events: Sequence[Event], without: Sequence[Code] = ()) -> bool:
         """Whether other events in a window's place are no alarm."""

@@ -72,7 +72,8 @@ def faults(lines: list[bytes], scratch: Path) -> None:
     from model import TrainingOptions  # noqa: PLC0415
     from service.alarms.policy import AlarmPolicy  # noqa: PLC0415
     from service.bundle import save_bundle  # noqa: PLC0415
-    from service.store import Store, unpack  # noqa: PLC0415
+    from service.packing import unpack  # noqa: PLC0415
+    from service.store import Store  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
     from service.trying import good_lines, score_records, source_name  # noqa: PLC0415
 

@@ -11,10 +11,11 @@ from kafka import KafkaConsumer, TopicPartition
 from ingestion import Record
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
+from service.packing import unpack
 from service.pipeline import SourcePipeline, score
 from service.sample import later_lines
 from service.schema import dead_letters, incidents, positions, sources, windows
-from service.store import Store, unpack
+from service.store import Store
 
 # Lines that a source is asked about after the run: what it says of them shows all it remembers.
 _FURTHER_LINES = 200

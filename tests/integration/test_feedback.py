@@ -11,7 +11,8 @@ import pytest
 from service.alarms.confirmed import Pattern
 from service.errors import AlreadyUndone
 from service.feedback_store import FeedbackStore, Said
-from service.store import Batch, Store, pack
+from service.packing import pack
+from service.store import Batch, Store
 from tests.integration.conftest import Database
 
 PATTERN = Pattern.of(["pump failed", "door open", "door open"], [0])

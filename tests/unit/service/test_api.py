@@ -353,3 +353,29 @@ def test_metrics_count_every_line_and_bound_their_labels(
     assert {metrics.source(f"s{n}") for n in range(MAX_SOURCES + 50)} - {OTHER} <= {f"s{n}" for n in range(MAX_SOURCES)}
     assert all(name.startswith("logvq_") and metric.meaning for name, metric in CATALOGUE.items())
     store.close()
+
+
+def test_what_a_machine_wrote_last_is_shown_while_others_keep_the_worker_busy(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    inbox = InboxInput(store)
+    worker = Worker(bundle, store, [inbox], Metrics(), AlarmPolicy())
+    store.push(SOURCE, machine_lines[:20])
+    worker._round()
+    for at in range(3):
+        store.push("another", machine_lines[at : at + 1])
+        worker._round()
+    assert store.find_windows() == []
+    monkeypatch.setattr("service.held_sources.REST_SECONDS", 0.0)
+    monkeypatch.setattr("service.worker._FLUSH_EVERY_SECONDS", 0.0)
+    worker._flush_due = 0.0
+    store.push("another", machine_lines[3:4])
+    worker._round()
+    shown = {window["source"]: window for window in store.find_windows()}
+    assert (shown[SOURCE]["status"], shown[SOURCE]["events"]) == ("provisional", 20)
+    version = store.load_source(SOURCE).version
+    store.push("another", machine_lines[4:5])
+    worker._round()
+    assert store.load_source(SOURCE).version == version
+    store.close()

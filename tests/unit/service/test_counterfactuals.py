@@ -16,7 +16,6 @@ from service.citing import without
 from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put_back
 from service.detection.detector import Detector, Observed
 from service.detection.ranges import Reading
-from service.store import unpack
 from tests.unit.service.test_evidence import FAULT, judge_of, parsed, scored, seen
 
 GOOD = [2, 3, 4, 5] * 4
@@ -98,13 +97,15 @@ def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machin
 
 def test_only_alarms_are_examined_and_twice_the_same(bundle: Bundle, machine_lines: list[bytes]) -> None:
     events = parsed(bundle, [*machine_lines[64:90], FAULT, *machine_lines[90:128]])
-    first, second = (
-        judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}).row["record"] for _ in range(2)
-    )
-    assert first == second
-    alarm = unpack(first)
+    found = [judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}) for _ in range(2)]
+    alarm, again = (judged.examine() for judged in found)
+    assert alarm == again
     assert len(alarm["nearest"]) == 3
     assert alarm["without_codes"] is not None
     assert set(alarm["effects"]) <= {code["code"] for code in alarm["codes"]}
-    calm = unpack(judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).row["record"])
-    assert (calm["nearest"], calm["restored"], calm["effects"], calm["without_codes"]) == ([], [], {}, None)
+    # An alarm of a flood may be left as it is until somebody would look at it.
+    for left in (
+        found[0].record,
+        judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).record,
+    ):
+        assert (left["nearest"], left["restored"], left["effects"], left["without_codes"]) == ([], [], {}, None)

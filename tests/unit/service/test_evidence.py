@@ -20,7 +20,6 @@ from service.evidence import line_nats, weigh
 from service.judging import Judge
 from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
-from service.store import unpack
 
 FAULT = b"2017-01-20T10:00:00Z|servo_cond|Fault|31|||EXCESS LOAD"
 
@@ -77,10 +76,10 @@ def test_a_new_shape_carries_its_window_and_is_cited(bundle: Bundle, lines: list
     evidence = weigh(bundle.detector, window, judged)
     assert max(evidence, key=lambda kind: evidence[kind].nats) == UNSEEN_TEMPLATE
     assert evidence[UNSEEN_TEMPLATE].line == 30
-    row = judge_of(bundle, 1.0).judge("s", 0, None, events, scores, {}).row
-    record = unpack(row["record"])
+    found = judge_of(bundle, 1.0).judge("s", 0, None, events, scores, {})
+    row, record = found.row, found.examine()
     assert row["anomalous"]
-    assert record["cited"][0] == 30
+    assert record["cited"][0] == record["ranked"][0] == 30
     assert record["without_cited"] < row["strength"]
     assert record["reasons"][0]["kind"] == UNSEEN_TEMPLATE
     assert "EXCESS LOAD” is new" in row["sentence"]
@@ -120,8 +119,8 @@ def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: li
     alone = [bundle.detector.memory.gaps.longest([event.token], [wait]) for event in events[:-1]]
     place = 1 + max(range(len(alone)), key=lambda index: found.nats if (found := alone[index]) else 0.0)
     later = [replace(event, time=(event.time or 0.0) + wait * (at >= place)) for at, event in enumerate(events)]
-    row = judge_of(bundle, 1.0).judge("s", 0, None, later, scored(bundle, later), {}).row
-    reasons = {reason["kind"]: reason for reason in unpack(row["record"])["reasons"]}
+    record = judge_of(bundle, 1.0).judge("s", 0, None, later, scored(bundle, later), {}).record
+    reasons = {reason["kind"]: reason for reason in record["reasons"]}
     assert reasons[SILENCE]["line"] == place
     assert reasons[SILENCE]["seen"] == "90.0 days"
     assert "at most" in reasons[SILENCE]["expected"]
@@ -134,18 +133,27 @@ def test_a_number_outside_its_range_is_said_with_the_range(bundle: Bundle, lines
     ranges = KnownRanges({(events[30].token, 1, 0): known})
     detector = replace(bundle.detector, memory=replace(bundle.detector.memory, ranges=ranges))
     judge = judge_of(replace(bundle, detector=detector), 1.0)
-    row = judge.judge("s", 0, None, events, scored(bundle, events), {}).row
-    reasons = {reason["kind"]: reason for reason in unpack(row["record"])["reasons"]}
+    record = judge.judge("s", 0, None, events, scored(bundle, events), {}).record
+    reasons = {reason["kind"]: reason for reason in record["reasons"]}
     assert reasons[PARAMETER]["line"] == 30
     assert (reasons[PARAMETER]["seen"], reasons[PARAMETER]["expected"]) == ("99999", "10 to 200")
 
 
 def test_an_ordinary_window_cites_nothing(bundle: Bundle, lines: list[bytes]) -> None:
     events = parsed(bundle, lines)
-    row = judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).row
-    record = unpack(row["record"])
-    assert not row["anomalous"]
-    assert (record["cited"], record["without_cited"]) == ([], None)
+    found = judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {})
+    assert not found.row["anomalous"]
+    assert (found.record["cited"], found.record["without_cited"]) == (None, None)
+
+
+def test_an_alarm_that_is_not_cited_tells_its_heaviest_lines_all_the_same(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:20], *[FAULT] * 3, *lines[20:]])
+    found = judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {})
+    assert found.row["anomalous"]
+    assert (found.record["cited"], found.record["without_cited"]) == (None, None)
+    assert {20, 21, 22} <= set(found.record["ranked"])
+    assert found.record["ranked"][0] == found.examine()["ranked"][0]
+    assert found.record["surprises"][0]["line"] == found.record["ranked"][0]
 
 
 def test_what_is_left_of_a_window_keeps_the_silence_around_what_was_taken_out() -> None:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from service.bundle import Bundle
 from service.leaning import whole_shares
-from service.store import unpack
 from tests.unit.service.test_evidence import FAULT, judge_of, parsed, scored
 
 masses = st.lists(st.floats(-1e-6, 1.0), min_size=1, max_size=9).filter(lambda values: sum(values) > 1e-3)
@@ -29,8 +28,7 @@ def test_attention_to_lines_and_codes_adds_up_to_one(bundle: Bundle, machine_lin
     lines = machine_lines[64:128]
     events = parsed(bundle, [*lines[:50], FAULT, *lines[50:]])
     texts = {number: (number, event.text) for number, event in enumerate(events, start=bundle.warm.position)}
-    row = judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), texts).row
-    surprises = unpack(row["record"])["surprises"]
+    surprises = judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), texts).record["surprises"]
     assert len(surprises) >= 5
     for surprise in surprises:
         named = [*surprise["recent"], *surprise["codes"]]

@@ -140,6 +140,18 @@ def test_codes_that_carry_nothing_are_said_to_and_those_that_do_as_well() -> Non
     assert "these codes" not in pages.render_window(window | {"without_codes": None}, None)
 
 
+def test_a_window_page_says_which_lines_the_alarm_does_not_stand_without_or_that_nobody_looked() -> None:
+    alarm = examples.window(12) | {"strength": 3.1, "threshold": 2.0}
+    uncited = pages.render_window(alarm, None)
+    assert "Without which of them there would be no alarm was looked for" in uncited
+    assert "weighs most" in uncited
+    lines = [dict(line) | {"cited": line["rank"] == 1} for line in alarm["lines"]]
+    cited = pages.render_window(alarm | {"lines": lines, "without_cited": 1.2}, None)
+    assert "Without the line that carries the alarm this window would score 1.20" in cited
+    assert "was looked for" not in cited
+    assert "was looked for" not in pages.render_window(examples.window(11, anomalous=False), None)
+
+
 def test_pages_are_fit_for_a_content_policy_without_inline_code() -> None:
     window = examples.window()
     made = [

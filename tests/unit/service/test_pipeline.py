@@ -15,8 +15,9 @@ from ingestion import Record, WindowSpec
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
+from service.packing import unpack
 from service.pipeline import Produced, SourcePipeline, score
-from service.store import Batch, SourceRow, Store, unpack
+from service.store import Batch, SourceRow, Store
 
 POLICY = AlarmPolicy(Budget(20, stated=True))
 LINES = 3000

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from ingestion import Record
 from service.alarms.budget import Budget
+from service.alarms.incidents import LEAD
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import Maintenance, Rule, Rules
 from service.app import Context, create_app
@@ -22,6 +23,7 @@ from service.errors import AlreadyUndone, BadFeedback, NotFound
 from service.feedback_store import FeedbackStore, Said
 from service.inbox import InboxInput
 from service.metrics import Metrics
+from service.packing import unpack
 from service.sample import good_sample
 from service.store import Store
 from service.trying import _Replayed
@@ -95,6 +97,20 @@ def test_what_was_called_normal_stops_at_once_and_comes_back_when_taken_back(pla
     plant.feedback.undo(entry["id"], "Sato", "it was one after all")
     plant.settle()
     assert plant.write("PUMP")["anomalous"]
+
+
+def test_of_a_flood_the_window_that_opens_the_incident_is_cited_and_each_quiets_its_like(plant: Plant) -> None:
+    rows = [plant.write(f"FAULT {'ABCDE'[n]}", f"LOST {'ABCDE'[n]}") for n in range(5)]
+    assert len({row["incident"] for row in rows}) == 1
+    records = [unpack(plant.store.window(row["id"])["record"]) for row in rows]
+    assert records[0]["cited"]
+    assert records[0]["without_cited"] < rows[0]["threshold"]
+    later = [record for row, record in zip(rows, records, strict=True) if row["strength"] <= LEAD * rows[0]["strength"]]
+    assert {record["cited"] for record in later if record is not records[0]} == {None}
+    assert all({0, 1} <= set(record["ranked"]) for record in records)
+    plant.feedback.say(rows[0]["incident"], said("false-alarm"))
+    plant.settle()
+    assert not plant.write("FAULT D", "LOST D")["anomalous"]
 
 
 def test_workers_that_die_after_every_window_store_what_one_that_lives_does(bundle: Bundle, tmp_path: Path) -> None:

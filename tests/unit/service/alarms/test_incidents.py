@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
-from service.alarms.incidents import HYSTERESIS, MAX_GAP_SECONDS, IncidentTracker, Told
+from service.alarms.incidents import HYSTERESIS, LEAD, MAX_GAP_SECONDS, IncidentTracker, Told
 
 THRESHOLD = 2.0
 
@@ -97,3 +98,36 @@ def test_a_tracker_goes_on_from_its_state() -> None:
     found = follow(tracker, windows()[:3])
     found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows()[3:])
     assert found == whole
+
+
+def led(tracker: IncidentTracker, windows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for item in windows:
+        if item["strength"] >= THRESHOLD and tracker.leads(item):
+            found.append(item["id"])
+        follow(tracker, [item])
+    return found
+
+
+def test_windows_that_lead_are_the_first_and_those_by_far_stronger_than_all_before() -> None:
+    strengths = [3.0, 3.2, 2.5, 4.0, 4.0, 0.5, 4.3, 9.0]
+    windows = [window(n, strength) for n, strength in enumerate(strengths)]
+    assert led(IncidentTracker(), windows) == ["w-0", "w-3", "w-7"]
+    tracker = IncidentTracker()
+    first = led(tracker, windows[:4])
+    assert first + led(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows[4:]) == ["w-0", "w-3", "w-7"]
+
+
+def test_a_flood_that_grows_stronger_all_the_time_has_few_windows_that_lead() -> None:
+    windows = [window(n, 3.0 + n / 100) for n in range(500)]
+    assert len(led(IncidentTracker(), windows)) <= 1 + math.log(8 / 3) / math.log(LEAD)
+
+
+def test_what_led_an_incident_before_does_not_keep_the_next_ones_windows_from_leading() -> None:
+    tracker = IncidentTracker()
+    assert led(tracker, [window(0, 9.0), *(window(n) for n in range(1, 4))]) == ["w-0"]
+    # A rule opens it with a window that is no alarm of the model's.
+    opening = window(4, 0.5)
+    assert not tracker.leads(opening)
+    tracker.follow(opening, told("rule"))
+    assert led(tracker, [window(5, 3.0), window(6, 3.0)]) == ["w-5"]
