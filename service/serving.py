@@ -149,7 +149,7 @@ class Service:
 
     def run(self) -> int:
         """Serve until stopped by a signal or by the worker's failure; returns the exit code."""
-        # What is loaded stays: looking through it for garbage again and again takes a twentieth of a busy worker's time.
+        # What is loaded stays: looking through it for garbage all the time takes a twentieth of a busy worker's.
         gc.freeze()
         self.worker.start()
         threading.Thread(target=self._watch_worker, name="watch", daemon=True).start()

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from ingestion import Record
+from ingestion import Input, Record
 from service import inbox_table
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
@@ -373,4 +373,42 @@ def test_what_a_machine_wrote_last_is_shown_while_others_keep_the_worker_busy(
     store.push("another", machine_lines[4:5])
     worker._round()
     assert store.load_source(SOURCE).version == version
+    store.close()
+
+
+class _Asked(Input):
+    """An input that notes how long it may wait, and hands over what it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.next: list[Record] = []
+
+    def poll(self, timeout_seconds: float) -> list[Record]:
+        self.waits.append(timeout_seconds)
+        found, self.next = self.next, []
+        return found
+
+    def committed(self, positions: object) -> None:
+        pass
+
+    def lag(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_worker_that_is_behind_does_not_wait_for_an_input_that_is_silent(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    silent, busy = _Asked(), _Asked()
+    worker = Worker(bundle, store, [silent, busy], Metrics(), AlarmPolicy())
+    for at in range(3):
+        busy.next = [Record(SOURCE, "file:x", at, at + 1, machine_lines[at], None)]
+        worker._round()
+    worker._round()
+    worker._round()
+    first = silent.waits[0]
+    assert first > 0
+    # Four rounds follow one in which the other had something; only the last has nobody who had.
+    assert silent.waits == [first, 0.0, 0.0, 0.0, first]
+    assert busy.waits == [first] * 5
     store.close()
