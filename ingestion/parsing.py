@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ingestion.decoding import decode, is_undecodable, line_ending, split_lines
@@ -81,6 +81,10 @@ class Accounting:
     dropped: dict[str, int] = field(default_factory=dict)
     replaced: int = 0
     noticed: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Accounting:
+        """Return what it is now, which counts no further lines."""
+        return replace(self, dropped=dict(self.dropped), noticed=dict(self.noticed))
 
     def drop(self, reason: str) -> None:
         """Count one dropped line."""

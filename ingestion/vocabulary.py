@@ -145,6 +145,9 @@ class Vocabulary:
             self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
         self._index_patterns()
         self.matchers: dict[Any, Any] = {}
+        # Asked for with every line that is shown.
+        self._texts = ["(start of stream)", "(a line of unknown shape)"]
+        self._texts += [template.text for template in self.templates]
         self._once: dict[str, int] = {}
         for template in self.templates:
             family = template.text.split(" ", 1)[0]
@@ -251,9 +254,7 @@ class Vocabulary:
 
     def text(self, token: int) -> str:
         """Return the readable name of a token."""
-        if token < FIRST_TEMPLATE:
-            return "(start of stream)" if token == PADDING else "(a line of unknown shape)"
-        return self.templates[token - FIRST_TEMPLATE].text
+        return self._texts[token]
 
     def nearest(self, words: Sequence[str]) -> int | None:
         """Return the token of the known template that shares most leading and other words with a line, or None.

@@ -12,6 +12,8 @@ from service.store import Store
 
 _POLL_RECORDS = 2000
 _IDLE_SECONDS = 0.25
+# How often a process that does not read the inbox asks whether it may.
+_CLAIM_SECONDS = 1.0
 
 
 class InboxInput:
@@ -23,6 +25,7 @@ class InboxInput:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._next: int | None = None
+        self._claim_due = 0.0
         self._pushed = threading.Event()
 
     def wake(self) -> None:
@@ -34,7 +37,7 @@ class InboxInput:
         deadline = time.monotonic() + timeout_seconds
         while True:
             self._pushed.clear()
-            if not self._store.claim_inbox():
+            if not self._is_ours():
                 self._next = None
                 time.sleep(timeout_seconds)
                 return []
@@ -51,6 +54,14 @@ class InboxInput:
             if remaining <= 0:
                 return []
             self._pushed.wait(min(_IDLE_SECONDS, remaining))
+
+    def _is_ours(self) -> bool:
+        now = time.monotonic()
+        if now < self._claim_due:
+            return False
+        claimed = self._store.claim_inbox()
+        self._claim_due = 0.0 if claimed else now + _CLAIM_SECONDS
+        return claimed
 
     def rewind(self, streams: Iterable[str]) -> None:
         """Read again from the stored position."""

@@ -10,7 +10,7 @@ import orjson
 
 
 def pack(values: Any) -> bytes:
-    """Compress JSON values; level 1 halves the time of level 6 for a tenth more bytes."""
+    """Compress JSON values, whose numbers are finite; level 1 halves the time of level 6 for a tenth more bytes."""
     return zlib.compress(to_json(values), 1)
 
 

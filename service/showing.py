@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from copy import deepcopy
 
 from ingestion import Accounting, Input, Record
 from service.dead_letters import kept
@@ -35,7 +34,7 @@ class Shown:
 
     def begin(self, source: str, pipeline: SourcePipeline) -> None:
         """Take a source's counts as shown."""
-        self._accounts[source] = deepcopy(pipeline.parser.accounting)
+        self._accounts[source] = pipeline.parser.accounting.copy()
         self._counts[source] = pipeline.counts
 
     def forget(self, source: str) -> None:
@@ -48,7 +47,7 @@ class Shown:
         """Show what was stored of a source."""
         label, metrics = self._metrics.source(source), self._metrics
         now, before = pipeline.parser.accounting, self._accounts[source]
-        self._accounts[source] = deepcopy(now)
+        self._accounts[source] = now.copy()
         dropped = sum(now.dropped.values()) - sum(before.dropped.values())
         metrics.add("logvq_lines_total", now.parsed - before.parsed, source=label, outcome="parsed")
         metrics.add("logvq_lines_total", now.unparsed - before.unparsed, source=label, outcome="unparsed")

@@ -18,8 +18,8 @@ from service.showing import Shown
 from service.store import Batch, Store
 
 _LOG = logging.getLogger("logvq.worker")
-# How long one input may keep the others waiting when it has nothing; Kafka's client needs some time to fetch. Where
-# others had something last time, one that had nothing is only asked: a worker that is behind must not wait for it.
+# How long the last of the inputs may take when it has nothing; Kafka's client needs some time to fetch. The others are
+# only asked: a worker that is behind must not wait for lines that nobody pushes.
 _POLL_SECONDS = 0.05
 _FLUSH_EVERY_SECONDS = 0.5
 # Lines of one transaction at most: packed records can bring tens of thousands at once.
@@ -81,7 +81,6 @@ class Worker:
         self._dead_share = DeadLetterShare(max_dead_share)
         # What the store must still say when results of these streams are stored.
         self._positions: dict[str, int | None] = {}
-        self._flowing: set[Input] = set()
         self._flush_due = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -175,20 +174,19 @@ class Worker:
             del self._orphans[source]
 
     def _round(self) -> None:
-        away = False
-        flowing, self._flowing = self._flowing, set()
+        fed = away = False
         for item in self._inputs:
             try:
-                records = item.poll(0.0 if flowing and item not in flowing else _POLL_SECONDS)
+                records = item.poll(_POLL_SECONDS if item is self._inputs[-1] else 0.0)
                 if records:
-                    self._flowing.add(item)
+                    fed = True
                     self._take(item, records)
             except StoreUnavailable as error:
                 away = True
                 self._wait(error)
             self._shown.beat("ingested")
             self._shown.lag(item)
-        self._rest(fed=bool(self._flowing), away=away)
+        self._rest(fed=fed, away=away)
 
     def _rest(self, *, fed: bool, away: bool) -> None:
         """Do what is due by the clock, after every input had its turn."""

@@ -156,7 +156,7 @@ class Alarms:
         return changed
 
     def _look(self, window: Proposed, times: Sequence[float]) -> Matched:
-        templates = {event.token: self._vocabulary.text(event.token) for event in window.events}
+        templates = {token: self._vocabulary.text(token) for token in {event.token for event in window.events}}
         return self._rules.look(window.events, templates, times, self._zone_of(window.judged.row["stream"]))
 
     def _muted(self, matched: Matched, time: float | None) -> str | None:

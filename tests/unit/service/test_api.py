@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from ingestion import Record
+from ingestion import Input, Record
 from service import inbox_table
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
@@ -378,4 +378,37 @@ def test_what_a_machine_wrote_last_is_shown_while_others_keep_the_worker_busy(
     store.push("another", machine_lines[4:5])
     worker._round()
     assert store.load_source(SOURCE).version == version
+    store.close()
+
+
+class _Asked(Input):
+    """An input that notes how long it may wait, and hands over what it is told."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.next: list[Record] = []
+
+    def poll(self, timeout_seconds: float) -> list[Record]:
+        self.waits.append(timeout_seconds)
+        found, self.next = self.next, []
+        return found
+
+    def committed(self, positions: object) -> None:
+        pass
+
+    def lag(self) -> dict[str, int]:
+        return {}
+
+
+def test_a_worker_waits_for_the_last_of_its_inputs_only(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    first, last = _Asked(), _Asked()
+    worker = Worker(bundle, store, [first, last], Metrics(), AlarmPolicy())
+    last.next = [Record(SOURCE, "file:x", 0, 1, machine_lines[0], None)]
+    worker._round()
+    worker._round()
+    assert first.waits == [0.0, 0.0]
+    assert min(last.waits) > 0
     store.close()

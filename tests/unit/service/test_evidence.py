@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ingestion import Event, Record, SourceParser
+from ingestion import FIRST_TEMPLATE, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
 from model import NewEvents
 from service.bundle import Bundle
 from service.citing import Citing, without
-from service.detection.detector import Detector, Judged, Observed
+from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.ranges import KnownRanges, Range
 from service.event_scores import EventScores
 from service.evidence import line_nats, weigh
 from service.judging import Judge
 from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
+from service.packing import pack, unpack
 
 FAULT = b"2017-01-20T10:00:00Z|servo_cond|Fault|31|||EXCESS LOAD"
 
@@ -61,8 +66,8 @@ def weighed(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, Judged, 
 
 
 def test_kinds_share_out_the_whole_strength(bundle: Bundle, lines: list[bytes]) -> None:
-    for some in (lines, [*lines[:30], FAULT, *lines[30:]], lines[:8]):
-        window, judged, nats = weighed(bundle, parsed(bundle, some))
+    for given_lines in (lines, [*lines[:30], FAULT, *lines[30:]], lines[:8]):
+        window, judged, nats = weighed(bundle, parsed(bundle, given_lines))
         assert list(nats) == list(KINDS)
         assert sum(nats.values()) == pytest.approx(judged.strength)
         carried = line_nats(weigh(bundle.detector, window, judged))
@@ -174,3 +179,41 @@ def test_citing_is_repeatable_and_leaves_some_of_the_window(bundle: Bundle, line
     assert first == second
     assert {20, 21, 22} <= set(first.lines)
     assert len(first.lines) < len(events)
+
+
+def test_what_is_left_of_a_window_is_as_strange_as_it_would_be_alone(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:20], *[FAULT, FAULT + b" AT Z AXIS"] * 2, *lines[20:]])
+    window, scores = seen(bundle, events)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    for places in (list(range(30)), [3, 20, 21, 40], list(range(24, len(events)))):
+        rest = scores.some(places)
+        alone = observer.observe([events[place] for place in places], rest.before, rest.gap_seconds, rest)
+        assert bundle.detector.judge(some(window, places)) == bundle.detector.judge(alone)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["12", "-3.5", "1,234", "x=7", "a", "1/2", "10.0.0.1", "１２", "0x1f", "\x1b[1m5", "プレス07号機"]
+        )
+    )
+)
+def test_numbers_are_read_alike_where_only_some_places_matter(texts: list[str]) -> None:
+    vocabulary = Vocabulary([Template.of(["<*>"] * 4, (), 3, "")])
+    message = " ".join(texts)
+    event = Event("file:x", 0, 1, None, None, message, 1, message, FIRST_TEMPLATE)
+    usage = np.ones((1, 4))
+    whole = Observer(vocabulary, SourceFormat(), usage)._readings([event])
+    slots = {reading.slot for reading in whole[::2]} | {(FIRST_TEMPLATE, 9, 3)}
+    found = Observer(vocabulary, SourceFormat(), usage, slots)._readings([event])
+    assert found == tuple(reading for reading in whole if reading.slot in slots)
+
+
+@given(
+    st.recursive(
+        st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(st.characters()),
+        st.lists,
+    )
+)
+def test_what_is_packed_comes_back_but_for_half_characters(values: Any) -> None:
+    assert unpack(pack(values)) == json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))

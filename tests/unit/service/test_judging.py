@@ -34,3 +34,7 @@ def test_a_bundle_is_what_was_saved_or_refused(bundle: Bundle, bundle_dir: Path,
         load_bundle(tmp_path / "again")
     with pytest.raises(BadBundle, match="no manifest"):
         load_bundle(tmp_path)
+
+
+def test_new_sources_begin_with_a_block_so_that_whole_blocks_of_events_need_not_wait(bundle: Bundle) -> None:
+    assert bundle.warm_state().position % bundle.model.encoder.config.block == 0
