@@ -31,7 +31,7 @@ from service.errors import BadBundle, CannotWrite
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)

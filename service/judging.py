@@ -49,7 +49,9 @@ class Judge:
         self._bundle = bundle
         self._explainer = Explainer(bundle, scorer)
         numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
-        self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
+        by_session = bundle.window.session is not None
+        usage = bundle.model.statistics.usage
+        self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session, numeric)
 
     def judge(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ingestion import FIRST_TEMPLATE, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
+from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
 from service.detection.codes import KnownCodes
 from service.detection.detector import Observed
 from service.detection.ranges import Reading
@@ -27,10 +27,13 @@ class Observer:
     A line of unknown shape has no token of its own: every shape of a window that nobody knows gets one here, below
     zero, so that the same line twice and two new lines are told apart.
 
+    The lines of many sessions come mixed: how long a session takes from step to step is seen within it alone.
+
     Args:
         vocabulary: the bundle's.
         source_format: how the source writes its lines.
         usage: (h, s) share of each head's codes in training.
+        by_session: whether windows are sessions; gaps are then those between the events of one window.
         numeric: tokens whose lines are read for numbers; None reads all.
     """
 
@@ -39,9 +42,11 @@ class Observer:
         vocabulary: Vocabulary,
         source_format: SourceFormat,
         usage: npt.NDArray[np.floating],
+        by_session: bool,
         numeric: Collection[int] | None = None,
     ) -> None:
         self._vocabulary, self._format, self._numeric = vocabulary, source_format, numeric
+        self._by_session = by_session
         self._masks = source_format.mask_set()
         self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
         self._codes = KnownCodes(usage)
@@ -59,6 +64,8 @@ class Observer:
         """
         tokens, shapes = self._named(events)
         timed = any(event.time is not None for event in events)
+        if self._by_session:
+            before, gaps = _within(events)
         return Observed(
             tokens,
             shapes,
@@ -99,3 +106,15 @@ class Observer:
                 if parameter.number is not None
             ]
         return tuple(found)
+
+
+def _within(events: Sequence[Event]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the token of the event before each in its own window, and the seconds since; nothing before the first."""
+    before = np.array([PADDING, *(event.token for event in events[:-1])])
+    gaps = np.zeros(len(events))
+    last: float | None = None
+    for place, event in enumerate(events):
+        if event.time is not None:
+            gaps[place] = 0.0 if last is None else max(0.0, event.time - last)
+            last = event.time
+    return before, gaps

@@ -224,7 +224,7 @@ def _calibrate(
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
     before = np.array([PADDING, *(event.token for event in events[:-1])])
-    observer = Observer(vocabulary, good.source_format, model.statistics.usage)
+    observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
     observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in fitted]
     scores = _scores(scorer, state, _part(stream, fit, len(events)), before[fit:])
     for part in held_out:

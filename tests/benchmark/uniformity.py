@@ -75,7 +75,7 @@ def hdfs(data: Path) -> tuple[Detector, list[Observed]]:
 
 def later(bundle: Bundle, lines: Sequence[bytes]) -> list[Observed]:
     """Return the windows without a Fault that come after a bundle's training."""
-    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=False)
     return [
         observer.observe(window.events, window.scores.before, window.scores.gap_seconds, window.scores)
         for window in windows_of(bundle, lines)

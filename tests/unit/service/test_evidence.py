@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ingestion import Event, Record, SourceParser
+from ingestion import PADDING, Event, Record, SourceParser
 from model import NewEvents
 from service.bundle import Bundle
 from service.citing import Citing, without
 from service.detection.detector import Detector, Judged, Observed
+from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
 from service.event_scores import EventScores
 from service.evidence import line_nats, weigh
@@ -42,7 +44,7 @@ def scored(bundle: Bundle, events: Sequence[Event]) -> EventScores:
 
 def seen(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, EventScores]:
     scores = scored(bundle, events)
-    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=False)
     return observer.observe(events, scores.before, scores.gap_seconds, scores), scores
 
 
@@ -125,6 +127,27 @@ def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: li
     assert reasons[SILENCE]["line"] == place
     assert reasons[SILENCE]["seen"] == "90.0 days"
     assert "at most" in reasons[SILENCE]["expected"]
+
+
+def test_many_slow_steps_are_said_with_how_long_one_usually_takes(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, lines)
+    usual = {(a.token, b.token): (math.log(0.006), 0.7) for a, b in itertools.pairwise(events)}
+    memory = replace(bundle.detector.memory, paces=KnownPaces(usual))
+    judge = judge_of(replace(bundle, detector=replace(bundle.detector, memory=memory)), 1.0)
+    row = judge.judge("s", 0, None, events, scored(bundle, events), {}).row
+    reason = next(reason for reason in unpack(row["record"])["reasons"] if reason["kind"] == SILENCE)
+    assert reason["title"].startswith("Slower than usual: ")
+    assert reason["expected"] == "about 6 ms"
+    assert "of 63 steps took longer" in reason["text"]
+
+
+def test_gaps_of_a_session_are_those_between_its_own_lines(bundle: Bundle, lines: list[bytes]) -> None:
+    events = [replace(event, time=float(place**2)) for place, event in enumerate(parsed(bundle, lines[:4]))]
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=True)
+    others = np.full(4, 99)
+    window = observer.observe(events, others, others.astype(float))
+    assert window.gaps.tolist() == [0.0, 1.0, 3.0, 5.0]
+    assert window.before == (PADDING, *(event.token for event in events[:3]))
 
 
 def test_a_number_outside_its_range_is_said_with_the_range(bundle: Bundle, lines: list[bytes]) -> None:
