@@ -40,7 +40,7 @@ FAULT_MINUTES = 3
 MIN_MINUTES = 20
 # Minutes around a stretch of log that it is not judged by; the others are run to show how much hangs on that.
 APART = 60
-OTHER_APART = (30, 120)
+OTHER_APART = (30, 90)
 _MINUTE = 60.0
 _PREFIX = re.compile(r"^\S+ +")
 _REQUEST = re.compile(r"TraceID: (\S+ SpanID: \S+) ")
