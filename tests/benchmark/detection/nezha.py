@@ -1,13 +1,13 @@
 """Faults injected into the services of a booking site, inside a budget of three alarms a service a day.
 
-One day of each service is taken as it comes, faults left in and no labels used. Windows are minutes; within one, lines
-are read request by request (trace and span), and gaps are those within a request. A minute is judged by what the rest
-of the day holds but for the hour around it: a fault that comes back within the hour must not pass for a habit (leaving
-out what lies within h of a point; Burman, Chow and Nolan, Biometrika 1994). The day's threshold is the lowest that
-opens no more than three incidents, joined as the product joins them: each is one notification, and goes on while
-minutes stay strange. A fault counts as found when a minute within three of its injection is an alarm of the very
-service it was injected into. The same with the three strangest minutes, three minutes apart, each an alarm that joins
-nothing, is told beside it.
+One day of each service is taken as it comes, faults left in and no labels used. Windows are minutes; a minute's lines
+are those of the requests (trace and span) begun in it, read one by one, and gaps are those within a request. A minute
+is judged by what the rest of the day holds but for the hour around it: a fault that comes back within the hour must not
+pass for a habit (leaving out what lies within h of a point; Burman, Chow and Nolan, Biometrika 1994). The day's
+threshold is the lowest that opens no more than three incidents, joined as the product joins them: each is one
+notification, and goes on while minutes stay strange. A fault counts as found when a minute within three of its
+injection is an alarm of the very service it was injected into. The same with the three strangest minutes, three minutes
+apart, each an alarm that joins nothing, is told beside it.
 """
 
 from __future__ import annotations
@@ -207,11 +207,16 @@ def judge(lines: Sequence[Line], apart: int) -> Day:
     shapes = [tuple(words(line.text.split("\n", 1)[0], None)) for line in lines]
     vocabulary = learn_vocabulary([(shape, "") for shape in shapes])
     token = {shape: vocabulary.token(shape) for shape in set(shapes)}
-    requests: dict[int, dict[str, list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
+    requests: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
     for line, shape in zip(lines, shapes, strict=True):
-        requests[int(line.seconds // _MINUTE)][line.request].append((line.seconds, token[shape]))
-    minutes = np.array(sorted(requests))
-    windows = [[_Request.of(steps, len(vocabulary)) for steps in requests[minute].values()] for minute in minutes]
+        # Lines of no request stand by themselves.
+        key = (line.request, 0) if line.request else ("", int(line.seconds // _MINUTE))
+        requests[key].append((line.seconds, token[shape]))
+    begun: dict[int, list[_Request]] = defaultdict(list)
+    for steps in requests.values():
+        begun[int(steps[0][0] // _MINUTE)].append(_Request.of(steps, len(vocabulary)))
+    minutes = np.array(sorted(begun))
+    windows = [begun[minute] for minute in minutes]
     # Recorded are stretches of a few minutes, hours apart or some minutes: each is left out as a whole.
     stretch = np.concatenate([[0], np.cumsum(np.diff(minutes) > FAULT_MINUTES)])
     judged: list[Judged] = []
@@ -235,7 +240,7 @@ def judge(lines: Sequence[Line], apart: int) -> Day:
 
 @dataclass(frozen=True)
 class _Request:
-    """One request's lines in one minute: tokens with an end, the token before each, and the seconds since."""
+    """One request's lines: tokens with an end, the token before each, and the seconds since."""
 
     tokens: tuple[int, ...]
     before: tuple[int, ...]
