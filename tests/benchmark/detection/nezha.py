@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import re
+import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,8 +134,9 @@ def nezha(data: Path) -> None:
     lines, faults = read(data)
     services = sorted({fault["inject_pod"] for fault in faults})
     days = {service: judge(lines[service], APART) for service in services}
-    others = {apart: {service: judge(lines[service], apart) for service in services} for apart in OTHER_APART}
     told, strict = _found(days, faults, Day.alarms), _found(days, faults, Day.strangest)
+    print(sum(map(bool, told)), sum(map(bool, strict)), file=sys.stderr, flush=True)
+    others = {apart: {service: judge(lines[service], apart) for service in services} for apart in OTHER_APART}
     rows: list[list[Any]] = []
     for fault, alarm, strongest in zip(faults, told, strict, strict=True):
         why = "" if alarm else days[fault["inject_pod"]].says(_minute(fault))
