@@ -21,6 +21,7 @@ from service.detection.detector import (
     COMPOSITION,
     COUNTS,
     EVENT,
+    PACE,
     PARAMETER,
     SEQUENCE,
     SILENCE,
@@ -29,6 +30,7 @@ from service.detection.detector import (
     Observed,
 )
 from service.detection.novelty import MAX_SHARE
+from service.detection.pace import Slowness
 from service.detection.ranges import Outlier
 from service.detection.silence import Gap
 from service.kinds import KINDS, MISSING_EVENT, NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
@@ -48,7 +50,7 @@ class Evidence:
 
     nats: float = 0.0
     lines: dict[int, float] = field(default_factory=dict)
-    about: Difference | Gap | Outlier | None = None
+    about: Difference | Gap | Slowness | Outlier | None = None
 
     def add(self, nats: float, lines: Sequence[int], weights: Sequence[float] | None = None) -> None:
         """Give lines a part of the strength, in equal shares or by weight."""
@@ -155,6 +157,10 @@ def _alone(found: dict[str, Evidence], detector: Detector, window: Observed, alo
     if alone.get(SILENCE) and (gap := detector.memory.gaps.longest(window.before, window.gaps)):
         found[SILENCE_KIND].add(alone[SILENCE], [gap.event])
         found[SILENCE_KIND].about = gap
+    if alone.get(PACE) and (slowness := detector.memory.paces.slowness(window.before, window.tokens, window.gaps)):
+        found[SILENCE_KIND].add(alone[PACE], list(slowness.slow), list(slowness.slow.values()))
+        if alone[PACE] > alone.get(SILENCE, 0.0):
+            found[SILENCE_KIND].about = slowness
     if alone.get(PARAMETER) and (outlier := detector.memory.ranges.farthest(window.readings)):
         found[PARAMETER_KIND].add(alone[PARAMETER], [outlier.reading.event])
         found[PARAMETER_KIND].about = outlier

@@ -56,7 +56,8 @@ class Judge:
         self._bundle = bundle
         self._explainer = Explainer(bundle, scorer)
         numeric = bundle.detector.memory.ranges.ranges.keys()
-        self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
+        by_session, usage = bundle.window.session is not None, bundle.model.statistics.usage
+        self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session, numeric)
 
     def judge(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ingestion import FIRST_TEMPLATE, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
+from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
 from ingestion.masking import MAX_WORDS, prepare
 from ingestion.vocabulary import number_of
 from service.detection.codes import KnownCodes
@@ -30,10 +30,13 @@ class Observer:
     A line of unknown shape has no token of its own: every shape of a window that nobody knows gets one here, below
     zero, so that the same line twice and two new lines are told apart.
 
+    The lines of many sessions come mixed: how long a session takes from step to step is seen within it alone.
+
     Args:
         vocabulary: the bundle's.
         source_format: how the source writes its lines.
         usage: (h, s) share of each head's codes in training.
+        by_session: whether windows are sessions; gaps are then those between the events of one window.
         numeric: where in lines numbers are read; None reads all.
     """
 
@@ -42,9 +45,10 @@ class Observer:
         vocabulary: Vocabulary,
         source_format: SourceFormat,
         usage: npt.NDArray[np.floating],
+        by_session: bool,
         numeric: Collection[Slot] | None = None,
     ) -> None:
-        self._vocabulary, self._format = vocabulary, source_format
+        self._vocabulary, self._format, self._by_session = vocabulary, source_format, by_session
         self._numeric = None if numeric is None else _by_token(numeric)
         self._masks = source_format.mask_set()
         self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
@@ -63,6 +67,8 @@ class Observer:
         """
         tokens, shapes = self._named(events)
         timed = any(event.time is not None for event in events)
+        if self._by_session:
+            before, gaps = _within(events)
         return Observed(
             tokens,
             shapes,
@@ -128,3 +134,15 @@ def _by_token(slots: Collection[Slot]) -> dict[int, list[tuple[int, int]]]:
     for token, slot, part in sorted(slots):
         places[token].append((slot, part))
     return dict(places)
+
+
+def _within(events: Sequence[Event]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the token of the event before each in its own window, and the seconds since; nothing before the first."""
+    before = np.array([PADDING, *(event.token for event in events[:-1])])
+    gaps = np.zeros(len(events))
+    last: float | None = None
+    for place, event in enumerate(events):
+        if event.time is not None:
+            gaps[place] = 0.0 if last is None else max(0.0, event.time - last)
+            last = event.time
+    return before, gaps

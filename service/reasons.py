@@ -8,6 +8,7 @@ from typing import Any
 from ingestion import UNSEEN, Event, clean, event_shape
 from service.bundle import Bundle
 from service.detection.counts import Difference
+from service.detection.pace import Slowness
 from service.detection.ranges import Outlier
 from service.detection.silence import Gap
 from service.event_scores import EventScores
@@ -39,6 +40,8 @@ class Wording:
             return self._missing(about) if kind == MISSING_EVENT else self._counts(about, line)
         if isinstance(about, Gap):
             return self._silence(about)
+        if isinstance(about, Slowness):
+            return self._slowness(about)
         if isinstance(about, Outlier):
             return self._parameter(about)
         if line is not None:
@@ -56,7 +59,7 @@ class Wording:
         vocabulary = self._bundle.vocabulary
         if isinstance(about, Difference) and about.token is not None:
             return f"{kind} {vocabulary.text(about.token)}"
-        if isinstance(about, Gap):
+        if isinstance(about, Gap | Slowness):
             return f"{kind} {vocabulary.text(about.before)}"
         if line is None:
             return kind
@@ -145,6 +148,17 @@ class Wording:
             "seen": seen,
         }
 
+    def _slowness(self, about: Slowness) -> Words:
+        before, message = _short(self._bundle.vocabulary.text(about.before)), self._message(about.event)
+        seen, usual = _span(about.seconds), _span(about.usual_seconds)
+        return {
+            "title": f"Slower than usual: {seen} until: {message}",
+            "text": f"{len(about.slow):,} of {about.compared:,} steps took longer than half of their kind do; most of "
+            f"all from a line like “{before}” to “{message}”: {seen}, usually {usual}.",
+            "expected": f"about {usual}",
+            "seen": seen,
+        }
+
     def _parameter(self, about: Outlier) -> Words:
         line = about.reading.event
         value, usual = f"{about.reading.value:g}", f"{about.low:g} to {about.high:g}"
@@ -198,4 +212,4 @@ def _span(seconds: float) -> str:
     for size, name in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {name}"
-    return f"{seconds:.1f} s"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

@@ -3,8 +3,8 @@
 The good lines are split in time. The vocabulary and the model are fitted on the first part; shapes that only the second
 part has then join the vocabulary. The detector learns from all windows, and is measured honestly where it can be:
 
-- What good windows hold (counts, runs, events, silences, numbers) is held out in eight parts of time in turn, so that
-  every window is measured by what the others hold.
+- What good windows hold (counts, runs, events, silences, paces, numbers) is held out in eight parts of time in turn,
+  so that every window is measured by what the others hold.
 - How surprising good lines are is known of the second part alone: of lines it was fitted on, the encoder is too sure.
   What all measurements together amount to therefore rests on the windows of the second part, and so does the largest
   score. A second encoder for the first part would double the training, and counting n-grams in its place would measure
@@ -229,7 +229,7 @@ def _calibrate(
             f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
-    observer = Observer(vocabulary, good.source_format, model.statistics.usage)
+    observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
     observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in fitted]
     scores = _scores(scorer, state, _part(stream, fit, len(events)), before[fit:])
     for part in held_out:

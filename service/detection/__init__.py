@@ -8,6 +8,7 @@ what says so.
 - `surprise.py`     its surprisal against the spread of known-good windows as long as it
 - `novelty.py`      events never seen, weighed by how often known-good windows bring such news
 - `silence.py`      its longest gap against those that follow the same event
+- `pace.py`         all its gaps together against those usual between the same two events
 - `ranges.py`       its numbers against the range each has
 - `codes.py`        its codes against their usual shares
 - `combining.py`    several measurements, one strength

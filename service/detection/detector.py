@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,12 +13,13 @@ from service.detection.combining import Combination
 from service.detection.composition import KnownRuns
 from service.detection.counts import KnownWindows
 from service.detection.novelty import PARTS, Novelty
+from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Reading
 from service.detection.silence import KnownGaps
 from service.detection.surprise import Spread
 
 COUNTS, COMPOSITION, SEQUENCE, EVENT = ADDED = "counts", "composition", "sequence", "event"
-SILENCE, PARAMETER, CODES = "silence", "parameter", "codes"
+SILENCE, PACE, PARAMETER, CODES = "silence", "pace", "parameter", "codes"
 # Which codes a window hits says that it is unfamiliar, and never by itself that something is wrong.
 SUPPORTING = frozenset({CODES})
 
@@ -97,6 +98,7 @@ class Memory:
         runs: what runs of events they are made of.
         novelty: their events, and how often they brought news.
         gaps: the silences in them.
+        paces: how long it takes from each event to the next.
         ranges: the numbers in them.
     """
 
@@ -104,6 +106,7 @@ class Memory:
     runs: KnownRuns
     novelty: Novelty
     gaps: KnownGaps
+    paces: KnownPaces
     ranges: KnownRanges
 
     @classmethod
@@ -111,14 +114,14 @@ class Memory:
         """Learn from good windows; `like` is of nearly the same windows, and shortens the search."""
         tokens = [window.tokens for window in windows]
         timed = [window for window in windows if len(window.gaps)]
+        before = [token for window in timed for token in window.before]
+        gaps = np.concatenate([window.gaps for window in timed]) if timed else _NOTHING
         return cls(
             KnownWindows.fit(tokens, like.counts if like else None),
             KnownRuns(tokens),
             Novelty.fit([window.shapes for window in windows], parts),
-            KnownGaps.fit(
-                [token for window in timed for token in window.before],
-                np.concatenate([window.gaps for window in timed]) if timed else _NOTHING,
-            ),
+            KnownGaps.fit(before, gaps),
+            KnownPaces.fit(before, [token for window in timed for token in window.tokens], gaps),
             KnownRanges.fit([window.readings for window in windows], parts),
         )
 
@@ -135,6 +138,7 @@ class Memory:
         if len(window.gaps):
             gap = self.gaps.longest(window.before, window.gaps)
             found[SILENCE] = gap.nats if gap else 0.0
+            found[PACE] = self.paces.mean(window.before, window.tokens, window.gaps)
         outlier = self.ranges.farthest(window.readings)
         found[PARAMETER] = outlier.nats if outlier else 0.0
         if len(window.code_excess):
@@ -150,12 +154,14 @@ class Detector:
         memory: what all of them hold.
         spread: how their surprisal varies.
         differing: how the distance of their counts varies, per kind of event that a window has.
+        pacing: how their pace varies.
         combination: how often a good window that was held out measures as much.
     """
 
     memory: Memory
     spread: Spread
     differing: Spread
+    pacing: Spread
     combination: Combination
 
     @classmethod
@@ -175,18 +181,18 @@ class Detector:
         kinds = [_kinds(window) for window in windows]
         per_kind = [measured[COUNTS] / count for measured, count in zip(held_out.measured, kinds, strict=True)]
         differing = Spread.fit(per_kind, kinds)
+        timed = [(found[PACE], len(w.gaps)) for found, w in zip(held_out.measured, windows, strict=True) if len(w.gaps)]
+        pacing = Spread.fit(*zip(*timed, strict=True)) if timed else Spread(0.0, 0.0, 0.0)
+        # A gap is measured in units of its own spread: where none of the windows strayed, that is no proof of less.
+        pacing = replace(pacing, within=max(pacing.within, 1.0))
         measured = [
-            found | {COUNTS: differing.deviations(nats, count)}
-            for found, nats, count in zip(held_out.measured, per_kind, kinds, strict=True)
+            _fair(found, window, differing, pacing) for found, window in zip(held_out.measured, windows, strict=True)
         ]
-        return cls(whole, held_out.spread, differing, Combination.fit(measured, ADDED, SUPPORTING))
+        return cls(whole, held_out.spread, differing, pacing, Combination.fit(measured, ADDED, SUPPORTING))
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
-        measured = self.memory.measure(window, self.spread)
-        # The more kinds of events a window has, the more of them differ by chance.
-        kinds = _kinds(window)
-        measured[COUNTS] = self.differing.deviations(measured[COUNTS] / kinds, kinds)
+        measured = _fair(self.memory.measure(window, self.spread), window, self.differing, self.pacing)
         news = self.memory.novelty.nats(window.shapes)
         combination = self.combination
         parts, alone = combination.parts(measured), combination.beyond(measured)
@@ -251,6 +257,16 @@ class HeldOut:
 def parts_in_order(windows: int) -> Numbers:
     """Return which part each window is held out with, where parts are runs of equal length."""
     return np.arange(windows) * PARTS // windows
+
+
+def _fair(measured: Mapping[str, float], window: Observed, differing: Spread, pacing: Spread) -> dict[str, float]:
+    """Return measurements as deviations where windows differ in how much of them is chance."""
+    # The more kinds of events a window has, the more of them differ; the fewer gaps, the less they say of its pace.
+    kinds = _kinds(window)
+    fair = {**measured, COUNTS: differing.deviations(measured[COUNTS] / kinds, kinds)}
+    if PACE in measured:
+        fair[PACE] = pacing.deviations(measured[PACE], len(window.gaps))
+    return fair
 
 
 def _kinds(window: Observed) -> int:

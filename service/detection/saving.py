@@ -17,6 +17,7 @@ from service.detection.composition import KnownRuns
 from service.detection.counts import KnownWindows
 from service.detection.detector import Detector, Memory
 from service.detection.novelty import Novelty
+from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
 from service.detection.silence import KnownGaps
 from service.detection.surprise import Spread
@@ -33,6 +34,7 @@ def save_detector(directory: Path, detector: Detector) -> None:
         **_named("counts", memory.counts.arrays()),
         **_named("runs", memory.runs.arrays()),
         **_named("gaps", _laid(memory.gaps.largest)),
+        **_named("paces", _paces(memory.paces)),
     }
     rest = {
         "known": sorted(memory.novelty.known, key=lambda shape: (isinstance(shape, str), shape)),
@@ -42,6 +44,7 @@ def save_detector(directory: Path, detector: Detector) -> None:
         "ranges": [_range_values(slot, known) for slot, known in sorted(memory.ranges.ranges.items())],
         "spread": asdict(detector.spread),
         "differing": asdict(detector.differing),
+        "pacing": asdict(detector.pacing),
         "combination": {
             "tails": {name: _tail_values(tail) for name, tail in detector.combination.tails.items()},
             "alone": {name: _tail_values(tail) for name, tail in detector.combination.alone.items()},
@@ -63,17 +66,21 @@ def load_detector(directory: Path) -> Detector:
     arrays: Arrays = load_file(directory / _ARRAYS)
     rest: Mapping[str, Any] = json.loads((directory / _REST).read_text("utf-8"))
     combination = rest["combination"]
-    gaps = _part("gaps", arrays)
+    gaps, paces = _part("gaps", arrays), _part("paces", arrays)
     return Detector(
         Memory(
             KnownWindows(**_part("counts", arrays)),
             KnownRuns.of(_part("runs", arrays)),
             Novelty(frozenset(rest["known"]), rest["news"], rest["windows"]),
             KnownGaps({int(token): count for token, count in rest["gaps"].items()}, _apart(gaps)),
+            KnownPaces(
+                dict(zip(map(tuple, paces["pairs"].tolist()), map(tuple, paces["usual"].tolist()), strict=True))
+            ),
             KnownRanges(dict(map(_range, rest["ranges"]))),
         ),
         Spread(**rest["spread"]),
         Spread(**rest["differing"]),
+        Spread(**rest["pacing"]),
         Combination(
             _tails(combination["tails"]),
             _tails(combination["alone"]),
@@ -107,6 +114,13 @@ def _apart(laid: Arrays) -> dict[int, npt.NDArray[np.float64]]:
     starts = [0, *ends][: len(ends)]
     tokens = laid["tokens"].tolist()
     return {token: laid["values"][start:end].copy() for token, start, end in zip(tokens, starts, ends, strict=True)}
+
+
+def _paces(known: KnownPaces) -> Arrays:
+    return {
+        "pairs": np.array(list(known.usual), np.int64).reshape(-1, 2),
+        "usual": np.array(list(known.usual.values())).reshape(-1, 2),
+    }
 
 
 def _tail_values(tail: UpperTail) -> list[Any]:

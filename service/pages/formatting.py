@@ -14,7 +14,7 @@ REASON_NAMES = {
     "rare-transition": "A line that does not usually come here",
     "missing-event": "A line that should have come and did not",
     "unusual-counts": "An unusual mix of lines",
-    "silence": "A silence longer than usual",
+    "silence": "Waits longer than usual",
     "parameter-out-of-range": "A number outside its range",
     "novel-code": "A situation unlike those in training",
     "site-rule": "A site rule",

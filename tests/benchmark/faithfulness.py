@@ -118,8 +118,8 @@ class Examiner:
         self.bundle, self.scorer = bundle, bundle.scorer()
         self.judge = Judge(bundle, self.scorer, bundle.calibration.threshold(BUDGET))
         self._random = np.random.default_rng(0)
-        numeric = {token for token, _, _ in bundle.detector.memory.ranges.ranges}
-        self._observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, numeric)
+        numeric, usage = bundle.detector.memory.ranges.ranges.keys(), bundle.model.statistics.usage
+        self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session=False, numeric=numeric)
 
     def strength(self, events: Sequence[Event], scores: EventScores) -> float:
         """Return the strength of a window of these events."""

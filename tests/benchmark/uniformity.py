@@ -88,7 +88,7 @@ def later(bundle: Bundle, lines: Sequence[bytes]) -> tuple[list[Observed], list[
 
     The threshold follows all windows, those with a Fault too.
     """
-    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=False)
     threshold = AlarmThreshold(Budget(), bundle.calibration.windows_per_day)
     good: list[Observed] = []
     shares: list[float] = []

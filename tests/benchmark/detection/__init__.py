@@ -11,7 +11,7 @@ not done again.
 - `protocol.py`   what a row is: windows to learn from, windows to judge, and their labels
 - `sessions.py`   HDFS block sessions and ADFA-LD traces
 - `machines.py`   Blue Gene/L and Mazak lines
-- `alarms.py`     ALPI and Nezha, a command of its own
+- `alarms.py`     ALPI and Nezha, a command of its own; `nezha.py` its faults injected into services
 - `streams.py`    streams with a clock, as alarms are decided on in the product
 - `budget.py`     alarms raised against alarms asked for, a command of its own
 - `feedback.py`   what an operator's answers are worth, a command of its own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import FIRST_TEMPLATE, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
+from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
 from model import NewEvents
 from service.bundle import Bundle
 from service.citing import Citing, without
 from service.detection.detector import Detector, Judged, Observed, some
+from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
 from service.event_scores import EventScores
 from service.evidence import line_nats, weigh
@@ -46,7 +48,7 @@ def scored(bundle: Bundle, events: Sequence[Event]) -> EventScores:
 
 def seen(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, EventScores]:
     scores = scored(bundle, events)
-    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=False)
     return observer.observe(events, scores.before, scores.gap_seconds, scores), scores
 
 
@@ -131,6 +133,30 @@ def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: li
     assert "at most" in reasons[SILENCE]["expected"]
 
 
+def test_many_slow_steps_are_said_with_how_long_one_usually_takes(bundle: Bundle, lines: list[bytes]) -> None:
+    events = [replace(event, time=place * 0.3) for place, event in enumerate(parsed(bundle, lines))]
+    usual = {(a.token, b.token): (math.log(0.006), 0.7) for a, b in itertools.pairwise(events)}
+    memory = replace(bundle.detector.memory, paces=KnownPaces(usual))
+    judge = judge_of(replace(bundle, detector=replace(bundle.detector, memory=memory)), 1.0)
+    record = judge.judge("s", 0, None, events, scored(bundle, events), {}).record
+    reason = next(reason for reason in record["reasons"] if reason["kind"] == SILENCE)
+    assert reason["title"].startswith("Slower than usual: ")
+    assert reason["expected"] == "about 6 ms"
+    assert reason["seen"] == "300 ms"
+    # Nobody knows how long it takes until a line of unknown shape.
+    steps = sum(event.token != UNSEEN for event in events[1:])
+    assert f"{steps} of {steps} steps took longer" in reason["text"]
+
+
+def test_gaps_of_a_session_are_those_between_its_own_lines(bundle: Bundle, lines: list[bytes]) -> None:
+    events = [replace(event, time=float(place**2)) for place, event in enumerate(parsed(bundle, lines[:4]))]
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=True)
+    others = np.full(4, 99)
+    window = observer.observe(events, others, others.astype(float))
+    assert window.gaps.tolist() == [0.0, 1.0, 3.0, 5.0]
+    assert window.before == (PADDING, *(event.token for event in events[:3]))
+
+
 def test_a_number_outside_its_range_is_said_with_the_range(bundle: Bundle, lines: list[bytes]) -> None:
     events = parsed(bundle, [*lines[:30], b"2017-01-05T17:40:00Z|Fovr|99999", *lines[30:]])
     known = Range.fit(np.linspace(10, 200, 500))
@@ -184,7 +210,7 @@ def test_citing_is_repeatable_and_leaves_some_of_the_window(bundle: Bundle, line
 def test_what_is_left_of_a_window_is_as_strange_as_it_would_be_alone(bundle: Bundle, lines: list[bytes]) -> None:
     events = parsed(bundle, [*lines[:20], *[FAULT, FAULT + b" AT Z AXIS"] * 2, *lines[20:]])
     window, scores = seen(bundle, events)
-    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage)
+    observer = Observer(bundle.vocabulary, bundle.source_format, bundle.model.statistics.usage, by_session=False)
     for places in (list(range(30)), [3, 20, 21, 40], list(range(24, len(events)))):
         rest = scores.some(places)
         alone = observer.observe([events[place] for place in places], rest.before, rest.gap_seconds, rest)
@@ -203,9 +229,9 @@ def test_numbers_are_read_alike_where_only_some_places_matter(texts: list[str]) 
     message = " ".join(texts)
     event = Event("file:x", 0, 1, None, None, message, 1, message, FIRST_TEMPLATE)
     usage = np.ones((1, 4))
-    whole = Observer(vocabulary, SourceFormat(), usage)._readings([event])
+    whole = Observer(vocabulary, SourceFormat(), usage, by_session=False)._readings([event])
     slots = {reading.slot for reading in whole[::2]} | {(FIRST_TEMPLATE, 9, 3)}
-    found = Observer(vocabulary, SourceFormat(), usage, slots)._readings([event])
+    found = Observer(vocabulary, SourceFormat(), usage, by_session=False, numeric=slots)._readings([event])
     assert found == tuple(reading for reading in whole if reading.slot in slots)
 
 
