@@ -126,6 +126,23 @@ def test_weighted_chances_of_all_tokens_sum_to_one(streams: list[list[int]]) -> 
         assert sum(chances) + math.exp(-model.surprisal([*stream, 99])[-1]) == pytest.approx(1.0)
 
 
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=5))
+def test_surprisal_is_each_order_mixed_into_the_next(streams: list[list[int]]) -> None:
+    model = NGrams(streams[1:], Weights((0.5, 3.0, 40.0, 1.0), within=(2.0, 5.0)))
+
+    def slow_chance(place: int) -> float:
+        chance = 1 / model.vocabulary
+        for (count, kinds, total), weight in zip(seen[:, :, place], (0.5, 3.0, 40.0, 1.0, 2.0, 5.0), strict=True):
+            if kinds:
+                chance = (count + weight * kinds * chance) / (total + weight * kinds)
+        return chance
+
+    text = streams[0]
+    seen = model.seen(text)
+    assert [count for count, _, _ in seen[-2].T.tolist()] == [text[:place].count(t) for place, t in enumerate(text)]
+    assert model.surprisal(text) == pytest.approx([-math.log(slow_chance(place)) for place in range(len(text))])
+
+
 def test_weights_show_that_windows_repeat_themselves_and_not_each_other() -> None:
     random = np.random.default_rng(0)
     streams = [random.choice(random.integers(0, 60, 3), 40).tolist() for _ in range(200)]
