@@ -90,7 +90,8 @@ def _observed(row: Row, windows: Windows, surprisal: list[np.ndarray]) -> list[O
 def _weights(row: Row) -> Weights:
     """Return what counts are worth in the training windows."""
     if not row.linked:
-        return learn_weights([(*window, _end(row)) for window in row.fit.tokens])
+        end = _end(row)
+        return learn_weights([(*window, end) for window in row.fit.tokens])
     part = parts_of(row)
     return learn_weights([_laid(_pick(row.fit, np.flatnonzero(part == number))) for number in range(PARTS)])
 
