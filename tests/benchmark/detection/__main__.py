@@ -129,6 +129,13 @@ DETECTORS: dict[str, tuple[Callable[[Row, bool, int], Found], str]] = {
     "counting": (by_counting, digest(*PROTOCOL, ours, *DETECTION)),
     "encoder": (by_encoder, digest(*PROTOCOL, encoding, longvq, *DETECTION)),
 }
+BY = {
+    NGRAMS: "counting",
+    UNVOUCHED: "counting",
+    TRUSTING: "counting",
+    LONGVQ: "encoder",
+    "lstm_mean": "lstm",
+}
 # What is trained with a seed is trained with each.
 SEEDED = ("lstm", "encoder")
 
@@ -161,7 +168,7 @@ def run(name: str, cleaned: bool, seed: int, detector: str, known: dict[str, Any
 
 
 def tabulate() -> None:
-    """Keep the table of all rows that are done."""
+    """Keep the table of all rows that are done; a star marks figures of older code."""
     runs = [json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))]
     rows: list[list[object]] = []
     for name in ROWS:
@@ -173,7 +180,10 @@ def tabulate() -> None:
                 cells = [_cell(found, figure) for figure in SHOWN]
                 clock = [found[0].get(key, "") for key in ("false_alarms_a_day", "precision_at_1", "recall_at_1")]
                 caught = f"{found[0]['incidents_found']}/{found[0]['incidents']}" if "incidents" in found[0] else ""
-                rows.append([label, detector, *cells, f"{found[0]['false_share']:.4f}", *clock, caught])
+                by = BY.get(detector, "rules")
+                current = all(run["code"].get(by) == DETECTORS[by][1] for run in mine if detector in run["figures"])
+                shown = detector if current else f"{detector} *"
+                rows.append([label, shown, *cells, f"{found[0]['false_share']:.4f}", *clock, caught])
     columns = ["row", "detector", *SHOWN, "false share", "false a day", "precision at 1", "recall at 1", "incidents"]
     keep("detection", {"runs": runs}, columns, rows)
 
