@@ -7,7 +7,7 @@ windows as they come. `ours` learns from all windows that were cleaned, since la
 ones aside where they come as they are; `ours, unvouched` sets aside on cleaned windows too, which is what not knowing
 costs, and `ours, trusting` learns from everything that came. What a detector said of a row is kept under
 `results/detection/`, and not asked again while the code that decides it is the same. What is trained is trained with
-every seed.
+every seed. In the table a star marks figures of older code.
 
 - `protocol.py`   what a row is: windows to learn from, windows to judge, and their labels
 - `sessions.py`   HDFS block sessions and ADFA-LD traces
