@@ -164,6 +164,6 @@ def _read(windows: Sequence[Observed], part: Numbers, trusted: Flags) -> list[Ob
         for index in np.flatnonzero(part == number).tolist():
             text = texts[index]
             if text not in known:
-                known[text] = np.array(model.surprisal(text))
+                known[text] = model.surprisal(text)
             read[index] = replace(windows[index], surprisal_nats=known[text])
     return read

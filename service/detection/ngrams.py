@@ -3,30 +3,35 @@
 Orders are mixed by the back-off of Witten and Bell (IEEE Trans. Information Theory, 1991), the longest context seen
 first. It learns in seconds, so it speaks before an encoder is trained, and beside it afterwards.
 
-How far counts are to be trusted differs: where windows overlap, what looks well supported was counted many times over,
-and what the window itself has shown says more than the past (the cache of Kuhn and De Mori, IEEE Trans. Pattern
-Analysis and Machine Intelligence, 1990). `tuned` learns from held-out streams what each count is worth.
+How far counts are to be trusted differs: what came once says less than it seems to in one log and more in another, and
+where windows overlap, what looks well supported was counted many times over. `learn_weights` learns from held-out
+streams what each count is worth. What a stream has shown of itself says more of what comes next than the past does (the
+cache of Kuhn and De Mori, IEEE Trans. Pattern Analysis and Machine Intelligence, 1990), and nothing of whether that is
+well: it is counted where events are forecast, and not where they are judged, since what is wrong would excuse itself.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 # Long enough that what follows is settled by what came before in logs of few hundred templates.
 ORDER = 8
 START = -1
-# Held out to learn weights by: the last of so many parts of the streams, of it at most so many streams.
+# Held out to learn weights by: the last of so many parts of the streams, of it about so many events at most.
 HELD_OUT_OF = 4
-MAX_HELD_OUT = 300
-TUNING_ROUNDS = 2
-STEPS = (0.125, 0.5, 2.0, 8.0, 64.0)
-CACHED = 8.0
-
-# Of one event, by order: how often it came after the context, how many kinds did, how many events did.
-Seen = list[tuple[int, int, int]]
+MAX_HELD_OUT = 50_000
+# A search for weights, one at a time, by factors and within bounds; it stops when a round gains less nats an event.
+MAX_ROUNDS = 8
+STEPS = (0.125, 0.5, 2.0, 8.0)
+BOUNDS = (2.0**-10, 2.0**12)
+LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -36,13 +41,17 @@ class Weights:
     Attributes:
         order: of each order's context, shortest first: how many events the shorter one's chance is worth, for every
             kind of event seen after it.
-        window: how many events that chance is worth beside those of the window so far; None leaves these out.
-        pair: the same beside those that came after the same event in the window.
+        within: the same of what the stream itself has shown: its events, and those that came after the same event in
+            it; empty leaves these out.
     """
 
     order: tuple[float, ...]
-    window: float | None = None
-    pair: float | None = None
+    within: tuple[()] | tuple[float, float] = ()
+
+    @classmethod
+    def plain(cls, order: int = ORDER) -> Weights:
+        """Return Witten and Bell's."""
+        return cls((1.0,) * (order + 1))
 
 
 class NGrams:
@@ -50,15 +59,12 @@ class NGrams:
 
     Args:
         streams: known-good tokens, each stream read from its start. Tokens are not negative.
-        order: tokens of the longest context.
-        weights: what each count is worth; None for Witten and Bell's.
+        weights: what each count is worth, of every order up to that of the longest context; None for Witten and Bell's.
     """
 
-    def __init__(
-        self, streams: Iterable[Sequence[int]] = (), order: int = ORDER, weights: Weights | None = None
-    ) -> None:
-        self.order = order
-        self.weights = weights or Weights((1.0,) * (order + 1))
+    def __init__(self, streams: Iterable[Sequence[int]] = (), weights: Weights | None = None) -> None:
+        self.weights = weights or Weights.plain()
+        self.order = len(self.weights.order) - 1
         self._after: dict[tuple[int, ...], dict[int, int]] = {}
         self._total: dict[tuple[int, ...], int] = {}
         for stream in streams:
@@ -93,78 +99,92 @@ class NGrams:
     def _past(self, tokens: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
         return (*(START,) * self.order, *before)[-self.order :] + tuple(tokens)
 
-    def surprisal(self, tokens: Sequence[int], before: Sequence[int] = ()) -> list[float]:
+    def surprisal(self, tokens: Sequence[int], before: Sequence[int] = ()) -> Floats:
         """Return the nats of each token.
 
         Args:
             tokens: the events.
             before: what the stream wrote before them; the last `order` tokens matter.
         """
-        return [
-            -math.log(chance) for chance in _mixed(tokens, self._seen(tokens, before), self.vocabulary, self.weights)
-        ]
+        return _nats(self.seen(tokens, before), self.weights, self.vocabulary)
 
-    def _seen(self, tokens: Sequence[int], before: Sequence[int]) -> Iterator[Seen]:
+    def seen(self, tokens: Sequence[int], before: Sequence[int] = ()) -> Floats:
+        """Return (orders, 3, n): how often each token came after each context, how many kinds did, how many events.
+
+        Where weights say so, the same of what the stream itself has shown follows.
+        """
         past = self._past(tokens, before)
+        found = np.zeros((len(tokens), self.order + 1 + len(self.weights.within), 3))
         for index in range(self.order, len(past)):
-            seen: Seen = []
+            rows = []
             for start in range(index, index - self.order - 1, -1):
-                counts = self._after.get(past[start:index])
+                context = past[start:index]
+                counts = self._after.get(context)
                 if counts is None:
                     break
-                seen.append((counts.get(past[index], 0), len(counts), self._total[past[start:index]]))
-            yield seen
+                rows.append((counts.get(past[index], 0), len(counts), self._total[context]))
+            if rows:
+                found[index - self.order, : len(rows)] = rows
+        if self.weights.within:
+            found[:, -2:] = _shown(tokens)
+        return np.ascontiguousarray(found.transpose(1, 2, 0))
 
 
-def tuned(streams: Sequence[Sequence[int]], order: int = ORDER) -> NGrams:
-    """Learn from streams, weights first: those under which the last of them were likeliest after all before.
+def learn_weights(streams: Sequence[Sequence[int]], order: int = ORDER, *, within: bool = False) -> Weights:
+    """Return the weights under which the last of the streams are likeliest after all before.
 
     Args:
         streams: known-good tokens in order, each stream read from its start.
         order: tokens of the longest context.
+        within: count what a stream has shown of itself, too.
     """
+    best = Weights((1.0,) * (order + 1), (8.0, 8.0) if within else ())
+    if not streams:
+        return best
     cut = len(streams) * (HELD_OUT_OF - 1) // HELD_OUT_OF
-    model = NGrams(streams[:cut], order)
-    held_out = streams[cut :: max(1, (len(streams) - cut) // MAX_HELD_OUT)]
-    read = [(stream, list(model._seen(stream, ()))) for stream in held_out]
-
-    def nats(weights: Weights) -> float:
-        return -sum(math.log(p) for stream, seen in read for p in _mixed(stream, seen, model.vocabulary, weights))
-
-    best = replace(model.weights, window=CACHED, pair=CACHED)
-    least = nats(best)
-    for _ in range(TUNING_ROUNDS):
-        for place in (*range(order, -1, -1), "window", "pair"):
+    model, later = NGrams(streams[:cut], best), streams[cut:]
+    every = max(1, sum(map(len, later)) // MAX_HELD_OUT)
+    seen = np.concatenate([model.seen(stream) for stream in later[::every]], axis=2)
+    least = _nats(seen, best, model.vocabulary).mean()
+    for _ in range(MAX_ROUNDS):
+        before = least
+        # The longest context first, which the others only stand in for.
+        for place in (*range(order, -1, -1), *range(order + 1, len(seen))):
             for tried in [_scaled(best, place, step) for step in STEPS]:
-                if (found := nats(tried)) < least:
+                if (found := _nats(seen, tried, model.vocabulary).mean()) < least:
                     best, least = tried, found
-    return NGrams(streams, order, best)
+        if before - least < LEAST_GAIN:
+            break
+    return best
 
 
-def _scaled(weights: Weights, place: int | str, step: float) -> Weights:
-    if place == "window":
-        return replace(weights, window=(weights.window or CACHED) * step)
-    if place == "pair":
-        return replace(weights, pair=(weights.pair or CACHED) * step)
-    return replace(weights, order=tuple(w * step if at == place else w for at, w in enumerate(weights.order)))
+def _scaled(weights: Weights, place: int, step: float) -> Weights:
+    scaled = [*weights.order, *weights.within]
+    scaled[place] = min(max(scaled[place] * step, BOUNDS[0]), BOUNDS[1])
+    orders = len(weights.order)
+    return Weights(tuple(scaled[:orders]), (scaled[-2], scaled[-1]) if weights.within else ())
 
 
-def _mixed(tokens: Sequence[int], seen_after: Iterable[Seen], vocabulary: int, weights: Weights) -> Iterator[float]:
-    """Yield the chance of each token."""
-    window: Counter[int] = Counter()
+def _shown(tokens: Sequence[int]) -> list[list[tuple[int, int, int]]]:
+    """Return what a stream has shown of itself before each token: of all its events, and after the same event."""
+    events: Counter[int] = Counter()
     pairs: Counter[tuple[int, int]] = Counter()
     firsts: Counter[int] = Counter()
-    last = START
-    for index, (token, seen) in enumerate(zip(tokens, seen_after, strict=True)):
-        chance = 1 / vocabulary
-        for (count, kinds, total), weight in zip(seen, weights.order, strict=False):
-            chance = (count + weight * kinds * chance) / (total + weight * kinds)
-        if weights.window is not None:
-            chance = (window[token] + weights.window * chance) / (index + weights.window)
-            window[token] += 1
-        if weights.pair is not None:
-            chance = (pairs[last, token] + weights.pair * chance) / (firsts[last] + weights.pair)
-            pairs[last, token] += 1
-            firsts[last] += 1
-            last = token
-        yield chance
+    last, found = START, []
+    for index, token in enumerate(tokens):
+        found.append([(events[token], 1, index), (pairs[last, token], 1, firsts[last])])
+        events[token] += 1
+        pairs[last, token] += 1
+        firsts[last] += 1
+        last = token
+    return found
+
+
+def _nats(seen: Floats, weights: Weights, vocabulary: int) -> Floats:
+    """Return minus the log of each token's chance; see `NGrams.seen`."""
+    chance = np.full(seen.shape[2], 1 / vocabulary)
+    for (count, kinds, total), weight in zip(seen, (*weights.order, *weights.within), strict=True):
+        # A context that never came says nothing.
+        known = np.maximum(total + weight * kinds, np.finfo(float).tiny)
+        chance = np.where(kinds > 0, (count + weight * kinds * chance) / known, chance)
+    return np.asarray(-np.log(chance))

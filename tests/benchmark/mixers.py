@@ -168,25 +168,23 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def read(model: TrainedModel, log: Log) -> list[np.ndarray]:
-    """Return the surprisal of every test event, read from where the training ended."""
+def read(model: TrainedModel, learnt: Sequence[TokenStream], streams: Sequence[TokenStream]) -> list[np.ndarray]:
+    """Return the surprisal of every event of streams, each read from where what was learnt ended."""
     encoder = model.encoder
-    history = [
-        np.concatenate(parts) for parts in zip(*((s.tokens, s.gaps) for s in (log.fit, log.held_out)), strict=True)
-    ]
+    history = [np.concatenate(parts) for parts in zip(*((s.tokens, s.gaps) for s in learnt), strict=True)]
     warm = _read(encoder, [TokenStream(history[0][-8192:], history[1][-8192:])], encoder.initial_state(1))[1]
     found: dict[int, np.ndarray] = {}
-    order = sorted(range(len(log.tests)), key=lambda index: len(log.tests[index].tokens))
+    order = sorted(range(len(streams)), key=lambda index: len(streams[index].tokens))
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
         state = EncoderState.joined([warm] * len(rows))
-        surprisal, _ = _read(encoder, [log.tests[row] for row in rows], state)
+        surprisal, _ = _read(encoder, [streams[row] for row in rows], state)
         found |= dict(zip(rows, surprisal, strict=True))
     # As the product has it: mixed with the training unigram, which bounds what an overconfident miss costs.
     shares = model.unigram.numpy() * UNIGRAM_SHARE
     return [
         -np.log(np.exp(-found[index]) * (1 - UNIGRAM_SHARE) + shares[stream.tokens])
-        for index, stream in enumerate(log.tests)
+        for index, stream in enumerate(streams)
     ]
 
 
@@ -233,7 +231,7 @@ def run(log: Log, config: EncoderConfig, options: TrainingOptions) -> dict[str, 
         "training_seconds": round(seconds, 1),
         "perplexity": round(last.perplexity, 1),
         "cache_mass": round(last.cache_mass, 3),
-        **judge(log, read(model, log)),
+        **judge(log, read(model, (log.fit, log.held_out), log.tests)),
     }
 
 

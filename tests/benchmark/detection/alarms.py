@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from service.detection.ngrams import NGrams, tuned
+from service.detection.ngrams import NGrams, learn_weights
 from tests.benchmark.detection.nezha import nezha
 from tests.benchmark.markov import Markov
 from tests.benchmark.report import keep
@@ -36,7 +36,7 @@ def alpi(data: Path) -> None:
     for order in MARKOV_ORDERS:
         models[f"markov-{order}"] = _from_start(order, learnt, vocabulary)
     models["n-grams"] = NGrams(learnt).surprisal
-    models["n-grams, tuned"] = tuned(learnt).surprisal
+    models["n-grams, weighted"] = NGrams(learnt, learn_weights(learnt, within=True)).surprisal
     count = sum(map(len, later))
     nats = {name: sum(sum(surprisal(window)) for window in later) / count for name, surprisal in models.items()}
     rows = [[name, f"{each:.4f}", f"{each / nats['markov-5'] - 1:+.1%}"] for name, each in nats.items()]

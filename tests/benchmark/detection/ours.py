@@ -9,7 +9,7 @@ import numpy as np
 from service.detection.cleaning import set_aside
 from service.detection.combining import threshold_nats
 from service.detection.detector import Detector, Judged, Observed
-from service.detection.ngrams import ORDER, NGrams
+from service.detection.ngrams import ORDER, NGrams, Weights, learn_weights
 from service.detection.novelty import PARTS
 from tests.benchmark.detection.protocol import Row, Windows
 
@@ -53,7 +53,7 @@ def fitted(row: Row) -> Detector:
 
 def observe_test(row: Row) -> list[Observed]:
     """Return the test windows, read by what all training windows taught."""
-    return _observed(row, row.test, _surprisal(row, row.fit, row.test))
+    return _observed(row, row.test, _surprisal(row, row.fit, row.test, _weights(row)))
 
 
 def without_strange(row: Row) -> Row:
@@ -66,11 +66,11 @@ def without_strange(row: Row) -> Row:
 
 def observe_fit(row: Row) -> list[Observed]:
     """Return the training windows, each part read by what was learnt from the others."""
-    part = parts_of(row)
+    part, weights = parts_of(row), _weights(row)
     surprisal: list[np.ndarray] = [np.zeros(0)] * len(part)
     for number in range(PARTS):
         rest, out = (_pick(row.fit, np.flatnonzero(chosen)) for chosen in (part != number, part == number))
-        for index, nats in zip(np.flatnonzero(part == number), _surprisal(row, rest, out), strict=True):
+        for index, nats in zip(np.flatnonzero(part == number), _surprisal(row, rest, out, weights), strict=True):
             surprisal[index] = nats
     return _observed(row, row.fit, surprisal)
 
@@ -87,19 +87,36 @@ def _observed(row: Row, windows: Windows, surprisal: list[np.ndarray]) -> list[O
     return [Observed(w, shapes(w), nats) for w, nats in zip(windows.tokens, surprisal, strict=True)]
 
 
-def _surprisal(row: Row, fit: Windows, test: Windows) -> list[np.ndarray]:
+def _weights(row: Row) -> Weights:
+    """Return what counts are worth in the training windows."""
+    if not row.linked:
+        end = _end(row)
+        return learn_weights([(*window, end) for window in row.fit.tokens])
+    part = parts_of(row)
+    return learn_weights([_laid(_pick(row.fit, np.flatnonzero(part == number))) for number in range(PARTS)])
+
+
+def _surprisal(row: Row, fit: Windows, test: Windows, weights: Weights) -> list[np.ndarray]:
     if row.linked:
-        model = NGrams([[token for window in fit.tokens for token in window]])
+        model = NGrams([_laid(fit)], weights)
         before: tuple[int, ...] = ()
         found = []
         for window in test.tokens:
-            found.append(np.array(model.surprisal(window, before)))
+            found.append(model.surprisal(window, before))
             before = (*before, *window)[-ORDER:]
         return found
-    end = 1 + max(max(window) for window in (*fit.tokens, *test.tokens))
-    model = NGrams([(*window, end) for window in fit.tokens])
+    end = _end(row)
+    model = NGrams([(*window, end) for window in fit.tokens], weights)
     memo: dict[tuple[int, ...], np.ndarray] = {}
     for window in test.tokens:
         if window not in memo:
-            memo[window] = np.array(model.surprisal((*window, end)))
+            memo[window] = model.surprisal((*window, end))
     return [memo[window] for window in test.tokens]
+
+
+def _laid(windows: Windows) -> list[int]:
+    return [token for window in windows.tokens for token in window]
+
+
+def _end(row: Row) -> int:
+    return 1 + max(max(window) for window in (*row.fit.tokens, *row.test.tokens))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.detection.composition import RUN, KnownRuns
-from service.detection.ngrams import NGrams, Weights, tuned
+from service.detection.ngrams import NGrams, Weights, learn_weights
 from service.detection.novelty import MAX_SHARE, Novelty
 from service.detection.surprise import Spread
 
@@ -127,7 +127,7 @@ def test_ngram_contexts_are_no_more_than_the_events() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=5))
 def test_weighted_chances_of_all_tokens_sum_to_one(streams: list[list[int]]) -> None:
-    model = NGrams(streams, 3, Weights((0.5, 3.0, 40.0, 1.0), window=2.0, pair=5.0))
+    model = NGrams(streams, Weights((0.5, 3.0, 40.0, 1.0), within=(2.0, 5.0)))
     seen = {token for stream in streams for token in stream}
     for stream in streams:
         # What the window has shown is learnt on the way, so the last event is asked for.
@@ -135,17 +135,37 @@ def test_weighted_chances_of_all_tokens_sum_to_one(streams: list[list[int]]) -> 
         assert sum(chances) + math.exp(-model.surprisal([*stream, 99])[-1]) == pytest.approx(1.0)
 
 
-def test_tuning_finds_that_windows_repeat_themselves_and_not_each_other() -> None:
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=20), min_size=1, max_size=5))
+def test_surprisal_is_each_order_mixed_into_the_next(streams: list[list[int]]) -> None:
+    model = NGrams(streams[1:], Weights((0.5, 3.0, 40.0, 1.0), within=(2.0, 5.0)))
+
+    def slow_chance(place: int) -> float:
+        chance = 1 / model.vocabulary
+        for (count, kinds, total), weight in zip(seen[:, :, place], (0.5, 3.0, 40.0, 1.0, 2.0, 5.0), strict=True):
+            if kinds:
+                chance = (count + weight * kinds * chance) / (total + weight * kinds)
+        return chance
+
+    text = streams[0]
+    seen = model.seen(text)
+    assert [count for count, _, _ in seen[-2].T.tolist()] == [text[:place].count(t) for place, t in enumerate(text)]
+    assert model.surprisal(text) == pytest.approx([-math.log(slow_chance(place)) for place in range(len(text))])
+
+
+def test_weights_show_that_windows_repeat_themselves_and_not_each_other() -> None:
     random = np.random.default_rng(0)
     streams = [random.choice(random.integers(0, 60, 3), 40).tolist() for _ in range(200)]
     later = [random.choice(random.integers(0, 60, 3), 40).tolist() for _ in range(50)]
-    plain, better = (
-        np.mean([nats for stream in later for nats in model.surprisal(stream)])
-        for model in (NGrams(streams), tuned(streams))
+    plain, apart, within = (
+        np.mean([nats for stream in later for nats in NGrams(streams, weights).surprisal(stream)])
+        for weights in (None, learn_weights(streams), learn_weights(streams, within=True))
     )
-    assert better < 0.6 * plain
+    assert apart < 0.95 * plain
+    assert within < 0.6 * plain
 
 
-def test_tuning_keeps_what_does_repeat() -> None:
+def test_weights_keep_what_does_repeat() -> None:
     streams = [[1, 2, 3, 4] * 10] * 40
-    assert max(tuned(streams).surprisal([1, 2, 3, 4] * 3)) < 0.2
+    for within in (False, True):
+        model = NGrams(streams, learn_weights(streams, within=within))
+        assert max(model.surprisal([1, 2, 3, 4] * 3)) < 0.2
