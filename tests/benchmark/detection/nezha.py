@@ -16,7 +16,6 @@ import csv
 import io
 import json
 import re
-import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,9 +38,8 @@ FILE = "nezha_0129/nezha_2023-01-29.tar.zst"
 ALARMS = 3
 FAULT_MINUTES = 3
 MIN_MINUTES = 20
-# Minutes around a stretch of log that it is not judged by; the others are run to show how much hangs on that.
+# Minutes around a stretch of log that it is not judged by.
 APART = 60
-OTHER_APART = (30, 90)
 _MINUTE = 60.0
 _PREFIX = re.compile(r"^\S+ +")
 _REQUEST = re.compile(r"TraceID: (\S+ SpanID: \S+) ")
@@ -133,10 +131,8 @@ def nezha(data: Path) -> None:
     """Count the injected faults that are among each service's alarms."""
     lines, faults = read(data)
     services = sorted({fault["inject_pod"] for fault in faults})
-    days = {service: judge(lines[service], APART) for service in services}
+    days = {service: judge(lines[service]) for service in services}
     told, strict = _found(days, faults, Day.alarms), _found(days, faults, Day.strangest)
-    print(sum(map(bool, told)), sum(map(bool, strict)), file=sys.stderr, flush=True)
-    others = {apart: {service: judge(lines[service], apart) for service in services} for apart in OTHER_APART}
     rows: list[list[Any]] = []
     for fault, alarm, strongest in zip(faults, told, strict, strict=True):
         why = "" if alarm else days[fault["inject_pod"]].says(_minute(fault))
@@ -148,10 +144,6 @@ def nezha(data: Path) -> None:
         "found_alone": alone,
         "faults": len(rows),
         "incidents": {service: len(set(day.alarms().values())) for service, day in days.items()},
-        "found_by_minutes_left_out": {
-            apart: sum(alarm is not None for alarm in _found(judged, faults, Day.alarms))
-            for apart, judged in others.items()
-        },
         "rows": rows,
     }
     columns = ["injected", "service", "fault", "found", "alarm", "among three strangest minutes", "why not"]
@@ -204,8 +196,8 @@ def _members(stream: object) -> Iterator[tuple[str, str]]:
                 yield member.name, content.read().decode()
 
 
-def judge(lines: Sequence[Line], apart: int) -> Day:
-    """Judge one service's minutes, each by what the others hold that lie further than `apart` minutes from it."""
+def judge(lines: Sequence[Line]) -> Day:
+    """Judge one service's minutes, each by what the others hold that lie more than an hour away."""
     shapes = [tuple(words(line.text.split("\n", 1)[0], None)) for line in lines]
     vocabulary = learn_vocabulary([(shape, "") for shape in shapes])
     token = {shape: vocabulary.token(shape) for shape in set(shapes)}
@@ -224,10 +216,10 @@ def judge(lines: Sequence[Line], apart: int) -> Day:
     judged: list[Judged] = []
     for number in np.unique(stretch):
         mine = np.flatnonzero(stretch == number)
-        near = (minutes >= minutes[mine[0]] - apart) & (minutes <= minutes[mine[-1]] + apart)
+        near = (minutes >= minutes[mine[0]] - APART) & (minutes <= minutes[mine[-1]] + APART)
         rest = np.flatnonzero(~near)
         if len(rest) < MIN_MINUTES:
-            raise ValueError(f"only {len(rest)} minutes lie further than {apart} minutes from a stretch of log")
+            raise ValueError(f"only {len(rest)} minutes lie further than {APART} minutes from a stretch of log")
         part = np.arange(len(rest)) * PARTS // len(rest)
         known = [
             window
