@@ -92,7 +92,7 @@ def set_aside(
     usual = Novelty.fit([window.shapes for window in named], part.tolist())
     whole = Memory.fit(named, part.tolist())
     held_out = _measured(named, part, trusted, usual, whole)
-    combination = Combination.fit(held_out.measured, ADDED, SUPPORTING, LEAST_SCALE)
+    combination = Combination.fit(held_out.measured, ADDED, SUPPORTING, least_scale=LEAST_SCALE)
     for share in GROWTH:
         trusted = vouched.copy()
         trusted[np.argsort(_strange_among_all(held_out), kind="stable")[: int(share * count)]] = True

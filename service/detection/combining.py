@@ -44,6 +44,7 @@ class UpperTail:
     Args:
         sample: measurements, or the largest of them.
         size: how many there were; None where the sample is all of them.
+        resolution: a measurement that is larger by no more than this is not larger.
         least_scale: units that a nat is worth beyond the sample, at least.
 
     Attributes:
@@ -51,9 +52,16 @@ class UpperTail:
         size: how many there were.
     """
 
-    def __init__(self, sample: Sequence[float] | Floats, size: int | None = None, least_scale: float = 0.0) -> None:
+    def __init__(
+        self,
+        sample: Sequence[float] | Floats,
+        size: int | None = None,
+        resolution: float = 0.0,
+        least_scale: float = 0.0,
+    ) -> None:
         self.sample: Floats = np.sort(np.asarray(sample, np.float64))
         self.size = len(self.sample) if size is None else size
+        self.resolution = resolution
         self._ordered: list[float] = self.sample.tolist()
         count = max(1, min(TAIL_WINDOWS, math.ceil(TAIL_SHARE * self.size), len(self.sample)))
         self._start = float(self.sample[-count])
@@ -62,10 +70,14 @@ class UpperTail:
         self._start_nats = -math.log((len(beyond) + 1) / (self.size + 1))
 
     def nats(self, value: float) -> float:
-        """Return minus the log of the share of good windows at least as large, the window itself counted in."""
+        """Return minus the log of the share of good windows at least as large, the window itself counted in.
+
+        Where only the largest of a sample are kept, the smallest of them is as ordinary as those that are not.
+        """
+        value -= self.resolution
         if value > self._start:
             return self._start_nats + (value - self._start) / self._scale
-        if self.size > len(self._ordered) and value < self._ordered[0]:
+        if self.size > len(self._ordered) and value <= self._ordered[0]:
             return 0.0
         at_least = len(self._ordered) - bisect_left(self._ordered, value)
         return -math.log((at_least + 1) / (self.size + 1))
@@ -95,6 +107,7 @@ class Combination:
         measured: Sequence[Mapping[str, float]],
         names: Sequence[str],
         supporting: frozenset[str] = frozenset(),
+        resolution: Mapping[str, float] | None = None,
         least_scale: Mapping[str, float] | None = None,
     ) -> Combination:
         """Fit to held-out good windows.
@@ -104,6 +117,7 @@ class Combination:
                 stands for no whole.
             names: of the measurements that are added.
             supporting: names of measurements that never make a claim.
+            resolution: by name, how much larger a measurement must be to be larger.
             least_scale: by name, units of a measurement that a nat is worth beyond the sample, at least.
 
         Raises:
@@ -113,9 +127,12 @@ class Combination:
         for window in measured:
             for name, value in window.items():
                 values.setdefault(name, []).append(value)
-        least = least_scale or {}
-        tails = {name: UpperTail(values[name], least_scale=least.get(name, 0.0)) for name in names if name in values}
-        alone = {name: UpperTail(sample) for name, sample in sorted(values.items()) if name not in names}
+        least, fine = least_scale or {}, resolution or {}
+        fitted = {
+            name: UpperTail(values[name], None, fine.get(name, 0.0), least.get(name, 0.0)) for name in sorted(values)
+        }
+        tails = {name: fitted[name] for name in names if name in fitted}
+        alone = {name: tail for name, tail in fitted.items() if name not in names}
         complete = [index for index, window in enumerate(measured) if all(name in window for name in names)]
         if not complete:
             raise ValueError("no window has all measurements")

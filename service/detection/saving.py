@@ -124,7 +124,7 @@ def _paces(known: KnownPaces) -> Arrays:
 
 
 def _tail_values(tail: UpperTail) -> list[Any]:
-    return [tail.sample.tolist(), tail.size]
+    return [tail.sample.tolist(), tail.size, tail.resolution]
 
 
 def _tails(values: Mapping[str, list[Any]]) -> dict[str, UpperTail]:

@@ -16,6 +16,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _ROUNDS = 20
+# Nats of a whole window that are never more than one standard deviation: where good windows are all alike, as those of
+# a machine that repeats one cycle, the last digits of their surprisal are no evidence.
+LEAST_NATS = 0.25
 _SMALLEST = 1e-12
 
 
@@ -62,4 +65,6 @@ class Spread:
 
     def deviations(self, mean_nats: float, events: int) -> float:
         """Return by how many standard deviations a window's mean surprisal is above that of good windows."""
-        return (mean_nats - self.mean_nats) / float(np.sqrt(self.between + self.within / events + _SMALLEST))
+        return (mean_nats - self.mean_nats) / float(
+            np.sqrt(self.between + self.within / events + (LEAST_NATS / events) ** 2)
+        )

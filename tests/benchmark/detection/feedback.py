@@ -13,13 +13,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
+from service.citing import heaviest
 from service.detection.combining import UpperTail
-from service.detection.detector import Detector, Observed
+from service.detection.detector import some
+from service.evidence import line_nats, weigh
 from tests.benchmark.detection import baselines
 from tests.benchmark.detection.figures import f1
 from tests.benchmark.detection.protocol import Windows
@@ -29,7 +32,6 @@ from tests.benchmark.tasks.examples import data_directory
 
 # Incidents over the whole stream that the budget allows.
 ALLOWED = (25, 50, 100)
-_SURPRISES = 5
 
 
 class System(Protocol):
@@ -41,8 +43,8 @@ class System(Protocol):
     def quieted(self, index: int, threshold: float) -> float | None:
         """Return what is left of a window that answers excuse; None where they do not."""
 
-    def false_alarm(self, index: int) -> None:
-        """Take in that a window was normal."""
+    def false_alarm(self, index: int, threshold: float) -> None:
+        """Take in that a window was normal, which was an alarm from a threshold on."""
 
 
 class Ours:
@@ -57,18 +59,19 @@ class Ours:
         return self._stream.strengths[index]
 
     def quieted(self, index: int, threshold: float) -> float | None:
-        window, detector = self._stream.observed[index], self._stream.detector
-
-        def left(places: Sequence[int]) -> float:
-            return detector.judge(_some(window, places)).strength / math.log(10)
-
-        found = Confirmed(self._said).quiet(self._shapes[index], None, threshold, left)
+        found = Confirmed(self._said).quiet(self._shapes[index], None, threshold, partial(self._left, index))
         return None if found is None else found.strength
 
-    def false_alarm(self, index: int) -> None:
-        window = self._stream.observed[index]
-        pattern = Pattern.of(self._shapes[index], carrying(self._stream.detector, window))
+    def false_alarm(self, index: int, threshold: float) -> None:
+        window, detector = self._stream.observed[index], self._stream.detector
+        heavy = heaviest(line_nats(weigh(detector, window, detector.judge(window))), len(window.tokens))
+        known = detector.memory.novelty.known
+        new = [place for place, (shape, _) in enumerate(window.shapes) if shape not in known]
+        pattern = Pattern.quieting(self._shapes[index], heavy, new, threshold, partial(self._left, index))
         self._said.append(Confirmation(index, pattern))
+
+    def _left(self, index: int, places: Sequence[int]) -> float:
+        return self._stream.detector.judge(some(self._stream.observed[index], places)).strength / math.log(10)
 
 
 class CountMemory:
@@ -92,22 +95,8 @@ class CountMemory:
     def quieted(self, index: int, threshold: float) -> float | None:
         return None
 
-    def false_alarm(self, index: int) -> None:
+    def false_alarm(self, index: int, threshold: float) -> None:
         self._known = np.vstack([self._known, self._vectors[index]])
-
-
-def carrying(detector: Detector, window: Observed) -> set[int]:
-    """Return the places of a window's events that carry its alarm: news, the most surprising, and too many."""
-    news = {place for place, (shape, _) in enumerate(window.shapes) if shape not in detector.novelty.known}
-    surprising = np.argsort(-window.surprisal_nats[: len(window.tokens)], kind="stable")[:_SURPRISES].tolist()
-    more = {found.token for found in detector.counts.differences(window.tokens) if found.seen > found.expected}
-    return news | set(surprising) | {place for place, token in enumerate(window.tokens) if token in more}
-
-
-def _some(window: Observed, places: Sequence[int]) -> Observed:
-    tokens = tuple(window.tokens[place] for place in places)
-    shapes = tuple(window.shapes[place] for place in places)
-    return Observed(tokens, shapes, window.surprisal_nats[list(places)])
 
 
 def run(stream: Stream, system: System, allowed: int, *, answers: bool) -> dict[str, Any]:
@@ -118,10 +107,10 @@ def run(stream: Stream, system: System, allowed: int, *, answers: bool) -> dict[
     faults: set[int] = set()
     quiet = []
     for index, start in enumerate(row.test.starts.tolist()):
-        strength = system.strength(index)
+        strength, threshold = system.strength(index), watch.value
         left = None
-        if answers and strength >= watch.value:
-            left = system.quieted(index, watch.value)
+        if answers and strength >= threshold:
+            left = system.quieted(index, threshold)
         if left is not None:
             quiet.append(index)
         if watch.take(index, start, strength, left) and answers:
@@ -129,7 +118,7 @@ def run(stream: Stream, system: System, allowed: int, *, answers: bool) -> dict[
                 faults.add(index)
                 watch.threshold.leave_out(faults)
             else:
-                system.false_alarm(index)
+                system.false_alarm(index, threshold)
     alarms = np.zeros(len(row.anomalous), bool)
     alarms[watch.alarms] = True
     return {

@@ -33,6 +33,17 @@ def test_inside_the_sample_the_tail_counts() -> None:
     assert tail.nats(-1) == pytest.approx(0.0)
 
 
+def test_a_measurement_that_is_larger_by_its_last_digits_is_not_larger() -> None:
+    tail = UpperTail([1.0] * 300, resolution=0.1)
+    assert tail.nats(1.09) == pytest.approx(0.0)
+    assert tail.nats(1.2) > math.log(300)
+
+
+def test_the_smallest_of_the_largest_is_as_ordinary_as_those_that_are_not_kept() -> None:
+    assert UpperTail([2.0] * 32, size=600).nats(2.0) == 0.0
+    assert UpperTail([2.0] * 31 + [3.0], size=600).nats(3.0) > math.log(250)
+
+
 def drawn(count: int, seed: int) -> list[dict[str, float]]:
     random = np.random.default_rng(seed)
     shared = random.normal(size=count)
@@ -106,6 +117,20 @@ def detector() -> Detector:
 
 def test_a_good_window_raises_nothing(detector: Detector) -> None:
     assert detector.judge(observed([CYCLE * 4])[0]).strength < threshold_nats(0.01)
+
+
+def test_a_machine_that_repeats_one_cycle_raises_nothing_until_something_happens() -> None:
+    def cycles(tokens: list[int], nats: float) -> Observed:
+        gaps = np.where(np.array(tokens) == 0, 4.0, 2.0)
+        surprisal = np.where(np.diff(tokens, prepend=tokens[-1]) % 4 == 1, nats, 6.0)
+        return Observed(tuple(tokens), tuple((t, "") for t in tokens), surprisal, (3, *tokens[:-1]), gaps)
+
+    detector = Detector.fit([cycles(CYCLE * 4, 0.009)] * 300)
+    for tokens in (CYCLE * 4, (CYCLE * 5)[1:17], (CYCLE * 5)[2:18]):
+        for noise in (-1e-3, 1e-12, 1e-3):
+            assert detector.judge(cycles(tokens, 0.009 + noise)).strength < threshold_nats(0.5)
+    lacking = [*CYCLE, 0, 1, 3, *CYCLE, *CYCLE, 0]
+    assert threshold_nats(0.001) < detector.judge(cycles(lacking, 0.009)).strength < 1000
 
 
 @pytest.mark.parametrize(
