@@ -81,6 +81,12 @@ class Wording:
     def _unseen(self, line: int) -> Words:
         vocabulary, event = self._bundle.vocabulary, self._events[line]
         seen = self._message(line)
+        if not vocabulary.is_unseen(event.token):
+            # It came in known-good lines that make no whole window, or in one that was set aside.
+            count = vocabulary.count(event.token)
+            known = f"it came {count:,} time{'s' * (count != 1)} in the known-good lines, and in no window of them"
+            text = f"“{seen}” is as good as new: {known}."
+            return {"title": f"New: {seen}", "text": text, "expected": known, "seen": seen}
         nearest = vocabulary.nearest(event_shape(event, self._bundle.source_format))
         known = (
             f"the nearest known shape is “{vocabulary.text(nearest)}”, {vocabulary.count(nearest):,} times"

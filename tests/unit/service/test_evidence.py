@@ -92,6 +92,19 @@ def test_a_new_shape_carries_its_window_and_is_cited(bundle: Bundle, lines: list
     assert "EXCESS LOAD” is new" in row["sentence"]
 
 
+def test_a_shape_that_good_lines_have_and_no_good_window_is_not_called_unknown(
+    bundle: Bundle, lines: list[bytes]
+) -> None:
+    events = [event for event in parsed(bundle, lines) if not bundle.vocabulary.is_unseen(event.token)]
+    novelty = bundle.detector.memory.novelty
+    memory = replace(bundle.detector.memory, novelty=replace(novelty, known=novelty.known - {events[30].token}))
+    judge = judge_of(replace(bundle, detector=replace(bundle.detector, memory=memory)), 1.0)
+    record = judge.judge("s", 0, None, events, scored(bundle, events), {}).record
+    told = next(reason["text"] for reason in record["reasons"] if reason["kind"] == UNSEEN_TEMPLATE)
+    count = bundle.vocabulary.count(events[30].token)
+    assert f"is as good as new: it came {count:,} time" in told
+
+
 def test_two_new_shapes_are_told_apart_and_one_that_comes_twice_is_one(bundle: Bundle, lines: list[bytes]) -> None:
     other = FAULT + b" AT Z AXIS"
     window, _ = seen(bundle, parsed(bundle, [*lines[:8], FAULT, other, FAULT]))
