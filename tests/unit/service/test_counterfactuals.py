@@ -33,8 +33,9 @@ def window_of(tokens: Sequence[int]) -> Observed:
 
 @pytest.fixture(scope="module")
 def cycles() -> Detector:
-    """Knows windows of sixteen events that hold four of each, begun anywhere in the cycle."""
-    return Detector.fit([window_of((GOOD * 2)[at % 4 : at % 4 + 16]) for at in range(80)])
+    """Knows windows of sixteen events that hold four of each, begun anywhere in the cycle, as surprising as may be."""
+    windows = [window_of((GOOD * 2)[at % 4 : at % 4 + 16]) for at in range(80)]
+    return Detector.fit([replace(window, surprisal_nats=np.full(16, at % 7)) for at, window in enumerate(windows)])
 
 
 def restore(detector: Detector, bundle: Bundle, tokens: list[int], threshold: float) -> Restored | None:

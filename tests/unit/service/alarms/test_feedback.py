@@ -57,7 +57,7 @@ class Plant:
         texts = [b"motion_cond|Fault|%b|||%b" % (text.encode(), text.encode()) for text in faults]
         texts += self._quiet[len(texts) :]
         hour, minute = divmod(self._written // SIZE, 60)
-        lines = [b"2016-12-30T%02d:%02d:%02dZ|%b" % (hour, minute, place, text) for place, text in enumerate(texts)]
+        lines = [b"2016-12-30T%02d:%02d:00.%03dZ|%b" % (hour, minute, place, text) for place, text in enumerate(texts)]
         first, self._written = self._written, self._written + SIZE
         self.worker._sources.hear()
         records = [Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines)]
