@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -55,7 +56,9 @@ class Citing:
     def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> Cited:
         """Find the lines that carry a window's strength.
 
-        The line that carries most goes first, and what is left is judged again, until that would be no alarm.
+        The line that carries most goes first, and what is left is judged again, until that would be no alarm. Where it
+        stays one, those lines carry it without which it is weakest: a cycle that lacks a line is as strange as one that
+        has a line too many.
 
         Args:
             window: a window that is an alarm.
@@ -68,6 +71,7 @@ class Citing:
         usual = self._read(tokens, waits)
         cited: list[int] = []
         left, judged = window, self._detector.judge(window)
+        weakest, found = math.inf, 0
         while len(cited) < limit and not (cited and judged.strength < threshold_nats):
             carried = line_nats(weigh(self._detector, left, judged))
             step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
@@ -81,7 +85,9 @@ class Citing:
             surprisal = np.maximum(0.0, window.surprisal_nats[kept] + changed)
             left = replace(without(window, cited), surprisal_nats=surprisal)
             judged = self._detector.judge(left)
-        return Cited(tuple(cited), judged.strength)
+            if judged.strength < weakest:
+                weakest, found = judged.strength, len(cited)
+        return Cited(tuple(cited[:found]), weakest if found else judged.strength)
 
     def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
         scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])

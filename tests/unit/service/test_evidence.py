@@ -134,6 +134,16 @@ def window_of(tokens: list[int], gaps: float) -> Observed:
     )
 
 
+def test_lines_without_which_a_window_is_only_stranger_are_not_cited(bundle: Bundle) -> None:
+    cycle = Detector.fit([window_of([2, 3, 4, 5] * 4, gaps=1.0) for _ in range(60)])
+    tokens = [*[2, 3, 4, 5] * 2, 9, *[2, 3, 4, 5] * 2][:16]
+    window = replace(window_of(tokens, gaps=1.0), surprisal_nats=np.where(np.array(tokens) == 9, 9.0, 0.1))
+    known = [token if token != 9 else UNSEEN for token in tokens]
+    found = Citing(cycle, bundle.scorer(), bundle.warm_state()).cite(window, known, [1.0] * 16, 0.01)
+    assert found.lines == (8,)
+    assert found.left_nats < cycle.judge(window).strength
+
+
 def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: list[bytes]) -> None:
     events, wait = parsed(bundle, lines), 90 * 86_400.0
     alone = [bundle.detector.memory.gaps.longest([event.token], [wait]) for event in events[:-1]]
