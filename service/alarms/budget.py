@@ -48,6 +48,9 @@ MAX_SHARE = 0.25
 # A budget that nobody stated is a limit, not a wish: a window that one in so many good ones resembles is not raised for
 # it. A source that writes two windows a day would otherwise have every other one raised.
 UNSTATED_SHARE = 0.01
+# And its limit is about days to come: of the first day nobody knows what it is like, and somebody looks. So many more
+# are raised in it, and no debt left from it.
+FIRST_DAY = 3.0
 # Of the sample, so many of the largest tell how its tail goes on: an exponential with their mean excess.
 _TAIL_WINDOWS = 10
 _PRIOR_EXCESS = 1.0 / math.log(10)
@@ -115,7 +118,7 @@ class AlarmThreshold:
         self.budget = budget
         self.owed = 0.0
         self.opened = 0
-        self._credit = 0.0
+        self._credit = 0.0 if budget.stated else FIRST_DAY
         self._pace = DAY_SECONDS / (windows_per_day or UNTIMED_WINDOWS_PER_DAY)
         self._since_last = 0.0
         self._last: float | None = None

@@ -119,6 +119,16 @@ def test_a_budget_nobody_stated_takes_one_window_in_a_hundred() -> None:
     assert 0.8 * 20 <= len(raised) <= 1.25 * 20
 
 
+def test_the_first_day_of_a_budget_nobody_stated_raises_a_few_more_and_leaves_no_debt() -> None:
+    day = [
+        (time, 4.0 if number % 40 == 20 else strength) for number, (time, strength) in enumerate(normal(1, 0.0, 0.3))
+    ]
+    assert [index % 40 for index in run(AlarmThreshold(Budget(), WINDOWS_PER_DAY), day)] == [20] * 5
+    assert len(run(AlarmThreshold(stated(1), WINDOWS_PER_DAY), day)) < 4
+    days = 40
+    assert len(run(AlarmThreshold(Budget(), WINDOWS_PER_DAY), normal(days, 1.0))) <= 1.25 * days + 3
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 12), st.booleans(), st.booleans()), max_size=60),
     st.integers(0, 60),
