@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model import NewEvents, Scorer, SourceState
-from service.detection.detector import Detector, Observed
+from service.detection.detector import Detector, Observed, some
 from service.evidence import line_nats, weigh
 
 # More lines than that are no explanation but the window itself.
@@ -107,20 +107,8 @@ def without(window: Observed, lines: Sequence[int]) -> Observed:
     """Return a window as it would be without some of its lines; the silence around them stays."""
     out = set(lines)
     kept = [index for index in range(len(window.tokens)) if index not in out]
-    place = {index: new for new, index in enumerate(kept)}
     before, gaps = _joined(window.before, window.gaps.tolist(), out)
-    return replace(
-        window,
-        tokens=tuple(window.tokens[index] for index in kept),
-        shapes=tuple(window.shapes[index] for index in kept),
-        surprisal_nats=window.surprisal_nats[kept],
-        before=tuple(before),
-        gaps=np.array(gaps),
-        readings=tuple(
-            replace(reading, event=place[reading.event]) for reading in window.readings if reading.event in place
-        ),
-        code_excess=window.code_excess[kept] if len(window.code_excess) else window.code_excess,
-    )
+    return replace(some(window, kept), before=tuple(before), gaps=np.array(gaps))
 
 
 def _joined(before: Sequence[int], gaps: Sequence[float], out: set[int]) -> tuple[list[int], list[float]]:
