@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from model import NewEvents, Scorer, SourceState
+from model import ExplainedEvents, NewEvents, SourceState
 from service.detection.detector import Detector, Observed, some
 from service.evidence import line_nats, weigh
+from service.rereading import Rereading
 
 # More lines than that are no explanation but the window itself.
 MAX_SHARE = 1 / 3
@@ -20,8 +20,6 @@ MAX_LINES = 128
 # Lines taken out between two looks, as a share of those taken out before: a window is looked at eight times at most.
 # Alarms come in floods, and must not hold up the lines behind them.
 _STEP = 1.0
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,20 @@ class Citing:
 
     Args:
         detector: what judges windows.
-        scorer: reads what is left.
         state: where reading begins; it is not advanced.
     """
 
-    def __init__(self, detector: Detector, scorer: Scorer, state: SourceState) -> None:
-        self._detector, self._scorer, self._state = detector, scorer, state
+    def __init__(self, detector: Detector, state: SourceState) -> None:
+        self._detector, self._state = detector, state
 
-    def cite(self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float) -> Cited:
+    def cite(
+        self,
+        window: Observed,
+        tokens: Sequence[int],
+        gaps: Sequence[float],
+        usual: ExplainedEvents,
+        threshold_nats: float,
+    ) -> Rereading[Cited]:
         """Find the lines that carry a window's strength.
 
         The line that carries most goes first, and what is left is judged again, until that would be no alarm. Where it
@@ -64,11 +68,12 @@ class Citing:
             window: a window that is an alarm.
             tokens: its events as the model knows them.
             gaps: seconds since the event before each.
+            usual: what the model says of them, read from the bundle's own state.
             threshold_nats: the strength from which on a window is an alarm.
         """
         count, limit = len(tokens), _most(len(tokens))
         kept, waits = list(range(count)), list(gaps)
-        usual = self._read(tokens, waits)
+        was = usual.surprisal_nats.astype(np.float64)
         cited: list[int] = []
         left, judged = window, self._detector.judge(window)
         weakest, found = math.inf, 0
@@ -81,17 +86,14 @@ class Citing:
             cited += [kept[line] for line in out]
             _, waits = _joined([0] * len(kept), waits, set(out))
             kept = [line for place, line in enumerate(kept) if place not in set(out)]
-            changed = self._read([tokens[line] for line in kept], waits) - usual[kept]
+            read = (yield [NewEvents(self._state.copy(), [tokens[line] for line in kept], waits)])[0]
+            changed = read.surprisal_nats.astype(np.float64) - was[kept]
             surprisal = np.maximum(0.0, window.surprisal_nats[kept] + changed)
             left = replace(without(window, cited), surprisal_nats=surprisal)
             judged = self._detector.judge(left)
             if judged.strength < weakest:
                 weakest, found = judged.strength, len(cited)
         return Cited(tuple(cited[:found]), weakest if found else judged.strength)
-
-    def _read(self, tokens: Sequence[int], gaps: Sequence[float]) -> Floats:
-        scored = self._scorer.score([NewEvents(self._state.copy(), tokens, gaps)])
-        return scored[0].surprisal_nats.astype(np.float64)
 
 
 def heaviest(carried: Mapping[int, float], events: int) -> list[int]:

@@ -9,16 +9,17 @@ kept, and count by how much their surprisal changes there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ingestion import Vocabulary
-from model import ExplainedEvents, NewEvents, Scorer, SourceState
+from model import ExplainedEvents, NewEvents, SourceState
 from service.citing import without
 from service.detection.detector import Detector, Observed
+from service.rereading import Rereading
 
 # Events that are put back at most.
 MAX_RESTORED = 16
@@ -62,19 +63,20 @@ class Counterfactuals:
         detector: what judges windows.
         vocabulary: the bundle's.
         most: events that a window holds at most.
-        scorer: reads what is changed.
         state: where reading begins; it is not advanced.
     """
 
-    def __init__(
-        self, detector: Detector, vocabulary: Vocabulary, most: int, scorer: Scorer, state: SourceState
-    ) -> None:
-        self._detector, self._vocabulary, self._most = detector, vocabulary, most
-        self._scorer, self._state = scorer, state
+    def __init__(self, detector: Detector, vocabulary: Vocabulary, most: int, state: SourceState) -> None:
+        self._detector, self._vocabulary, self._most, self._state = detector, vocabulary, most, state
 
     def restore(
-        self, window: Observed, tokens: Sequence[int], gaps: Sequence[float], threshold_nats: float
-    ) -> Restored | None:
+        self,
+        window: Observed,
+        tokens: Sequence[int],
+        gaps: Sequence[float],
+        usual: ExplainedEvents,
+        threshold_nats: float,
+    ) -> Rereading[Restored | None]:
         """Put back what a window lacks until it would be no alarm.
 
         Candidates are what the encoder expected at the lines of unknown runs, and the event that is dearest to lack by
@@ -86,6 +88,7 @@ class Counterfactuals:
             window: a window that is an alarm.
             tokens: its events as the model knows them.
             gaps: seconds since the event before each.
+            usual: what the model says of them, read from the bundle's own state.
             threshold_nats: the strength from which on a window is an alarm.
 
         Returns:
@@ -96,8 +99,8 @@ class Counterfactuals:
             return None
         left = _Left(window, list(range(len(tokens))), list(tokens), list(gaps))
         most = max(self._most, len(tokens))
-        read, lowest = self._explain(left), self._detector.judge(window).strength
-        usual, best = read.surprisal_nats.astype(np.float64), None
+        read, lowest, best = usual, self._detector.judge(window).strength, None
+        was = usual.surprisal_nats.astype(np.float64)
         put: dict[int, list[int]] = {}
         vain = 0
         while (done := sum(map(len, put.values()))) < MAX_RESTORED and lowest >= threshold_nats and vain < 2:
@@ -109,8 +112,8 @@ class Counterfactuals:
                 put.setdefault(token, []).append(left.own[place] if place < len(left.own) else len(tokens))
                 late = self._comes_late(left.window, place, token)
                 left.put_back(place, token, self._vocabulary.model_token(token), most, late=late)
-            read = self._explain(left)
-            left.surprise(window.surprisal_nats, usual, read.surprisal_nats.astype(np.float64))
+            read = (yield [NewEvents(self._state.copy(), left.tokens, left.gaps)])[0]
+            left.surprise(window.surprisal_nats, was, read.surprisal_nats.astype(np.float64))
             strength = self._detector.judge(left.window).strength
             vain = 0 if strength < lowest else vain + 1
             if not vain:
@@ -162,35 +165,38 @@ class Counterfactuals:
         window: Observed,
         tokens: Sequence[int],
         gaps: Sequence[float],
+        usual: ExplainedEvents,
         codes: Sequence[Code],
         hits: npt.NDArray[np.integer],
-    ) -> WithoutCodes:
+    ) -> Rereading[WithoutCodes | None]:
         """Read and judge a window as if the encoder had not reached some codes.
 
         Args:
             window: a window.
             tokens: its events as the model knows them.
             gaps: seconds since the event before each.
+            usual: what the model says of them, read from the bundle's own state.
             codes: by head and number.
             hits: (n, h) the code of the situation that each event came in.
+
+        Returns:
+            None where there are no codes.
         """
-        lanes: list[_Lane] = [(tokens, gaps, ()), (tokens, gaps, codes), *((tokens, gaps, (code,)) for code in codes)]
-        scored = self._scorer.score([NewEvents(self._state.copy(), *lane) for lane in lanes])
-        usual, hidden, *alone = (found.surprisal_nats.astype(np.float64) for found in scored)
+        if not codes:
+            return None
+        read = yield [
+            NewEvents(self._state.copy(), tokens, gaps, without) for without in (codes, *((code,) for code in codes))
+        ]
+        was = usual.surprisal_nats.astype(np.float64)
+        hidden, *alone = (found.surprisal_nats.astype(np.float64) for found in read)
         hit = np.zeros(len(tokens), bool)
         for head, code in codes:
             hit |= hits[:, head] == code
-        surprisal = np.maximum(0.0, window.surprisal_nats + hidden - usual)
+        surprisal = np.maximum(0.0, window.surprisal_nats + hidden - was)
         excess = np.where(hit, np.minimum(window.code_excess, 0.0), window.code_excess)
         left = replace(window, surprisal_nats=surprisal, code_excess=excess)
-        effects = {code: float((read - usual).sum()) for code, read in zip(codes, alone, strict=True)}
+        effects = {code: float((nats - was).sum()) for code, nats in zip(codes, alone, strict=True)}
         return WithoutCodes(effects, self._detector.judge(left).strength)
-
-    def _explain(self, left: _Left) -> ExplainedEvents:
-        return self._scorer.explain([NewEvents(self._state.copy(), left.tokens, left.gaps)])[0]
-
-
-_Lane = tuple[Sequence[int], Sequence[float], Collection[Code]]
 
 
 @dataclass

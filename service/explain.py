@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 
 from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
-from model import Scorer
+from model import NewEvents
 from service.bundle import Bundle
-from service.citing import Citing, heaviest
+from service.citing import Cited, Citing, heaviest
 from service.comparing import Comparing
-from service.counterfactuals import Counterfactuals
+from service.counterfactuals import Counterfactuals, WithoutCodes
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.kinds import RARE_TRANSITION
 from service.leaning import Leaning
 from service.reasons import Wording, sentence
+from service.rereading import Rereading, together
 
 # How many of a window's weightiest events are explained in full.
 _SURPRISES = 5
@@ -93,12 +94,10 @@ class Explained:
 class Explainer:
     """Builds explanations for windows of one bundle."""
 
-    def __init__(self, bundle: Bundle, scorer: Scorer) -> None:
-        self._bundle = bundle
-        self._citing = Citing(bundle.detector, scorer, bundle.warm_state())
-        self._otherwise = Counterfactuals(
-            bundle.detector, bundle.vocabulary, bundle.window.events, scorer, bundle.warm_state()
-        )
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle, self._state = bundle, bundle.warm_state()
+        self._citing = Citing(bundle.detector, self._state)
+        self._otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, bundle.window.events, self._state)
         self._comparing = Comparing(bundle)
         self._leaning = Leaning(bundle, self._comparing)
         self._clock = bundle.source_format.clock()
@@ -165,22 +164,28 @@ class Explainer:
         window: Observed,
         verdict: Verdict,
         texts: Mapping[int, tuple[int, str]],
-    ) -> dict[str, Any]:
+    ) -> Rereading[dict[str, Any]]:
         """Return the record of an alarm with what it rests on.
 
         Lines without which there would be none, what it would be with what it lacks and without the codes that its
-        lines attended to, and the known-good windows nearest to it. That takes some thirty times as long as `build`,
-        whose arguments these are.
+        lines attended to, and the known-good windows nearest to it. By itself that takes some thirty times as long as
+        `build`, whose arguments these are.
         """
         vocabulary = self._bundle.vocabulary
         tokens = [vocabulary.model_token(event.token) for event in events]
         gaps, threshold = scored.gap_seconds.tolist(), verdict.threshold * math.log(10)
-        cited = self._citing.cite(window, tokens, gaps, threshold)
-        ranked = self._ranked(scored, explained.carried, cited.lines)
+        usual = (yield [NewEvents(self._state.copy(), tokens, gaps)])[0]
+
+        def cite() -> Rereading[tuple[Cited, Sequence[int], WithoutCodes | None]]:
+            cited = yield from self._citing.cite(window, tokens, gaps, usual, threshold)
+            ranked = self._ranked(scored, explained.carried, cited.lines)
+            codes = self._leaning.most(ranked[:_SURPRISES], scored)
+            found = yield from self._otherwise.without_codes(window, tokens, gaps, usual, codes, scored.codes)
+            return cited, ranked, found
+
+        restore = self._otherwise.restore(window, tokens, gaps, usual, threshold)
+        (cited, ranked, found), restored = yield from together(cite(), restore)
         wording = Wording(self._bundle, events, scored)
-        restored = self._otherwise.restore(window, tokens, gaps, threshold)
-        codes = self._leaning.most(ranked[:_SURPRISES], scored)
-        found = self._otherwise.without_codes(window, tokens, gaps, codes, scored.codes) if codes else None
         return {
             **explained.record,
             "cited": cited.lines,

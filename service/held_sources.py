@@ -13,7 +13,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import kept
 from service.feedback_store import FeedbackStore
-from service.pipeline import Produced, SourcePipeline, score
+from service.pipeline import Produced, SourcePipeline, score, take
 from service.showing import Shown
 from service.store import Batch, SourceRow, Store
 
@@ -172,9 +172,8 @@ class HeldSources:
         """Score what is due of sources, together, and judge what is complete."""
         held = {source: self._held[source] for source in sources}
         score(self._scorer, (one.pipeline for one in held.values()), now=now)
-        produced = {}
-        for source, one in held.items():
-            produced[source] = one.pipeline.take()
+        produced = dict(zip(held, take(self._scorer, (one.pipeline for one in held.values())), strict=True))
+        for one in held.values():
             if not one.pipeline.is_waiting:
                 one.waiting = None
             elif one.waiting is None:

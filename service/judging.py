@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from ingestion import Event
-from model import Scorer
 from service.bundle import Bundle
 from service.detection.detector import Observed, some
 from service.event_scores import EventScores
 from service.explain import Explainer, Verdict
 from service.observing import Observer
+from service.rereading import Rereading
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Judged:
     record: dict[str, Any]
     heavy: Sequence[int]
     strength_of: Callable[[Sequence[int]], float]
-    examine: Callable[[], dict[str, Any]]
+    examine: Callable[[], Rereading[dict[str, Any]]]
     reason: str
     signature: str
     title: str
@@ -47,14 +47,13 @@ class Judge:
 
     Args:
         bundle: what windows are judged by.
-        scorer: of its model.
         threshold: the strength from which on a window is anomalous.
     """
 
-    def __init__(self, bundle: Bundle, scorer: Scorer, threshold: float) -> None:
+    def __init__(self, bundle: Bundle, threshold: float) -> None:
         self.threshold = threshold
         self._bundle = bundle
-        self._explainer = Explainer(bundle, scorer)
+        self._explainer = Explainer(bundle)
         numeric = bundle.detector.memory.ranges.ranges.keys()
         by_session, usage = bundle.window.session is not None, bundle.model.statistics.usage
         self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session, numeric)

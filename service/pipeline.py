@@ -27,6 +27,7 @@ from service.explain import iso
 from service.judging import Judge, Judged
 from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
 from service.packing import pack
+from service.rereading import Rereading, read
 from service.store import SourceRow
 
 # Events between exact snapshots of the model state: a restart scores at most this many once more. A snapshot of the
@@ -90,7 +91,7 @@ class SourcePipeline:
         self._config = bundle.model.encoder.config
         self._policy, self._origins = policy, dict(origins or {})
         self.alarms = self._new_alarms(None)
-        self._judge = Judge(bundle, scorer, self.alarms.threshold)
+        self._judge = Judge(bundle, self.alarms.threshold)
         self._model: SourceState = bundle.warm_state()
         self._snapshot: bytes | None = self._model.to_bytes()
         self._since = bytearray()
@@ -153,14 +154,14 @@ class SourcePipeline:
         if len(self._since) >= SNAPSHOT_EVENTS * _STEP.size:
             self._snapshot, self._since = self._model.to_bytes(), bytearray()
 
-    def take(self) -> Produced:
+    def take(self) -> Rereading[Produced]:
         """Return what is complete: windows whose events are all scored, in the order they were completed."""
         produced = Produced(dropped=self._dropped)
         self._dropped = []
         while self._complete and self._open.windows[self._complete[0]].events[-1].scores:
             window = self._open.close(self._complete.popleft())
             proposed = self._proposed(window)
-            produced.incidents += self.alarms.follow(proposed)
+            produced.incidents += yield from self.alarms.follow(proposed)
             judged = proposed.judged
             produced.windows.append(judged.row | {"record": pack(judged.record)})
             if (received := window.events[-1].event.received) is not None:
@@ -350,3 +351,8 @@ def score(scorer: Scorer, pipelines: Iterable[SourcePipeline], *, now: bool) -> 
     due = [(pipeline, events) for pipeline in pipelines if (events := pipeline.due(now=now)) is not None]
     for (pipeline, _), explained in zip(due, scorer.explain([events for _, events in due]), strict=True):
         pipeline.scored(explained)
+
+
+def take(scorer: Scorer, pipelines: Iterable[SourcePipeline]) -> list[Produced]:
+    """Return what is complete of each; alarms are examined together."""
+    return read(scorer, [pipeline.take() for pipeline in pipelines])

@@ -21,6 +21,7 @@ from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
 from service.judging import Judged
 from service.packing import pack
+from service.rereading import Rereading
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
@@ -118,7 +119,7 @@ class Alarms:
         self._heard, self._confirmed = heard, Confirmed(heard.confirmed)
         self._threshold.leave_out(heard.faults)
 
-    def follow(self, window: Proposed) -> list[dict[str, Any]]:
+    def follow(self, window: Proposed) -> Rereading[list[dict[str, Any]]]:
         """Decide on the next final window, in its row and record; return rows of incidents that changed."""
         row = window.judged.row
         row |= UNDECIDED
@@ -138,7 +139,7 @@ class Alarms:
             effective = self._excuse(window, matched, times[-1] if times else None)
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
-            window.judged.record = window.judged.examine()
+            window.judged.record = yield from window.judged.examine()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
         self._threshold.follow(
             row["index"],

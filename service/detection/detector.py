@@ -195,9 +195,13 @@ class Detector:
         ]
         return cls(whole, held_out.spread, differing, pacing, Combination.fit(measured, ADDED, SUPPORTING, RESOLUTION))
 
+    def measure(self, window: Observed) -> dict[str, float]:
+        """Return what can be measured of a window that is not among the known ones."""
+        return _fair(self.memory.measure(window, self.spread), window, self.differing, self.pacing)
+
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
-        measured = _fair(self.memory.measure(window, self.spread), window, self.differing, self.pacing)
+        measured = self.measure(window)
         news = self.memory.novelty.nats(window.shapes)
         combination = self.combination
         parts, alone = combination.parts(measured), combination.beyond(measured)

@@ -38,6 +38,7 @@ from service.detection.detector import Observed
 from service.event_scores import EventScores
 from service.judging import Judge
 from service.observing import Observer
+from service.rereading import read as reread
 from service.training import train_bundle
 from service.trying import good_lines
 from tests.benchmark.mazak import EVENTS
@@ -116,7 +117,7 @@ class Examiner:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.scorer = bundle, bundle.scorer()
-        self.judge = Judge(bundle, self.scorer, bundle.calibration.threshold(BUDGET))
+        self.judge = Judge(bundle, bundle.calibration.threshold(BUDGET))
         self._random = np.random.default_rng(0)
         numeric, usage = bundle.detector.memory.ranges.ranges.keys(), bundle.model.statistics.usage
         self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session=False, numeric=numeric)
@@ -132,7 +133,8 @@ class Examiner:
     def explained(self, window: Window) -> tuple[dict[str, Any], dict[str, Any], str]:
         """Return row, record and title of a window as the product judges it."""
         judged = self.judge.judge("mazak", window.index, None, window.events, window.scores, {})
-        return judged.row, judged.examine() if judged.row["anomalous"] else judged.record, judged.title
+        record = reread(self.scorer, [judged.examine()])[0] if judged.row["anomalous"] else judged.record
+        return judged.row, record, judged.title
 
     def off(self, window: Window, events: Sequence[Event], without: Sequence[Code] = ()) -> bool:
         """Whether other events in a window's place are no alarm."""
@@ -205,13 +207,13 @@ class Examiner:
     def off_restored(self, window: Window) -> bool:
         """Whether an alarm is none with what it lacks put back, read from the state its source had."""
         bundle = self.bundle
-        otherwise = Counterfactuals(
-            bundle.detector, bundle.vocabulary, bundle.window.events, self.scorer, window.state.copy()
-        )
+        otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, bundle.window.events, window.state)
         observed = self._observe(window.events, window.scores)
         tokens = [bundle.vocabulary.model_token(event.token) for event in window.events]
         threshold = self.judge.threshold * math.log(10)
-        restored = otherwise.restore(observed, tokens, window.scores.gap_seconds.tolist(), threshold)
+        gaps = window.scores.gap_seconds.tolist()
+        usual = self.scorer.explain([NewEvents(window.state.copy(), tokens, gaps)])[0]
+        [restored] = reread(self.scorer, [otherwise.restore(observed, tokens, gaps, usual, threshold)])
         return restored is not None and restored.left_nats < threshold
 
     def _mixed(self, events: Sequence[Event], more: Sequence[Event]) -> list[Event]:

@@ -28,7 +28,7 @@ from ingestion import Record, WindowSpec
 from model import TrainingOptions
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
-from service.pipeline import SourcePipeline, score
+from service.pipeline import SourcePipeline, score, take
 from service.sample import good_sample, later_lines
 from service.store import Batch, Store
 from service.training import train_bundle
@@ -104,7 +104,7 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
             for (pipeline, _), said in zip(due, explained, strict=True):
                 pipeline.scored(said)
             watch.lap("collect")
-            made = [pipeline.take() for pipeline in touched]
+            made = take(scorer, touched)
             watch.lap("judge")
         else:
             made = []
@@ -113,7 +113,7 @@ def run(bundle: Bundle, batches: Sequence[Sequence[Record]], form: str, store: S
                     pipelines[source].feed([record])
                     if pipelines[source].is_waiting:
                         score(scorer, [pipelines[source]], now=True)
-                        made.append(pipelines[source].take())
+                        made += take(scorer, [pipelines[source]])
             watch.lap("score")
         for produced in made:
             stored.windows += produced.windows

@@ -54,7 +54,7 @@ def distance(detector: Detector, windows: Sequence[Observed]) -> float:
     """Return Kolmogorov's distance of p-values, ties broken at random."""
     random = np.random.default_rng(0)
     sample, combination = detector.combination.whole.sample, detector.combination
-    totals = np.array([combination.total(detector.memory.measure(window, detector.spread)) for window in windows])
+    totals = np.array([combination.total(detector.measure(window)) for window in windows])
     above = len(sample) - np.searchsorted(sample, totals, side="right")
     equal = len(sample) - np.searchsorted(sample, totals, side="left") - above
     return from_uniform((above + random.uniform(size=len(totals)) * (equal + 1)) / (len(sample) + 1))

@@ -12,7 +12,7 @@ from ingestion import Record
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.packing import unpack
-from service.pipeline import SourcePipeline, score
+from service.pipeline import SourcePipeline, score, take
 from service.sample import later_lines
 from service.schema import dead_letters, incidents, positions, sources, windows
 from service.store import Store
@@ -65,8 +65,9 @@ def _standing(source: str, store: Store, bundle: Bundle) -> dict[str, Any]:
         for number, line in enumerate(later_lines()[:_FURTHER_LINES])
     ]
     pipeline.feed(further)
-    score(bundle.scorer(), [pipeline], now=True)
-    made = pipeline.take()
+    scorer = bundle.scorer()
+    score(scorer, [pipeline], now=True)
+    made = take(scorer, [pipeline])[0]
     said = [row | {"record": unpack(row["record"])} for row in made.windows]
     return {"account": before, "windows": said, "incidents": made.incidents}
 

@@ -16,7 +16,7 @@ from service.citing import without
 from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put_back
 from service.detection.detector import Detector, Observed
 from service.detection.ranges import Reading
-from tests.unit.service.test_evidence import FAULT, judge_of, parsed, scored, seen
+from tests.unit.service.test_evidence import FAULT, finished, judge_of, parsed, read_as_usual, scored, seen
 
 GOOD = [2, 3, 4, 5] * 4
 
@@ -39,8 +39,9 @@ def cycles() -> Detector:
 
 
 def restore(detector: Detector, bundle: Bundle, tokens: list[int], threshold: float) -> Restored | None:
-    otherwise = Counterfactuals(detector, bundle.vocabulary, 16, bundle.scorer(), bundle.warm_state())
-    return otherwise.restore(window_of(tokens), tokens, [2.0] * len(tokens), threshold)
+    otherwise, gaps = Counterfactuals(detector, bundle.vocabulary, 16, bundle.warm_state()), [2.0] * len(tokens)
+    usual = read_as_usual(bundle, tokens, gaps)
+    return finished(bundle, otherwise.restore(window_of(tokens), tokens, gaps, usual, threshold))
 
 
 def test_with_the_missing_event_back_there_is_no_alarm(bundle: Bundle, cycles: Detector) -> None:
@@ -86,9 +87,11 @@ def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machin
     tokens = [bundle.vocabulary.model_token(event.token) for event in events]
     gaps = scores.gap_seconds.tolist()
     scorer = bundle.scorer()
-    otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, 64, scorer, bundle.warm_state())
+    otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, 64, bundle.warm_state())
+    usual = read_as_usual(bundle, tokens, gaps)
     codes = [divmod(int(code), bundle.model.encoder.config.codes) for code in scores.top_codes[40][:2]]
-    found = otherwise.without_codes(window, tokens, gaps, codes, scores.codes)
+    found = finished(bundle, otherwise.without_codes(window, tokens, gaps, usual, codes, scores.codes))
+    assert found is not None
     assert list(found.effects) == codes
     for code in codes:
         read = scorer.score([NewEvents(bundle.warm_state(), tokens, gaps, [code])])[0].surprisal_nats
@@ -99,7 +102,7 @@ def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machin
 def test_only_alarms_are_examined_and_twice_the_same(bundle: Bundle, machine_lines: list[bytes]) -> None:
     events = parsed(bundle, [*machine_lines[64:90], FAULT, *machine_lines[90:128]])
     found = [judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}) for _ in range(2)]
-    alarm, again = (judged.examine() for judged in found)
+    alarm, again = (finished(bundle, judged.examine()) for judged in found)
     assert alarm == again
     assert len(alarm["nearest"]) == 3
     assert alarm["without_codes"] is not None

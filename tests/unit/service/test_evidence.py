@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
-from model import NewEvents
+from model import ExplainedEvents, NewEvents
 from service.bundle import Bundle
 from service.citing import Citing, without
 from service.detection.detector import Detector, Judged, Observed, some
@@ -27,7 +27,9 @@ from service.judging import Judge
 from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
 from service.packing import pack, unpack
+from service.rereading import Rereading, read
 
+T = TypeVar("T")
 FAULT = b"2017-01-20T10:00:00Z|servo_cond|Fault|31|||EXCESS LOAD"
 
 
@@ -53,7 +55,15 @@ def seen(bundle: Bundle, events: Sequence[Event]) -> tuple[Observed, EventScores
 
 
 def judge_of(bundle: Bundle, threshold: float) -> Judge:
-    return Judge(bundle, bundle.scorer(), threshold)
+    return Judge(bundle, threshold)
+
+
+def finished(bundle: Bundle, part: Rereading[T]) -> T:
+    return read(bundle.scorer(), [part])[0]
+
+
+def read_as_usual(bundle: Bundle, tokens: Sequence[int], gaps: Sequence[float]) -> ExplainedEvents:
+    return bundle.scorer().explain([NewEvents(bundle.warm_state(), tokens, gaps)])[0]
 
 
 @pytest.fixture
@@ -84,7 +94,7 @@ def test_a_new_shape_carries_its_window_and_is_cited(bundle: Bundle, lines: list
     assert max(evidence, key=lambda kind: evidence[kind].nats) == UNSEEN_TEMPLATE
     assert evidence[UNSEEN_TEMPLATE].line == 30
     found = judge_of(bundle, 1.0).judge("s", 0, None, events, scores, {})
-    row, record = found.row, found.examine()
+    row, record = found.row, finished(bundle, found.examine())
     assert row["anomalous"]
     assert record["cited"][0] == record["ranked"][0] == 30
     assert record["without_cited"] < row["strength"]
@@ -139,7 +149,8 @@ def test_lines_without_which_a_window_is_only_stranger_are_not_cited(bundle: Bun
     tokens = [*[2, 3, 4, 5] * 2, 9, *[2, 3, 4, 5] * 2][:16]
     window = replace(window_of(tokens, gaps=1.0), surprisal_nats=np.where(np.array(tokens) == 9, 9.0, 0.1))
     known = [token if token != 9 else UNSEEN for token in tokens]
-    found = Citing(cycle, bundle.scorer(), bundle.warm_state()).cite(window, known, [1.0] * 16, 0.01)
+    gaps, state = [1.0] * 16, bundle.warm_state()
+    found = finished(bundle, Citing(cycle, state).cite(window, known, gaps, read_as_usual(bundle, known, gaps), 0.01))
     assert found.lines == (8,)
     assert found.left_nats < cycle.judge(window).strength
 
@@ -206,7 +217,7 @@ def test_an_alarm_that_is_not_cited_tells_its_heaviest_lines_all_the_same(bundle
     assert found.row["anomalous"]
     assert (found.record["cited"], found.record["without_cited"]) == (None, None)
     assert {20, 21, 22} <= set(found.record["ranked"])
-    assert found.record["ranked"][0] == found.examine()["ranked"][0]
+    assert found.record["ranked"][0] == finished(bundle, found.examine())["ranked"][0]
     assert found.record["surprises"][0]["line"] == found.record["ranked"][0]
 
 
@@ -223,8 +234,9 @@ def test_citing_is_repeatable_and_leaves_some_of_the_window(bundle: Bundle, line
     events = parsed(bundle, [*lines[:20], *[FAULT] * 3, *lines[20:]])
     window, scores = seen(bundle, events)
     tokens = [bundle.vocabulary.model_token(event.token) for event in events]
-    citing = Citing(bundle.detector, bundle.scorer(), bundle.warm_state())
-    first, second = (citing.cite(window, tokens, scores.gap_seconds.tolist(), 0.01) for _ in range(2))
+    citing, gaps = Citing(bundle.detector, bundle.warm_state()), scores.gap_seconds.tolist()
+    usual = read_as_usual(bundle, tokens, gaps)
+    first, second = (finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01)) for _ in range(2))
     assert first == second
     assert {20, 21, 22} <= set(first.lines)
     assert len(first.lines) < len(events)

@@ -16,7 +16,7 @@ from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.packing import unpack
-from service.pipeline import Produced, SourcePipeline, score
+from service.pipeline import Produced, SourcePipeline, score, take
 from service.store import Batch, SourceRow, Store
 
 POLICY = AlarmPolicy(Budget(20, stated=True))
@@ -65,7 +65,7 @@ class OneSource:
     def feed(self, lines: Sequence[Record], *, now: bool = False) -> Produced:
         self.pipeline.feed(lines)
         score(self.scorer, [self.pipeline], now=now)
-        return self.pipeline.take()
+        return take(self.scorer, [self.pipeline])[0]
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_sources_beside_it_change_nothing(
             else:
                 feeds[name] = itertools.chain([batch], feeds[name])
         score(scorer, pipelines.values(), now=not feeds)
-        windows += pipelines["mazak01"].take().windows
+        windows += take(scorer, pipelines.values())[0].windows
     assert windows == whole[0].windows
 
 
