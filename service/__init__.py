@@ -6,8 +6,8 @@ In the order the data flows:
 
 - `cli.py`          the command `logvq`; `commands.py` what each verb does
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
-- `training.py`     known-good lines to a bundle; `bundle.py` its directory of plain files; `calibration.py` how sure it
-                    may be
+- `training.py`     known-good lines, in windows by `cutting.py`, to a bundle; `bundle.py` its directory of plain files;
+                    `calibration.py` how sure it may be
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `held_sources.py` the sources in memory, from one checkpoint to the next
 - `pipeline.py`     one source's state: parser, open windows, model state, open incident
@@ -16,7 +16,8 @@ In the order the data flows:
 - `observing.py`    its events as the detector wants them
 - `detection/`      the detector: what good windows are like, and how strange another one is, as pure functions
 - `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm;
-                    `counterfactuals.py` what it would be with what it lacks, and without its codes
+                    `counterfactuals.py` what it would be with what it lacks, and without its codes; `rereading.py` what
+                    these want read again, of many alarms together
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
                     known-good windows nearest to it, out of the bundle's `examples.py`
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,41 @@ _DIGIT = re.compile(r"\d")
 _NOTHING: npt.NDArray[np.float64] = np.zeros(0)
 
 
-class Observer:
-    """Makes windows of one bundle ready to be judged.
+class Naming:
+    """Tells what the events of windows are.
 
     A line of unknown shape has no token of its own: every shape of a window that nobody knows gets one here, below
     zero, so that the same line twice and two new lines are told apart.
+
+    Args:
+        vocabulary: the bundle's.
+        source_format: how the source writes its lines.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, source_format: SourceFormat) -> None:
+        self._format = source_format
+        self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
+
+    def named(self, events: Sequence[Event]) -> Observed:
+        """Return a window of which no more is known than its events."""
+        tokens: list[int] = []
+        shapes: list[tuple[int | str, str]] = []
+        unknown: dict[str, int] = {}
+        for event in events:
+            token = event.token
+            if token == UNSEEN:
+                words = event_shape(event, self._format)
+                shape = " ".join(words)
+                tokens.append(unknown.setdefault(shape, _UNKNOWN - len(unknown)))
+                shapes.append((shape, words[0] if words else ""))
+            else:
+                tokens.append(token)
+                shapes.append((token, self._families[token]))
+        return Observed(tuple(tokens), tuple(shapes))
+
+
+class Observer:
+    """Makes windows of one bundle ready to be judged.
 
     The lines of many sessions come mixed: how long a session takes from step to step is seen within it alone.
 
@@ -51,7 +82,7 @@ class Observer:
         self._vocabulary, self._format, self._by_session = vocabulary, source_format, by_session
         self._numeric = None if numeric is None else _by_token(numeric)
         self._masks = source_format.mask_set()
-        self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
+        self._naming = Naming(vocabulary, source_format)
         self._codes = KnownCodes(usage)
 
     def observe(
@@ -65,35 +96,17 @@ class Observer:
             gaps: seconds since that event.
             scores: what the model says of them; None where it was fitted on them.
         """
-        tokens, shapes = self._named(events)
         timed = any(event.time is not None for event in events)
         if self._by_session:
             before, gaps = _within(events)
-        return Observed(
-            tokens,
-            shapes,
+        return replace(
+            self._naming.named(events),
             surprisal_nats=_NOTHING if scores is None else scores.surprisal_nats.astype(np.float64),
             before=tuple(before.tolist()) if timed else (),
             gaps=gaps.astype(np.float64) if timed else _NOTHING,
             readings=self._readings(events),
             code_excess=_NOTHING if scores is None else self._codes.excess(scores.codes),
         )
-
-    def _named(self, events: Sequence[Event]) -> tuple[tuple[int, ...], tuple[tuple[int | str, str], ...]]:
-        tokens: list[int] = []
-        shapes: list[tuple[int | str, str]] = []
-        unknown: dict[str, int] = {}
-        for event in events:
-            token = event.token
-            if token == UNSEEN:
-                words = event_shape(event, self._format)
-                shape = " ".join(words)
-                tokens.append(unknown.setdefault(shape, _UNKNOWN - len(unknown)))
-                shapes.append((shape, words[0] if words else ""))
-            else:
-                tokens.append(token)
-                shapes.append((token, self._families[token]))
-        return tuple(tokens), tuple(shapes)
 
     def _readings(self, events: Sequence[Event]) -> tuple[Reading, ...]:
         found: list[Reading] = []

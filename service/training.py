@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from ingestion import (
     SourceFormat,
     SourceParser,
     Vocabulary,
-    Windower,
     WindowSpec,
     event_shape,
     extend_vocabulary,
@@ -50,13 +49,14 @@ from model import (
 )
 from service.bundle import Bundle, Training
 from service.calibration import Calibration
+from service.cutting import CutWindows, cut_windows
 from service.detection.cleaning import SetAside, set_aside
 from service.detection.detector import COUNTS, Detector
 from service.errors import TooFewLines
 from service.event_scores import EventScores
 from service.examples import Examples
 from service.kinds import RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
-from service.observing import Observer
+from service.observing import Naming, Observer
 
 FIT_SHARE = 0.75
 # Early stopping looks at this share of the fitted part, at its end.
@@ -131,36 +131,64 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
     shapes = [event_shape(event, good.source_format) for event in events]
     fit = int(len(events) * FIT_SHARE)
     labelled = [(shape, event.text) for shape, event in zip(shapes, events, strict=True)]
-    vocabulary = learn_vocabulary(labelled[:fit])
-    tokens = [vocabulary.token(shape) for shape in shapes]
-    events = [replace(event, token=token) for event, token in zip(events, tokens, strict=True)]
+    # A template that only the later part brings is known by name, not by the model.
+    vocabulary = extend_vocabulary(learn_vocabulary(labelled[:fit]), labelled[fit:])
+    events = [replace(event, token=vocabulary.token(shape)) for event, shape in zip(events, shapes, strict=True)]
     report("templates", 1.0, f"{len(vocabulary.templates):,} templates")
+    windows = cut_windows(events, fit, window)
+    if len(windows.held_out) < MIN_CALIBRATION_WINDOWS:
+        raise TooFewLines(
+            f"windows of {window} leave {len(windows.held_out)} known-good windows to calibrate on, and "
+            f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
+        )
+    aside: list[SetAside] = []
+    if not good.vouched:
+        naming = Naming(vocabulary, good.source_format)
+        aside = set_aside([naming.named([events[at] for at in places]) for places in windows.all], keep=good.keep)
+        report("templates", 1.0, f"{len(aside):,} of {len(windows.all):,} windows set aside")
+    learnt = np.ones(len(events), bool)
+    learnt[[at for window in aside for at in windows.all[window.index]]] = False
 
     stream = _stream(events, vocabulary)
     held_out = int(fit * (1 - HELD_OUT_SHARE))
+    places = np.arange(len(events))
     model = train(
         EncoderConfig(vocab_size=vocabulary.learned),
-        [_part(stream, 0, held_out)],
-        [_part(stream, held_out, fit)],
+        [_part(stream, learnt & (places < held_out))],
+        [_part(stream, learnt & (places >= held_out) & (places < fit))],
         good.training,
         lambda progress: report("model", progress.step / progress.steps, _describe(progress)),
         checkpoint=good.checkpoint,
         device=good.device,
     )
-
-    extended = extend_vocabulary(vocabulary, labelled[fit:])
-    # As they will be read in service: a template that only the later part brings is known by name, not by the model.
-    events = [replace(event, token=extended.token(shape)) for event, shape in zip(events, shapes, strict=True)]
     held_out_nats = float(model.history[-1].held_out_nats) if model.history else float("nan")
     training = Training(
         file=good.name,
         lines=lines,
-        events=fit,
+        events=int(learnt[:fit].sum()),
         held_out_nats=round(held_out_nats, 4),
         perplexity=round(float(model.statistics.perplexity), 2),
         parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
+        set_aside=tuple(_aside(strange, events[windows.all[strange.index][0]]) for strange in aside),
     )
-    return _calibrate(good, window, extended, model, events, training, report)
+    return _calibrate(good, window, vocabulary, model, _Learnt(events, stream, windows, learnt), training, report)
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """Known-good events.
+
+    Attributes:
+        events: all.
+        stream: the same for the model.
+        windows: what they are cut into.
+        learnt: (n,) which are in no window that was set aside.
+    """
+
+    events: Sequence[Event]
+    stream: TokenStream
+    windows: CutWindows
+    learnt: npt.NDArray[np.bool_]
 
 
 def _read(good: GoodLines) -> tuple[list[Event], int]:
@@ -190,8 +218,8 @@ def _stream(events: Sequence[Event], vocabulary: Vocabulary) -> TokenStream:
     return TokenStream(tokens, gaps)
 
 
-def _part(stream: TokenStream, start: int, end: int) -> TokenStream:
-    return TokenStream(stream.tokens[start:end], stream.gaps[start:end])
+def _part(stream: TokenStream, part: slice | npt.NDArray[np.bool_]) -> TokenStream:
+    return TokenStream(stream.tokens[part], stream.gaps[part])
 
 
 def _describe(progress: TrainingProgress) -> str:
@@ -205,55 +233,35 @@ def _calibrate(
     window: WindowSpec,
     vocabulary: Vocabulary,
     model: TrainedModel,
-    events: Sequence[Event],
+    known: _Learnt,
     training: Training,
     report: Report,
 ) -> Bundle:
-    fit = training.events
+    events, stream, fit = known.events, known.stream, known.windows.fit
     scorer = Scorer(model)
-    stream = _stream(events, vocabulary)
     state = scorer.initial_state()
     before = np.array([PADDING, *(event.token for event in events[:-1])])
     warm = max(0, fit - _WARM_EVENTS)
     # New sources go on from the end of a block: windows of as many events as some blocks then end with a block, and
     # need not wait for events that fill one up.
     warm = min(fit, warm + (len(events) - warm) % model.encoder.config.block)
-    warming = _scores(scorer, state, _part(stream, warm, fit), before[warm:fit])
+    warming = _scores(scorer, state, _part(stream, slice(warm, fit)), before[warm:fit])
     report("calibration", 0.0, f"{len(events) - fit:,} events")
-
-    fitted, straddling = _cut(events[:fit], window)
-    # A session that was open at the cut is neither: what it has on either side is no whole window.
-    held_out, _ = _cut(events[fit:], window, without=straddling)
-    if len(held_out) < MIN_CALIBRATION_WINDOWS:
-        raise TooFewLines(
-            f"windows of {window} leave {len(held_out)} known-good windows to calibrate on, and "
-            f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
-        )
+    scores = _scores(scorer, state, _part(stream, slice(fit, None)), before[fit:])
     observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
-    observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in fitted]
-    scores = _scores(scorer, state, _part(stream, fit, len(events)), before[fit:])
-    for part in held_out:
-        said = scores.some(part)
-        observed.append(observer.observe([events[fit + at] for at in part], said.before, said.gap_seconds, said))
+    places = [part for part in known.windows.all if known.learnt[part[0]]]
+    observed = []
+    for part in places:
+        said = scores.some([at - fit for at in part]) if part[0] >= fit else None
+        observed.append(observer.observe([events[at] for at in part], before[part], stream.gaps[part], said))
     report("calibration", 0.3, f"{len(observed):,} windows")
-    aside = [] if good.vouched else set_aside(observed, keep=good.keep)
-    places = [*fitted, *([fit + at for at in part] for part in held_out)]
-    learnt = np.ones(len(events), bool)
-    if aside:
-        strange = tuple(_aside(window, events[places[window.index][0]]) for window in aside)
-        training = replace(training, set_aside=strange)
-        gone = {window.index for window in aside}
-        learnt[[at for index in gone for at in places[index]]] = False
-        observed = [window for index, window in enumerate(observed) if index not in gone]
-        places = [part for index, part in enumerate(places) if index not in gone]
-        report("calibration", 0.6, f"{len(gone):,} windows set aside")
     detector = Detector.fit(observed)
     examples = Examples.collect(
         detector.memory.counts,
         [(window.tokens, [events[at] for at in part]) for window, part in zip(observed, places, strict=True)],
         events[warm:],
         EventScores.joined([*warming.apart(), *scores.apart()], model.encoder.config),
-        learnt[warm:].tolist(),
+        known.learnt[warm:].tolist(),
     )
     report("calibration", 1.0, f"{len(observed):,} windows")
     return Bundle(
@@ -291,26 +299,6 @@ def _scores(scorer: Scorer, state: SourceState, part: TokenStream, before: npt.N
         explained = scorer.explain([NewEvents(state, tokens, gaps)])[0]
         found += EventScores.of(explained, before[some].tolist(), gaps, config).apart()
     return EventScores.joined(found, config)
-
-
-def _cut(events: Sequence[Event], window: WindowSpec, without: Container[str] = ()) -> tuple[list[list[int]], set[str]]:
-    """Cut events into windows.
-
-    Returns:
-        The places of the events of every whole window but those of the keys `without`, and the keys of those that are
-        not whole.
-    """
-    windower = Windower(window)
-    places: dict[int, list[int]] = {}
-    whole: list[list[int]] = []
-    for place, event in enumerate(events):
-        joined, complete = windower.add(event)
-        places.setdefault(joined.index, []).append(place)
-        for closed in complete:
-            found = places.pop(closed.index)
-            if closed.key is None or closed.key not in without:
-                whole.append(found)
-    return whole, {closed.key for closed in windower.open.values() if closed.key is not None}
 
 
 def _windows_per_day(events: Sequence[Event], windows: int) -> float | None:

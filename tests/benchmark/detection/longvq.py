@@ -13,11 +13,10 @@ import numpy as np
 import torch
 
 from model import NewEvents, Scorer, SourceState
-from service.detection.cleaning import set_aside
 from service.detection.combining import threshold_nats
 from service.detection.detector import Detector, Observed
 from tests.benchmark.detection.encoding import Encoding
-from tests.benchmark.detection.ours import parts_of
+from tests.benchmark.detection.ours import parts_of, without_strange
 from tests.benchmark.detection.protocol import Row, Windows
 
 _WARM_EVENTS = 16_384
@@ -28,18 +27,20 @@ _TOGETHER = 256
 def detect(row: Row, share: float, seed: int, *, vouched: bool) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """Return the strength of every test window, which are alarms at a share of good windows, and what was set aside.
 
-    Where nobody vouches for the training windows, strange ones are set aside once the encoder is trained.
+    Where nobody vouches for the training windows, strange ones are set aside before the encoder is trained.
     """
     torch.set_num_threads(1)
+    asked = len(row.fit), int(row.fit_anomalous.sum())
+    if not vouched:
+        row = without_strange(row)
     reader = _Reader(row, seed)
     said = [np.zeros(0)] * reader.cut + reader.read(_some(row.fit, slice(reader.cut, None)))
     fit = [_observed(row, window, nats) for window, nats in zip(row.fit.tokens, said, strict=True)]
-    gone = [] if vouched else [window.index for window in set_aside(fit, parts_of(row))]
-    kept = np.setdiff1d(np.arange(len(fit)), gone)
-    detector = Detector.fit([fit[index] for index in kept], parts_of(row)[kept])
+    detector = Detector.fit(fit, parts_of(row))
     judged = zip(row.test.tokens, reader.read(row.test), strict=True)
     strength = np.array([detector.judge(_observed(row, window, nats)).strength for window, nats in judged])
-    return strength, strength >= threshold_nats(share), (len(gone), int(row.fit_anomalous[gone].sum()))
+    left = len(row.fit), int(row.fit_anomalous.sum())
+    return strength, strength >= threshold_nats(share), (asked[0] - left[0], asked[1] - left[1])
 
 
 class _Reader:

@@ -77,7 +77,8 @@ def observe_fit(row: Row) -> list[Observed]:
 
 def _pick(windows: Windows, index: np.ndarray) -> Windows:
     starts = None if windows.starts is None else windows.starts[index]
-    return Windows([windows.tokens[i] for i in index], windows.copies[index], starts)
+    gaps = windows.gaps and [windows.gaps[i] for i in index]
+    return Windows([windows.tokens[i] for i in index], windows.copies[index], starts, gaps)
 
 
 def _observed(row: Row, windows: Windows, surprisal: list[np.ndarray]) -> list[Observed]:

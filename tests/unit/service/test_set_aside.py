@@ -8,7 +8,7 @@ from dataclasses import replace
 from ingestion import Record, WindowSpec
 from model import TrainingOptions
 from service.sample import good_sample
-from service.training import GoodLines, train_bundle
+from service.training import FIT_SHARE, GoodLines, train_bundle
 
 LINES, SIZE, AT = 5000, 32, 2016
 ODD = [b"drive %d tripped on phase %s" % (n % 3, b"abc"[n % 3 : n % 3 + 1]) for n in range(SIZE)]
@@ -38,6 +38,9 @@ def test_a_fault_in_the_training_lines_is_set_aside_shown_and_can_be_kept() -> N
     assert "tripped" in fault["line"]
     assert fault["strength"] > 4
     assert len(found) <= 0.05 * LINES / SIZE
+    # The encoder is not fitted on them either.
+    fitted = int(LINES * FIT_SHARE)
+    assert bundle.training.events == fitted - SIZE * sum(window < fitted // SIZE for window in found)
     kept = train_bundle(replace(lines_with_a_fault(), keep=(AT // SIZE,)), lambda *_: None)
     assert all(aside["window"] != AT // SIZE for aside in kept.training.set_aside)
     assert len(kept.detector.memory.novelty.known) > len(bundle.detector.memory.novelty.known)
