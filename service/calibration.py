@@ -1,13 +1,9 @@
-"""From strength to score and threshold: how sure the good lines allow anyone to be."""
+"""From strength to score: how sure the good lines allow anyone to be."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-# However large the budget, no more than one normal window in a hundred is called an alarm.
-MAX_ALARM_SHARE = 0.01
-UNTIMED_WINDOWS_PER_DAY = 500.0
 
 
 @dataclass(frozen=True)
@@ -34,11 +30,3 @@ class Calibration:
         """
         strength = nats / math.log(10)
         return min(strength, self.cap), strength
-
-    def threshold(self, alarms_per_day: float) -> float:
-        """Return the strength from which on normal windows raise about this many alarms a day.
-
-        Where the good lines carry no times, a day is taken to be `UNTIMED_WINDOWS_PER_DAY` windows.
-        """
-        share = alarms_per_day / (self.windows_per_day or UNTIMED_WINDOWS_PER_DAY)
-        return -math.log10(min(share, MAX_ALARM_SHARE))

@@ -30,6 +30,7 @@ from ingestion import (
 )
 from ingestion.decoding import encoding_of_sample
 from service import __version__
+from service.alarms.budget import AlarmThreshold
 from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
@@ -202,7 +203,8 @@ def write_report(data: Mapping[str, Any], path: Path) -> None:
 def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
     budget = options.policy.budget
-    threshold = summary["threshold"] if summary else bundle.calibration.threshold(budget.per_day)
+    first = AlarmThreshold(budget, bundle.calibration.windows_per_day).value
+    threshold = summary["threshold"] if summary else first
     windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)

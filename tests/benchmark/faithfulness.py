@@ -32,6 +32,7 @@ import torch
 
 from ingestion import PADDING, Event, Record, SourceParser, Windower
 from model import NewEvents, Scorer, SourceState
+from service.alarms.budget import AlarmThreshold, Budget
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.counterfactuals import Code, Counterfactuals
 from service.detection.detector import Observed
@@ -46,7 +47,7 @@ from tests.benchmark.report import keep
 from tests.benchmark.tasks.examples import data_directory
 
 DRAWS = 5
-BUDGET = 1.0
+BUDGET = Budget(alarms=1.0, stated=True)
 
 
 Last = tuple[int, float | None]
@@ -117,7 +118,7 @@ class Examiner:
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.scorer = bundle, bundle.scorer()
-        self.judge = Judge(bundle, bundle.calibration.threshold(BUDGET))
+        self.judge = Judge(bundle, AlarmThreshold(BUDGET, bundle.calibration.windows_per_day).value)
         self._random = np.random.default_rng(0)
         numeric, usage = bundle.detector.memory.ranges.ranges.keys(), bundle.model.statistics.usage
         self._observer = Observer(bundle.vocabulary, bundle.source_format, usage, by_session=False, numeric=numeric)

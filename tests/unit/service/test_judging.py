@@ -18,12 +18,6 @@ def test_a_score_is_capped_at_what_the_sample_supports_and_strength_is_not() -> 
     assert calibration.score(math.log(10)) == (pytest.approx(1.0), pytest.approx(1.0))
 
 
-def test_a_smaller_budget_is_a_higher_threshold_within_bounds() -> None:
-    found = Calibration(windows=99, windows_per_day=50.0)
-    assert found.threshold(0.1) == pytest.approx(-math.log10(0.1 / 50))
-    assert found.threshold(0.1) > found.threshold(0.4) > found.threshold(40) == 2.0
-
-
 def test_a_bundle_is_what_was_saved_or_refused(bundle: Bundle, bundle_dir: Path, tmp_path: Path) -> None:
     again = save_bundle(bundle, tmp_path / "again")
     assert again.id == bundle.id == load_bundle(bundle_dir).id
