@@ -47,8 +47,6 @@ ROWS: dict[str, Callable[..., Row]] = {
 }
 # Rows whose training is drawn at random are drawn anew for each seed.
 DRAWN = ("hdfs-random",)
-# Rows that an encoder is trained on as well.
-ENCODED = ("hdfs-standard", "hdfs-random", "mazak-hidden", "mazak-visible", "mazak-ahead")
 NGRAMS, LONGVQ = "ours, n-grams", "ours, LongVQ"
 # Cleaned training windows without the labels' word for it, and those that come as they come, all learnt from.
 UNVOUCHED, TRUSTING = "ours, unvouched", "ours, trusting"
@@ -208,9 +206,7 @@ def main() -> None:
             path = KEPT / f"{name}-{'cleaned' if cleaned else 'as-it-comes'}-{seed}.json"
             known = json.loads(path.read_text()) if path.exists() else {}
             for detector in options.detectors.split(","):
-                asked = (seed == 0 or name in DRAWN or detector in SEEDED) and (
-                    detector != "encoder" or name in ENCODED
-                )
+                asked = seed == 0 or name in DRAWN or detector in SEEDED
                 if not asked or known.get("code", {}).get(detector) == DETECTORS[detector][1]:
                     continue
                 known = run(name, cleaned, seed, detector, known)
