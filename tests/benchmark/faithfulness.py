@@ -47,7 +47,8 @@ from tests.benchmark.report import keep
 from tests.benchmark.tasks.examples import data_directory
 
 DRAWS = 5
-BUDGET = Budget(alarms=1.0, stated=True)
+# What is shipped.
+BUDGET = Budget()
 
 
 Last = tuple[int, float | None]
