@@ -3,6 +3,7 @@
 - `scaling.py`   time and memory of one layer as the sequence grows, beside a causal Transformer layer
 - `streaming.py` events scored per CPU-second over many sources, beside an LSTM
 - `mixers.py`    LongVQ and simpler encoders on real logs: held-out surprisal and detection
+- `shapes.py`    what codes, blocks, heads and layers of the encoder buy, and what they cost
 - `sequences.py` the same on sequence tasks: recall, copying, induction, ListOps, pixels, speech; `tasks/` makes them,
                  `reader.py` trains on them
 - `gpu.py`       speed and memory of the large encoder on a GPU, beside FlashAttention

@@ -46,6 +46,8 @@ HDFS = "hdfs_sessions/hdfs_{}.txt.gz"
 ORDER = 5
 WINDOW_SECONDS = 1800
 SHARE = 15
+# Steps of training on each; HDFS is learnt in fewer.
+STEPS = {"mazak": TrainingOptions().max_steps, "hdfs": 300}
 ROWS = 64
 
 
@@ -258,7 +260,7 @@ def main() -> None:
     parser.add_argument("logs", nargs="*", default=list(LOGS))
     parser.add_argument("--mixers", default=",".join(get_args(Mixer)))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--steps", type=int, default=TrainingOptions().max_steps)
+    parser.add_argument("--steps", type=int, help="steps of training (default: mazak 800, hdfs 300)")
     add_shape(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -267,8 +269,9 @@ def main() -> None:
     for name in options.logs:
         log = LOGS[name](data_directory())
         config = replace(EncoderConfig(vocab_size=log.vocabulary), **shape(options))
-        training = TrainingOptions(min_steps=min(300, options.steps), max_steps=options.steps, epochs=100)
-        spent = {"steps": options.steps, "lanes": training.lanes, "span": training.span, "patience": training.patience}
+        steps = options.steps or STEPS[name]
+        training = TrainingOptions(min_steps=min(300, steps), max_steps=steps, epochs=100)
+        spent = {"steps": steps, "lanes": training.lanes, "span": training.span, "patience": training.patience}
         settings = {**config.to_dict(), **spent, "weight_decay": WEIGHT_DECAY}
         del settings["mixer"]
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

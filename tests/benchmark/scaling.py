@@ -1,13 +1,14 @@
 """Time and memory of one whole layer as the sequence grows, beside a causal Transformer layer of the same width.
 
-    python -m tests.benchmark.scaling [--lengths 1024,2048,…] [--set NAME=VALUE]…
+    python -m tests.benchmark.scaling [forward] [backward] [--lengths 1024,2048,…] [--set NAME=VALUE]…
 
 Both are d wide, float32, one sequence, one thread. LongVQ is the default encoder's layer with convolution, state-space
 layer, gates and feed-forward layer, run by `Stack.sweep`; the Transformer layer is the usual pre-norm one around
 torch's fused `scaled_dot_product_attention`, with heads of 64 that share the width. `half` is the same with half the
 width inside, as LongVQ has. Seconds are CPU seconds of the process, the best of some rounds in which all take turns, so
 that the machine's noise meets all alike; the doubling is timed against half the length in the same rounds. The length
-where LongVQ begins to win is the first of a grid from which on it wins at every longer one.
+where LongVQ begins to win is the first of a grid from which on it wins at every longer one. `backward` times a forward
+and a backward call together.
 
 Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
 process, after a warm-up call. There the allocator gives freed memory back at once, as it would not by its default:
@@ -36,7 +37,6 @@ from tests.benchmark.transformer import Swept, Transformer
 
 LENGTHS = (1024, 2048, 4096, 8192, 16_384, 32_768, 65_536)
 CROSSING = (512, 768, 1024, 1280, 1536, 2048, 3072, 4096)
-BACKWARD = (4096, 16_384)
 PEERS = ("Transformer", "half")
 HALVED = "halved"
 MIXERS = ("centroid", "static", "window", "linear", "ssm", "lstm")
@@ -119,6 +119,7 @@ def extra_memory(name: str, length: int, changes: list[str]) -> float:
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description="Time and memory of one layer as the sequence grows.")
+    parser.add_argument("parts", nargs="*", default=["forward", "backward"])
     parser.add_argument("--lengths", default=",".join(map(str, LENGTHS)))
     add_shape(parser)
     parser.add_argument("--name", default="scaling", help="of the results")
@@ -130,6 +131,14 @@ def main() -> None:
     if options.probe:
         print(json.dumps(probe(options.probe, config, lengths[0])))
         return
+    if "forward" in options.parts:
+        keep_forward(config, lengths, options)
+    if "backward" in options.parts:
+        keep_backward(config, lengths, options)
+
+
+def keep_forward(config: EncoderConfig, lengths: list[int], options: argparse.Namespace) -> None:
+    """Measure and keep time and memory of forward calls."""
     names = (*MIXERS, *PEERS)
     crossing = _crossing({n: forward(("centroid", "Transformer"), config, n) for n in CROSSING})
     rows, forwards = [], {}
@@ -143,7 +152,6 @@ def main() -> None:
         ratios = [f"{times[name] / ours:.1f}" for name in PEERS]
         rows.append([f"{length:,}", *cells, *ratios, f"{growth:.2f}", *(f"{memory[name]:,.0f}" for name in memory)])
         print(rows[-1], file=sys.stderr, flush=True)
-    trained = {length: backward(("centroid", "Transformer"), config, length) for length in BACKWARD}
     columns = [
         "events",
         *(f"{name}, ms" for name in names),
@@ -152,16 +160,21 @@ def main() -> None:
         "extra MiB",
         "Transformer's extra MiB",
     ]
-    both = {length: times["Transformer"] / times["centroid"] for length, times in trained.items()}
-    figures = {
-        "config": config.to_dict(),
-        "forward": forwards,
-        "forward_backward_seconds": trained,
-        "crossing": crossing,
-    }
-    keep(options.name, figures, columns, rows)
+    keep(options.name, {"config": config.to_dict(), "forward": forwards, "crossing": crossing}, columns, rows)
     print(f"quicker than the Transformer layer from {crossing} events on")
-    print("forward and backward, Transformer / centroid: " + ", ".join(f"{k:,}: {v:.1f}" for k, v in both.items()))
+
+
+def keep_backward(config: EncoderConfig, lengths: list[int], options: argparse.Namespace) -> None:
+    """Measure and keep time of forward and backward calls."""
+    rows, found = [], {}
+    names = ("centroid", *PEERS)
+    for length in lengths:
+        times = found[length] = backward(names, config, length)
+        cells = [f"{1000 * times[name]:,.1f}" for name in names]
+        rows.append([f"{length:,}", *cells, *(f"{times[name] / times['centroid']:.1f}" for name in PEERS)])
+        print(rows[-1], file=sys.stderr, flush=True)
+    columns = ["events", *(f"{name}, ms" for name in names), *(f"{name} / centroid" for name in PEERS)]
+    keep(f"{options.name}_backward", {"config": config.to_dict(), "seconds": found}, columns, rows)
 
 
 def _crossing(times: dict[int, dict[str, float]]) -> int | None:
