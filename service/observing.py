@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,23 +24,62 @@ _DIGIT = re.compile(r"\d")
 _NOTHING: npt.NDArray[np.float64] = np.zeros(0)
 
 
-class Naming:
-    """Tells what the events of windows are.
+class Observer:
+    """Makes windows of one bundle ready to be judged.
 
     A line of unknown shape has no token of its own: every shape of a window that nobody knows gets one here, below
     zero, so that the same line twice and two new lines are told apart.
 
+    The lines of many sessions come mixed: how long a session takes from step to step is seen within it alone.
+
     Args:
         vocabulary: the bundle's.
         source_format: how the source writes its lines.
+        usage: (h, s) share of each head's codes in training; None while there is no model.
+        by_session: whether windows are sessions; gaps are then those between the events of one window.
+        numeric: where in lines numbers are read; None reads all.
     """
 
-    def __init__(self, vocabulary: Vocabulary, source_format: SourceFormat) -> None:
-        self._format = source_format
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        source_format: SourceFormat,
+        usage: npt.NDArray[np.floating] | None,
+        by_session: bool,
+        numeric: Collection[Slot] | None = None,
+    ) -> None:
+        self._vocabulary, self._format, self._by_session = vocabulary, source_format, by_session
+        self._numeric = None if numeric is None else _by_token(numeric)
+        self._masks = source_format.mask_set()
         self._families = [vocabulary.text(token).partition(" ")[0] for token in range(len(vocabulary))]
+        self._codes = None if usage is None else KnownCodes(usage)
 
-    def named(self, events: Sequence[Event]) -> Observed:
-        """Return a window of which no more is known than its events."""
+    def observe(
+        self, events: Sequence[Event], before: Numbers, gaps: Numbers, scores: EventScores | None = None
+    ) -> Observed:
+        """Return a window.
+
+        Args:
+            events: its events, in order.
+            before: token of the event that the source wrote before each.
+            gaps: seconds since that event.
+            scores: what the model says of them; None where it was fitted on them or there is none.
+        """
+        tokens, shapes = self._named(events)
+        timed = any(event.time is not None for event in events)
+        if self._by_session:
+            before, gaps = _within(events)
+        return Observed(
+            tokens,
+            shapes,
+            surprisal_nats=_NOTHING if scores is None else scores.surprisal_nats.astype(np.float64),
+            before=tuple(before.tolist()) if timed else (),
+            gaps=gaps.astype(np.float64) if timed else _NOTHING,
+            readings=self._readings(events),
+            code_excess=_NOTHING if scores is None or self._codes is None else self._codes.excess(scores.codes),
+        )
+
+    def _named(self, events: Sequence[Event]) -> tuple[tuple[int, ...], tuple[tuple[int | str, str], ...]]:
         tokens: list[int] = []
         shapes: list[tuple[int | str, str]] = []
         unknown: dict[str, int] = {}
@@ -55,58 +93,7 @@ class Naming:
             else:
                 tokens.append(token)
                 shapes.append((token, self._families[token]))
-        return Observed(tuple(tokens), tuple(shapes))
-
-
-class Observer:
-    """Makes windows of one bundle ready to be judged.
-
-    The lines of many sessions come mixed: how long a session takes from step to step is seen within it alone.
-
-    Args:
-        vocabulary: the bundle's.
-        source_format: how the source writes its lines.
-        usage: (h, s) share of each head's codes in training.
-        by_session: whether windows are sessions; gaps are then those between the events of one window.
-        numeric: where in lines numbers are read; None reads all.
-    """
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        source_format: SourceFormat,
-        usage: npt.NDArray[np.floating],
-        by_session: bool,
-        numeric: Collection[Slot] | None = None,
-    ) -> None:
-        self._vocabulary, self._format, self._by_session = vocabulary, source_format, by_session
-        self._numeric = None if numeric is None else _by_token(numeric)
-        self._masks = source_format.mask_set()
-        self._naming = Naming(vocabulary, source_format)
-        self._codes = KnownCodes(usage)
-
-    def observe(
-        self, events: Sequence[Event], before: Numbers, gaps: Numbers, scores: EventScores | None = None
-    ) -> Observed:
-        """Return a window.
-
-        Args:
-            events: its events, in order.
-            before: token of the event that the source wrote before each.
-            gaps: seconds since that event.
-            scores: what the model says of them; None where it was fitted on them.
-        """
-        timed = any(event.time is not None for event in events)
-        if self._by_session:
-            before, gaps = _within(events)
-        return replace(
-            self._naming.named(events),
-            surprisal_nats=_NOTHING if scores is None else scores.surprisal_nats.astype(np.float64),
-            before=tuple(before.tolist()) if timed else (),
-            gaps=gaps.astype(np.float64) if timed else _NOTHING,
-            readings=self._readings(events),
-            code_excess=_NOTHING if scores is None else self._codes.excess(scores.codes),
-        )
+        return tuple(tokens), tuple(shapes)
 
     def _readings(self, events: Sequence[Event]) -> tuple[Reading, ...]:
         found: list[Reading] = []

@@ -56,7 +56,7 @@ from service.errors import TooFewLines
 from service.event_scores import EventScores
 from service.examples import Examples
 from service.kinds import RARE_TRANSITION, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
-from service.observing import Naming, Observer
+from service.observing import Observer
 
 FIT_SHARE = 0.75
 # Early stopping looks at this share of the fitted part, at its end.
@@ -141,15 +141,20 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
             f"windows of {window} leave {len(windows.held_out)} known-good windows to calibrate on, and "
             f"{MIN_CALIBRATION_WINDOWS} are needed; give smaller windows with --window, or more good lines"
         )
+    stream = _stream(events, vocabulary)
+    before = np.array([PADDING, *(event.token for event in events[:-1])])
     aside: list[SetAside] = []
     if not good.vouched:
-        naming = Naming(vocabulary, good.source_format)
-        aside = set_aside([naming.named([events[at] for at in places]) for places in windows.all], keep=good.keep)
+        observer = Observer(vocabulary, good.source_format, None, window.session is not None)
+        aside = set_aside(
+            [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in windows.all],
+            keep=good.keep,
+            in_time=window.session is None,
+        )
         report("templates", 1.0, f"{len(aside):,} of {len(windows.all):,} windows set aside")
     learnt = np.ones(len(events), bool)
-    learnt[[at for window in aside for at in windows.all[window.index]]] = False
+    learnt[[at for strange in aside for at in windows.all[strange.index]]] = False
 
-    stream = _stream(events, vocabulary)
     held_out = int(fit * (1 - HELD_OUT_SHARE))
     places = np.arange(len(events))
     model = train(

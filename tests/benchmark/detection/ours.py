@@ -59,7 +59,7 @@ def observe_test(row: Row) -> list[Observed]:
 def without_strange(row: Row) -> Row:
     """Return the row without the training windows that are set aside where nobody vouches for them."""
     unread = [np.zeros(len(window) + (not row.linked)) for window in row.fit.tokens]
-    gone = [window.index for window in set_aside(_observed(row, row.fit, unread), parts_of(row))]
+    gone = [window.index for window in set_aside(_observed(row, row.fit, unread), parts_of(row), in_time=row.linked)]
     kept = np.setdiff1d(np.arange(len(row.fit)), gone)
     return replace(row, fit=_pick(row.fit, kept), fit_anomalous=row.fit_anomalous[kept])
 
