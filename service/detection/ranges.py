@@ -70,7 +70,9 @@ class Range:
         logarithmic: whether distances are those of logarithms.
         lowest: the `KEPT` lowest, negated, ascending; on the scale of distances.
         highest: the `KEPT` highest, ascending; on the scale of distances.
-        unit: distance between the quartiles; what one step outside is measured in.
+        unit: distance between the quartiles; what distances are measured in.
+        step: median distance of neighbours among the different values; what is outside by less is as good as inside.
+            Numbers of alarms lie far apart, and the one after the largest says nothing.
     """
 
     count: int
@@ -78,6 +80,7 @@ class Range:
     lowest: Floats
     highest: Floats
     unit: float
+    step: float
 
     @classmethod
     def fit(cls, values: Floats) -> Range | None:
@@ -90,7 +93,8 @@ class Range:
         lower, upper = np.quantile(scaled, [0.25, 0.75])
         unit = float(upper - lower) or float(scaled[-1] - scaled[0])
         scaled = scaled / unit
-        return cls(len(values), logarithmic, -scaled[:KEPT][::-1], scaled[-KEPT:], unit)
+        step = float(np.median(np.diff(np.unique(scaled))))
+        return cls(len(values), logarithmic, -scaled[:KEPT][::-1], scaled[-KEPT:], unit, step)
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -115,7 +119,7 @@ class KnownRanges:
     def __init__(self, ranges: dict[Slot, Range]) -> None:
         self.ranges = ranges
         self._tails = {
-            slot: (UpperTail(known.lowest, known.count), UpperTail(known.highest, known.count))
+            slot: tuple(UpperTail(side, known.count, known.step) for side in (known.lowest, known.highest))
             for slot, known in ranges.items()
         }
 
@@ -146,7 +150,7 @@ class KnownRanges:
             at = known.scaled(reading.value)
             side = 1 if at > known.highest[-1] else 0
             beyond = at if side else -at
-            if not side and beyond <= known.lowest[-1]:
+            if beyond - known.step <= (known.highest if side else known.lowest)[-1]:
                 continue
             nats = self._tails[reading.slot][side].nats(beyond)
             if best is None or nats > best.nats:

@@ -132,10 +132,11 @@ def _tails(values: Mapping[str, list[Any]]) -> dict[str, UpperTail]:
 
 
 def _range_values(slot: tuple[int, int, int], known: Range) -> list[Any]:
-    return [list(slot), known.count, known.logarithmic, known.lowest.tolist(), known.highest.tolist(), known.unit]
+    sides = known.lowest.tolist(), known.highest.tolist()
+    return [list(slot), known.count, known.logarithmic, *sides, known.unit, known.step]
 
 
 def _range(values: list[Any]) -> tuple[tuple[int, int, int], Range]:
-    slot, count, logarithmic, lowest, highest, unit = values
+    slot, count, logarithmic, lowest, highest, unit, step = values
     token, word, part = slot
-    return (token, word, part), Range(count, logarithmic, np.array(lowest), np.array(highest), unit)
+    return (token, word, part), Range(count, logarithmic, np.array(lowest), np.array(highest), unit, step)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import service.detection
+from service.detection import cleaning
 from tests.benchmark import markov, mixers
 from tests.benchmark.detection import (
     baselines,
@@ -119,14 +120,32 @@ def by_encoder(row: Row, cleaned: bool, seed: int) -> Found:
 
 
 PROTOCOL = (figures, machines, protocol, sessions)
-DETECTION = tuple(sorted(Path(service.detection.__file__).parent.glob("*.py")))
-# What judges rows, and the code that decides what it says.
-DETECTORS: dict[str, tuple[Callable[[Row, bool, int], Found], str]] = {
-    "rules": (rules_and_counts, digest(*PROTOCOL, baselines, markov)),
-    "lstm": (next_event, digest(*PROTOCOL, encoding, lstm, mixers)),
-    "counting": (by_counting, digest(*PROTOCOL, ours, *DETECTION)),
-    "encoder": (by_encoder, digest(*PROTOCOL, encoding, longvq, *DETECTION)),
+# What rows are judged by: they have no numbers in lines, and bundles are not saved.
+JUDGING = tuple(
+    path
+    for path in sorted(Path(service.detection.__file__).parent.glob("*.py"))
+    if path.stem not in {"cleaning", "ranges", "saving"}
+)
+CLEANING = Path(cleaning.__file__)
+DETECTORS: dict[str, Callable[[Row, bool, int], Found]] = {
+    "rules": rules_and_counts,
+    "lstm": next_event,
+    "counting": by_counting,
+    "encoder": by_encoder,
 }
+
+
+def code(detector: str, cleaned: bool) -> str:
+    """Name the code that decides what a detector says."""
+    by: dict[str, tuple[ModuleType | Path, ...]] = {
+        "rules": (baselines, markov),
+        "lstm": (encoding, lstm, mixers),
+        "counting": (ours, *JUDGING, CLEANING),
+        "encoder": (encoding, longvq, *JUDGING, *(() if cleaned else (ours, CLEANING))),
+    }
+    return digest(*PROTOCOL, *by[detector])
+
+
 BY = {
     NGRAMS: "counting",
     UNVOUCHED: "counting",
@@ -155,12 +174,11 @@ def run(name: str, cleaned: bool, seed: int, detector: str, known: dict[str, Any
         "figures": dict(known.get("figures", {})),
     }
     started = time.monotonic()
-    detect, code = DETECTORS[detector]
-    for label, said in detect(row, cleaned, seed).items():
+    for label, said in DETECTORS[detector](row, cleaned, seed).items():
         done["figures"][label] = judge(row, said.scores, said.alarms)
         if said.aside is not None:
             done["figures"][label] |= dict(zip(("set_aside", "set_aside_anomalous"), said.aside, strict=True))
-    done["code"][detector] = code
+    done["code"][detector] = code(detector, cleaned)
     done["seconds"][detector] = round(time.monotonic() - started, 1)
     return done
 
@@ -179,7 +197,7 @@ def tabulate() -> None:
                 clock = [found[0].get(key, "") for key in ("false_alarms_a_day", "precision_at_1", "recall_at_1")]
                 caught = f"{found[0]['incidents_found']}/{found[0]['incidents']}" if "incidents" in found[0] else ""
                 by = BY.get(detector, "rules")
-                current = all(run["code"].get(by) == DETECTORS[by][1] for run in mine if detector in run["figures"])
+                current = all(run["code"].get(by) == code(by, cleaned) for run in mine if detector in run["figures"])
                 shown = detector if current else f"{detector} *"
                 rows.append([label, shown, *cells, f"{found[0]['false_share']:.4f}", *clock, caught])
     columns = ["row", "detector", *SHOWN, "false share", "false a day", "precision at 1", "recall at 1", "incidents"]
@@ -207,7 +225,7 @@ def main() -> None:
             known = json.loads(path.read_text()) if path.exists() else {}
             for detector in options.detectors.split(","):
                 asked = seed == 0 or name in DRAWN or detector in SEEDED
-                if not asked or known.get("code", {}).get(detector) == DETECTORS[detector][1]:
+                if not asked or known.get("code", {}).get(detector) == code(detector, cleaned):
                     continue
                 known = run(name, cleaned, seed, detector, known)
                 path.write_text(json.dumps(known, indent=1))

@@ -105,3 +105,13 @@ def test_rare_codes_deviate_and_usual_ones_do_not() -> None:
     random = np.random.default_rng(0)
     usual = [deviations(known.excess(random.choice(2, (64, 2), p=[0.6, 0.4]))) for _ in range(50)]
     assert max(usual) < 1 < deviations(known.excess(np.full((64, 2), 2)))
+
+
+def test_the_number_after_the_largest_of_some_that_lie_far_apart_says_nothing() -> None:
+    random = np.random.default_rng(0)
+    numbers = np.array([101.0, 235, 270, 340, 371, 503, 631, 806, 1131, 1268])
+    known = KnownRanges.fit(*windows(random.choice(numbers, 600)))
+    assert known.farthest([Reading(0, LOAD, 1269.0)]) is None
+    far = known.farthest([Reading(0, LOAD, 5000.0)])
+    assert far is not None
+    assert far.high == pytest.approx(1268)
