@@ -28,7 +28,8 @@ In the order the data flows:
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the
                     tables, `migrations/` their history; `packing.py` JSON values, compressed
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
-- `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it
+- `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it, `held_back.py`
+                    what the budget held back
 - `replaying.py`    a range once more, with a bundle of choice
 - `evaluation/`     how well alarms fit what people marked
 - `metrics.py`      the catalogue of metrics

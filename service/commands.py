@@ -36,6 +36,7 @@ _STAGES = {
     "score": "scoring",
 }
 _SHOWN_ENTRIES = 10
+_SHOWN_HELD_BACK = 3
 
 
 @contextmanager
@@ -151,6 +152,13 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
             f"  {choice['alarms_per_day']:g} a day: {choice['alarms']:,} alarms, {choice['kinds']:,} kinds"
             + escape(missed)
             + (f" and {choice['missed'] - 1:,} more" if choice["missed"] > 1 else ""),
+            soft_wrap=True,
+        )
+    if held := budget["held_back"]["kinds"]:
+        titles = "; ".join(clean(kind["title"]) for kind in held[:_SHOWN_HELD_BACK])
+        rest = f"; and {len(held) - _SHOWN_HELD_BACK:,} more" if len(held) > _SHOWN_HELD_BACK else ""
+        console.print(
+            f"Held back, because the budget was used up (a larger one: --budget): {escape(titles)}{rest}.",
             soft_wrap=True,
         )
     if data["entries"]:

@@ -55,6 +55,9 @@ CATALOGUE: Mapping[str, Metric] = {
     "logvq_source_threshold": Metric("gauge", ("source",), "Strength from which on a window is an alarm."),
     "logvq_alarms_owed": Metric("gauge", ("source",), "Incidents the budget allowed the source's time so far."),
     "logvq_alarms_opened": Metric("gauge", ("source",), "Incidents the model opened in that time."),
+    "logvq_windows_held_back": Metric(
+        "gauge", ("source",), "Windows strange enough for the budget, held back because it was used up."
+    ),
     "logvq_source_drift": Metric("gauge", ("source",), "Log10 of the evidence against the calibration; 4 is drift."),
     "logvq_maintenance_active": Metric("gauge", ("source",), "1 where the latest window was in maintenance."),
     "logvq_feedback_total": Metric("counter", ("verdict",), "What operators have said over this process's API."),

@@ -242,6 +242,7 @@ class SourcePipeline:
         return Alarms(
             self._policy.budget_of(self.source),
             bundle.calibration.windows_per_day,
+            bundle.calibration.cap,
             self._policy.rules.of(self.source),
             bundle.vocabulary,
             bundle.source_format,

@@ -36,6 +36,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
 from service.explain import iso
+from service.held_back import describing, held_back
 from service.metrics import Metrics
 from service.packing import unpack
 from service.report import render_report
@@ -203,8 +204,8 @@ def write_report(data: Mapping[str, Any], path: Path) -> None:
 def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
     budget = options.policy.budget
-    first = AlarmThreshold(budget, bundle.calibration.windows_per_day).value
-    threshold = summary["threshold"] if summary else first
+    first = AlarmThreshold(budget, bundle.calibration.windows_per_day)
+    threshold, strange = summary["threshold"] if summary else first.value, first.strange_from(bundle.calibration.cap)
     windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)
@@ -246,6 +247,7 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
             "window": str(bundle.window),
             "perplexity": bundle.training.perplexity,
             "parameters": bundle.training.parameters,
+            "vouched": options.good is not None,
             "set_aside": [dict(window) | {"time": iso(window["time"])} for window in bundle.training.set_aside],
         },
         "budget": {
@@ -262,7 +264,11 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
                 }
                 for level in _CURVE
             ],
-            "choices": _choices(bundle, store, final),
+            "held_back": held_back(store, final, strange),
+            # Without a clock nothing is a day.
+            "choices": choices(final, bundle.calibration.windows_per_day, describing(store), strange)
+            if final and final[0]["start"] is not None
+            else [],
         },
         "windows": {"final": len(final), "anomalous": len(anomalous)},
         "timeline": [
@@ -307,26 +313,6 @@ def _entries(store: Store) -> list[dict[str, Any]]:
             }
         )
     return entries
-
-
-def _choices(bundle: Bundle, store: Store, final: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what other budgets would have raised and missed; nothing where there is no clock."""
-    if not final or final[0]["start"] is None:
-        return []
-
-    def describe(window: Mapping[str, Any]) -> tuple[str, str]:
-        row = store.window(window["id"])
-        assert row is not None
-        record = unpack(row["record"])
-        if not record["reasons"]:
-            # So ordinary that only a budget for every other window raises it.
-            return "", "Nothing unusual"
-        head = record["reasons"][0]
-        line = record["lines"][head["line"]] if head["line"] is not None else None
-        shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
-        return f"{head['kind']} {shape}", head["title"]
-
-    return choices(final, bundle.calibration.windows_per_day, describe)
 
 
 def _template_rows(bundle: Bundle, store: Store, windows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -66,6 +66,7 @@ class Alarms:
     Args:
         budget: how many alarms it may raise.
         windows_per_day: windows a day over the known-good lines; None where they carry no times.
+        cap: the largest score that the bundle's calibration supports.
         rules: those for the source.
         vocabulary, source_format: the bundle's.
         zone_of: the zone that a stream's lines are written in.
@@ -76,6 +77,7 @@ class Alarms:
         self,
         budget: Budget,
         windows_per_day: float | None,
+        cap: float,
         rules: Rules,
         vocabulary: Vocabulary,
         source_format: SourceFormat,
@@ -83,12 +85,14 @@ class Alarms:
         state: Mapping[str, Any] | None = None,
     ) -> None:
         self._rules, self._vocabulary, self._format, self._zone_of = rules, vocabulary, source_format, zone_of
+        self._cap = cap
         self._first_threshold = AlarmThreshold(budget, windows_per_day).value
         self._threshold = AlarmThreshold(budget, windows_per_day, state and state["threshold"])
         self._drift = DriftTest(state and state["drift"])
         self._tracker = IncidentTracker(state and state["incident"])
         self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
+        self._held_back: int = state["held_back"] if state is not None else 0
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
@@ -97,6 +101,7 @@ class Alarms:
             "drift": self._drift.state(),
             "incident": self._tracker.state(),
             "maintenance": self._maintenance,
+            "held_back": self._held_back,
         }
 
     @property
@@ -141,6 +146,8 @@ class Alarms:
         if row["anomalous"] and self._tracker.leads(row):
             window.judged.record = yield from window.judged.examine()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
+        quiet = not (row["anomalous"] or row["decided_by"] or muted or joins)
+        self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
             row["index"],
             times[-1] if times else None,
@@ -222,6 +229,7 @@ class Alarms:
         """Return what the API shows of it."""
         return {
             **self._threshold.summary(),
+            "held_back": self._held_back,
             "drift": self._drift.summary(),
             "maintenance": self._maintenance,
             "confirmed_normal": len(self._confirmed),
@@ -234,6 +242,7 @@ class Alarms:
             "logvq_source_threshold": self._threshold.value,
             "logvq_alarms_owed": self._threshold.owed,
             "logvq_alarms_opened": float(self._threshold.opened),
+            "logvq_windows_held_back": float(self._held_back),
             "logvq_source_drift": self._drift.evidence,
             "logvq_maintenance_active": float(self._maintenance),
         }

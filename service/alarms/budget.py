@@ -161,6 +161,18 @@ class AlarmThreshold:
             "windows_missing": max(0, CALIBRATION_WINDOWS - self._seen),
         }
 
+    def strange_from(self, cap: float) -> float:
+        """Return the strength that good windows reach as often as the budget allows, or as anybody can tell.
+
+        What reaches it and not the threshold is held back: it is strange, and too much that was strange came before.
+
+        Args:
+            cap: the largest score that the calibration supports.
+        """
+        share = self.budget.alarms / self.budget.seconds * self._pace
+        promised = -math.log10(min(share, MAX_SHARE if self.budget.stated else UNSTATED_SHARE))
+        return min(promised, max(cap, -math.log10(UNSTATED_SHARE)))
+
     def leave_out(self, indexes: Collection[int]) -> None:
         """Take these windows out of the sample, and no others: they were confirmed faults."""
         self._left_out = frozenset(indexes)

@@ -18,16 +18,19 @@ def choices(
     windows: Sequence[Mapping[str, Any]],
     windows_per_day: float | None,
     describe: Callable[[Mapping[str, Any]], tuple[str, str]],
+    floor: float,
     per_day: Sequence[float] = PER_DAY,
 ) -> list[dict[str, Any]]:
     """Return for each budget what it raises of one source's windows.
 
-    What a budget misses is told against the largest: kinds of anomaly that the largest raises and it does not.
+    What a budget misses are kinds of anomaly that the largest raises, or that are strange enough by `floor`, and it
+    does not raise.
 
     Args:
         windows: rows of the store's `windows`, final, in order; what a rule decided is left as it is.
         windows_per_day: of the bundle's calibration.
         describe: the kind of anomaly a window holds, and its title.
+        floor: the strength from which on a window is strange, whatever is raised.
         per_day: budgets, in alarms a day.
 
     Returns:
@@ -40,12 +43,15 @@ def choices(
     most_asked = MAX_SHARE * len(windows) / max(next(iter(raised.values()))[1], 1e-9)
     raised = {asked: found for asked, found in raised.items() if asked <= max(most_asked, min(per_day))}
     most = raised[max(raised)][0]
-    known = {window["id"]: describe(window) for incident in most for window in incident}
+    strange = [window for incident in most for window in incident]
+    told = {window["id"] for window in strange}
+    strange += [w for w in windows if w["decided_by"] is None and w["strength"] >= floor and w["id"] not in told]
+    known = {window["id"]: describe(window) for window in strange}
     found = []
     for asked, (incidents, days) in raised.items():
         known |= {w["id"]: describe(w) for incident in incidents for w in incident if w["id"] not in known}
         kinds = {known[window["id"]][0] for incident in incidents for window in incident}
-        missed = [w for incident in most for w in incident if known[w["id"]][0] not in kinds]
+        missed = [window for window in strange if known[window["id"]][0] not in kinds]
         strongest = max(missed, key=lambda window: window["strength"], default=None)
         found.append(
             {

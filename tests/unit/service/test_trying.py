@@ -1,14 +1,17 @@
-"""What a report says of other budgets, down to those that raise what is not unusual at all."""
+"""What a report says of other budgets, and of what the budget held back."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ingestion import Record
+from service.alarms.budget import AlarmThreshold, Budget
+from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
+from service.held_back import describing, held_back
 from service.store import Store
-from service.trying import _choices, score_records
+from service.trying import score_records
 
 
 def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: list[bytes], tmp_path: Path) -> None:
@@ -16,7 +19,7 @@ def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: 
     records = (Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
     score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
     final = [row for row in store.find_windows(limit=None)[::-1] if row["status"] == "final"]
-    found = _choices(bundle, store, final)
+    found = choices(final, bundle.calibration.windows_per_day, describing(store), 99.0)
     assert len(found) > 2
     for name, order in (("alarms", 1), ("missed", -1)):
         values = [order * choice[name] for choice in found]
@@ -24,5 +27,31 @@ def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: 
     assert found[-1]["missed"] == 0
     assert found[0]["strongest_missed"]
     quiet = [row for row in final if row["strength"] < 1.0]
-    assert sum(choice["alarms"] for choice in _choices(bundle, store, quiet)) > 0
+    assert (
+        sum(choice["alarms"] for choice in choices(quiet, bundle.calibration.windows_per_day, describing(store), 99.0))
+        > 0
+    )
+    store.close()
+
+
+def test_what_a_used_up_budget_holds_back_is_told_and_counted(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path
+) -> None:
+    fault = b"2017-01-20T10:00:00Z|servo_cond|Fault|%d|||EXCESS LOAD %s"
+    lines = list(machine_lines[:1200])
+    for number, place in enumerate(range(1100, 100, -150)):
+        time = lines[place].partition(b"|")[0]
+        lines.insert(place, time + fault[20:] % (number, b"ABCDEFGH"[number : number + 1]))
+    store, budget = Store(tmp_path / "a.sqlite"), Budget()
+    records = (Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
+    score_records(bundle, store, records, AlarmPolicy(budget=budget), lambda _: None)
+    final = [row for row in store.find_windows(limit=None)[::-1] if row["status"] == "final"]
+    strange = AlarmThreshold(budget, bundle.calibration.windows_per_day).strange_from(bundle.calibration.cap)
+    found = held_back(store, final, strange)
+    raised = {row["id"] for row in final if row["incident"]}
+    assert found["windows"] == sum(row["strength"] >= strange and row["id"] not in raised for row in final) > 0
+    assert sum(kind["count"] for kind in found["kinds"]) == found["windows"]
+    strengths = [kind["strength"] for kind in found["kinds"]]
+    assert strengths == sorted(strengths, reverse=True)
+    assert store.source_summaries()[0]["alarms"]["held_back"] > 0
     store.close()

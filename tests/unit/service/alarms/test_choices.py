@@ -7,6 +7,8 @@ from typing import Any
 
 from service.alarms.choices import choices
 
+NEVER = 99.0
+
 
 def windows(days: int) -> list[dict[str, Any]]:
     draw = random.Random(0)
@@ -25,7 +27,7 @@ def windows(days: int) -> list[dict[str, Any]]:
 
 def test_a_larger_budget_raises_more_and_misses_less() -> None:
     rows = windows(20)
-    found = choices(rows, 100.0, lambda row: (f"kind {int(row['strength'] * 3)}", f"title {row['id']}"))
+    found = choices(rows, 100.0, lambda row: (f"kind {int(row['strength'] * 3)}", f"title {row['id']}"), NEVER)
     assert [choice["alarms"] for choice in found] == sorted(choice["alarms"] for choice in found)
     assert [choice["missed"] for choice in found] == sorted((choice["missed"] for choice in found), reverse=True)
     assert found[-1]["missed"] == 0
@@ -38,4 +40,18 @@ def test_a_larger_budget_raises_more_and_misses_less() -> None:
 
 def test_what_a_rule_decided_is_no_alarm_of_any_budget() -> None:
     rows = [row | {"decided_by": "rule x"} for row in windows(3)]
-    assert {choice["alarms"] for choice in choices(rows, 100.0, lambda row: ("", ""))} == {0}
+    assert {choice["alarms"] for choice in choices(rows, 100.0, lambda row: ("", ""), NEVER)} == {0}
+
+
+def test_what_is_strange_and_no_budget_raises_is_missed_by_all() -> None:
+    rows = [row | {"strength": 0.1} for row in windows(3)]
+    for place, strength in ((150, 9.0), (151, 8.0), (200, 40.0), (230, 30.0), (231, 2.5)):
+        rows[place]["strength"] = strength
+
+    def describe(row: dict[str, Any]) -> tuple[str, str]:
+        return f"kind {row['strength']}", f"title {row['strength']}"
+
+    told = {row["strength"] for row in rows if row["strength"] > 2}
+    for choice in choices(rows, 100.0, describe, 2.0):
+        assert choice["kinds"] + choice["missed"] == len(told)
+    assert not any(choice["missed"] for choice in choices(rows, 100.0, describe, NEVER)[-1:])
