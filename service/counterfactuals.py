@@ -42,6 +42,11 @@ class Restored:
     events: tuple[tuple[int, int, int], ...]
     left_nats: float
 
+    @property
+    def most(self) -> tuple[int, int, int]:
+        """The kind of which most were put back, the first of several."""
+        return max(self.events, key=lambda event: (event[1], -event[2]))
+
 
 @dataclass(frozen=True)
 class WithoutCodes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,13 +20,13 @@ from model import NewEvents
 from service.bundle import Bundle
 from service.citing import Cited, Citing, heaviest
 from service.comparing import Comparing
-from service.counterfactuals import Counterfactuals, WithoutCodes
+from service.counterfactuals import Counterfactuals, Restored, WithoutCodes
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
-from service.kinds import RARE_TRANSITION
+from service.kinds import MISSING_EVENT, RARE_TRANSITION, SILENCE, UNUSUAL_COUNTS
 from service.leaning import Leaning
-from service.reasons import Wording, sentence
+from service.reasons import Wording, Words, sentence
 from service.rereading import Rereading, together
 
 # How many of a window's weightiest events are explained in full.
@@ -43,6 +43,8 @@ _UNEXAMINED: Mapping[str, Any] = {
     "effects": {},
     "without_codes": None,
 }
+# What an alarm seems to be about where something failed to come.
+_LACK_CAUSES = frozenset({SILENCE, RARE_TRANSITION, MISSING_EVENT, UNUSUAL_COUNTS})
 _NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
 
 
@@ -164,12 +166,13 @@ class Explainer:
         window: Observed,
         verdict: Verdict,
         texts: Mapping[int, tuple[int, str]],
-    ) -> Rereading[dict[str, Any]]:
-        """Return the record of an alarm with what it rests on.
+    ) -> Rereading[Explained]:
+        """Return the explanation of an alarm with what it rests on.
 
         Lines without which there would be none, what it would be with what it lacks and without the codes that its
-        lines attended to, and the known-good windows nearest to it. By itself that takes some thirty times as long as
-        `build`, whose arguments these are.
+        lines attended to, and the known-good windows nearest to it. Where it lacks less than the lines it would cite,
+        and would be none with that, what it lacks is what it is about. By itself that takes some thirty times as long
+        as `build`, whose arguments these are.
         """
         vocabulary = self._bundle.vocabulary
         tokens = [vocabulary.model_token(event.token) for event in events]
@@ -186,7 +189,7 @@ class Explainer:
         restore = self._otherwise.restore(window, tokens, gaps, usual, threshold)
         (cited, ranked, found), restored = yield from together(cite(), restore)
         wording = Wording(self._bundle, events, scored)
-        return {
+        record = {
             **explained.record,
             "cited": cited.lines,
             "without_cited": round(cited.left_nats / math.log(10), 3),
@@ -203,6 +206,15 @@ class Explainer:
             else {},
             "without_codes": round(found.left_nats / math.log(10), 3) if found else None,
         }
+        lacks = restored is not None and restored.left_nats < threshold and explained.reason in _LACK_CAUSES
+        if restored is None or not lacks or sum(count for _, count, _ in restored.events) > max(1, len(cited.lines)):
+            return replace(explained, record=record)
+        record["reasons"] = lacking_first(explained.record["reasons"], wording.lacking(restored), restored, verdict)
+        head, (token, _, _) = record["reasons"][0], restored.most
+        said, signature = sentence(head, verdict.score), f"{MISSING_EVENT} {vocabulary.text(token)}"
+        return replace(
+            explained, record=record, sentence=said, reason=MISSING_EVENT, signature=signature, title=head["title"]
+        )
 
     def _looked_at(
         self,
@@ -241,6 +253,22 @@ class Explainer:
             "expected": wording.expected(index)[:3],
             **self._leaning.attention(index, scored, texts),
         }
+
+
+def lacking_first(
+    reasons: Sequence[dict[str, Any]], words: Words, restored: Restored, verdict: Verdict
+) -> list[dict[str, Any]]:
+    """Return the reasons of an alarm that is about what it lacks: that carries what is gone once it is put back."""
+    nats = verdict.strength * math.log(10)
+    left, others = max(0.0, restored.left_nats), [reason for reason in reasons if reason["kind"] != MISSING_EVENT]
+    total = sum(reason["nats"] for reason in others)
+    left = left if total else 0.0
+
+    def share(found: float) -> dict[str, float]:
+        return {"score": round(found / math.log(10), 3), "share": round(found / nats, 3), "nats": round(found, 3)}
+
+    first = {"kind": MISSING_EVENT, **share(nats - left), "line": None, **words}
+    return [first, *(reason | share(reason["nats"] * left / total) for reason in others if left)]
 
 
 def _beyond(heavy: Sequence[int], carried: Mapping[int, float], verdict: Verdict) -> list[int]:

@@ -23,7 +23,7 @@ def describing(store: Store) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
         head = record["reasons"][0]
         line = record["lines"][head["line"]] if head["line"] is not None else None
         shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
-        return f"{head['kind']} {shape}", head["title"]
+        return f"{head['kind']} {shape or head['title']}", head["title"]
 
     return describe
 

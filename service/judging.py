@@ -12,7 +12,7 @@ from ingestion import Event
 from service.bundle import Bundle
 from service.detection.detector import Observed, some
 from service.event_scores import EventScores
-from service.explain import Explainer, Verdict
+from service.explain import Explained, Explainer, Verdict
 from service.observing import Observer
 from service.rereading import Rereading
 
@@ -36,10 +36,16 @@ class Judged:
     record: dict[str, Any]
     heavy: Sequence[int]
     strength_of: Callable[[Sequence[int]], float]
-    examine: Callable[[], Rereading[dict[str, Any]]]
+    examine: Callable[[], Rereading[Explained]]
     reason: str
     signature: str
     title: str
+
+    def examined(self) -> Rereading[None]:
+        """Take what a closer look says, which takes long."""
+        found = yield from self.examine()
+        self.record, self.row["sentence"] = found.record, found.sentence
+        self.reason, self.signature, self.title = found.reason, found.signature, found.title
 
 
 class Judge:

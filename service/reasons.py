@@ -7,6 +7,7 @@ from typing import Any
 
 from ingestion import UNSEEN, Event, clean, event_shape
 from service.bundle import Bundle
+from service.counterfactuals import Restored
 from service.detection.counts import Difference
 from service.detection.pace import Slowness
 from service.detection.ranges import Outlier
@@ -16,6 +17,8 @@ from service.evidence import Evidence
 from service.kinds import MISSING_EVENT, NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEMPLATE
 
 _TITLE = 120
+# So many lines alike, and twice as many as usual, are told in the title of one that was not expected.
+_OFTEN = 4
 
 Words = dict[str, str]
 
@@ -114,13 +117,19 @@ class Wording:
                 "expected": "an order that known-good windows have",
                 "seen": seen,
             }
+        times = sum(event.token == token for event in self._events)
+        usual = max((about.expected for about in self._differences() if about.token == token), default=times)
+        often = f", {times:,} times" if times >= _OFTEN and times > 2 * usual else ""
         return {
-            "title": f"Unexpected: {seen}",
+            "title": f"Unexpected: {seen}{often}",
             "text": f"“{seen}” came where “{likely['template']}” was expected ({likely['probability']:.0%}): "
             f"{nats:.1f} nats of surprise, its template {count:,} times in the known-good lines.",
             "expected": f"{likely['template']} ({likely['probability']:.0%})",
             "seen": seen,
         }
+
+    def _differences(self) -> list[Difference]:
+        return self._bundle.detector.memory.counts.differences([event.token for event in self._events])
 
     def _missing(self, about: Difference) -> Words:
         template = self._template(about)
@@ -130,6 +139,20 @@ class Wording:
             f"like this one has it at least {_times(about.expected)}.",
             "expected": f"at least {_times(about.expected)}",
             "seen": _times(about.seen),
+        }
+
+    def lacking(self, restored: Restored) -> Words:
+        """Say what an alarm lacks."""
+        (token, count, line), kinds = restored.most, len(restored.events)
+        template = _short(self._bundle.vocabulary.text(token))
+        where = f"before “{self._message(line)}”" if line < len(self._events) else "at the end"
+        others = f", nor {kinds - 1} other kind{'s' * (kinds > 2)} of line" if kinds > 1 else ""
+        seen = sum(event.token == token for event in self._events)
+        return {
+            "title": f"Missing: {template}",
+            "text": f"“{template}” did not come {where}{others}; with it the window would be no alarm.",
+            "expected": f"{_times(seen + count)} in this window",
+            "seen": _times(seen),
         }
 
     def _counts(self, about: Difference, line: int | None) -> Words:

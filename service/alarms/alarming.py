@@ -144,7 +144,7 @@ class Alarms:
             effective = self._excuse(window, matched, times[-1] if times else None)
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
-            window.judged.record = yield from window.judged.examine()
+            yield from window.judged.examined()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
         quiet = not (row["anomalous"] or row["decided_by"] or muted or joins)
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)

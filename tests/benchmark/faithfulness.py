@@ -135,7 +135,7 @@ class Examiner:
     def explained(self, window: Window) -> tuple[dict[str, Any], dict[str, Any], str]:
         """Return row, record and title of a window as the product judges it."""
         judged = self.judge.judge("mazak", window.index, None, window.events, window.scores, {})
-        record = reread(self.scorer, [judged.examine()])[0] if judged.row["anomalous"] else judged.record
+        record = reread(self.scorer, [judged.examine()])[0].record if judged.row["anomalous"] else judged.record
         return judged.row, record, judged.title
 
     def off(self, window: Window, events: Sequence[Event], without: Sequence[Code] = ()) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from service.citing import without
 from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put_back
 from service.detection.detector import Detector, Observed
 from service.detection.ranges import Reading
+from service.explain import Verdict, lacking_first
 from tests.unit.service.test_evidence import FAULT, finished, judge_of, parsed, read_as_usual, scored, seen
 
 GOOD = [2, 3, 4, 5] * 4
@@ -102,7 +104,7 @@ def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machin
 def test_only_alarms_are_examined_and_twice_the_same(bundle: Bundle, machine_lines: list[bytes]) -> None:
     events = parsed(bundle, [*machine_lines[64:90], FAULT, *machine_lines[90:128]])
     found = [judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}) for _ in range(2)]
-    alarm, again = (finished(bundle, judged.examine()) for judged in found)
+    alarm, again = (finished(bundle, judged.examine()).record for judged in found)
     assert alarm == again
     assert len(alarm["nearest"]) == 3
     assert alarm["without_codes"] is not None
@@ -113,3 +115,23 @@ def test_only_alarms_are_examined_and_twice_the_same(bundle: Bundle, machine_lin
         judge_of(bundle, 50.0).judge("s", 0, None, events, scored(bundle, events), {}).record,
     ):
         assert (left["nearest"], left["restored"], left["effects"], left["without_codes"]) == ([], [], {}, None)
+
+
+def test_an_alarm_that_lacks_a_step_is_about_that_step(bundle: Bundle, cycles: Detector) -> None:
+    lacking = [2, 3, 4, 5, 2, 3, 4, 2, 3, 4, 5, 2, 3, 4, 5, 2]
+    window = window_of(lacking)
+    strength = cycles.judge(window).strength
+    left = restore(cycles, bundle, lacking, strength / 2)
+    assert left is not None
+    reasons = [
+        {"kind": kind, "nats": nats, "score": nats, "share": nats / 5, "line": 3, "title": kind, "text": kind}
+        for kind, nats in (("silence", 3.0), ("missing-event", 0.5), ("rare-transition", 1.5))
+    ]
+    words = {"title": "Missing: five", "text": "five did not come", "expected": "4 times", "seen": "3 times"}
+    verdict = Verdict(2.0, strength / math.log(10), strength / 2 / math.log(10))
+    found = lacking_first(reasons, words, left, verdict)
+    assert [reason["kind"] for reason in found] == ["missing-event", "silence", "rare-transition"]
+    assert found[0]["title"] == "Missing: five"
+    assert found[0]["nats"] == pytest.approx(strength - max(0.0, left.left_nats), abs=1e-2)
+    assert sum(reason["share"] for reason in found) == pytest.approx(1.0, abs=0.01)
+    assert found[1]["nats"] == pytest.approx(2 * found[2]["nats"], abs=0.01)

@@ -94,7 +94,7 @@ def test_a_new_shape_carries_its_window_and_is_cited(bundle: Bundle, lines: list
     assert max(evidence, key=lambda kind: evidence[kind].nats) == UNSEEN_TEMPLATE
     assert evidence[UNSEEN_TEMPLATE].line == 30
     found = judge_of(bundle, 1.0).judge("s", 0, None, events, scores, {})
-    row, record = found.row, finished(bundle, found.examine())
+    row, record = found.row, finished(bundle, found.examine()).record
     assert row["anomalous"]
     assert record["cited"][0] == record["ranked"][0] == 30
     assert record["without_cited"] < row["strength"]
@@ -217,7 +217,7 @@ def test_an_alarm_that_is_not_cited_tells_its_heaviest_lines_all_the_same(bundle
     assert found.row["anomalous"]
     assert (found.record["cited"], found.record["without_cited"]) == (None, None)
     assert {20, 21, 22} <= set(found.record["ranked"])
-    assert found.record["ranked"][0] == finished(bundle, found.examine())["ranked"][0]
+    assert found.record["ranked"][0] == finished(bundle, found.examine()).record["ranked"][0]
     assert found.record["surprises"][0]["line"] == found.record["ranked"][0]
 
 
