@@ -265,7 +265,7 @@ def lacking_first(
     left = left if total else 0.0
 
     def share(found: float) -> dict[str, float]:
-        return {"score": round(found / math.log(10), 3), "share": round(found / nats, 3), "nats": round(found, 3)}
+        return {"strength": round(found / math.log(10), 3), "share": round(found / nats, 3), "nats": round(found, 3)}
 
     first = {"kind": MISSING_EVENT, **share(nats - left), "line": None, **words}
     return [first, *(reason | share(reason["nats"] * left / total) for reason in others if left)]
@@ -285,7 +285,7 @@ def _beyond(heavy: Sequence[int], carried: Mapping[int, float], verdict: Verdict
 def _reason(kind: str, found: Evidence, total: float, wording: Wording) -> dict[str, Any]:
     return {
         "kind": kind,
-        "score": round(found.nats / math.log(10), 3),
+        "strength": round(found.nats / math.log(10), 3),
         "share": round(found.nats / total, 3),
         "nats": round(found.nats, 3),
         "line": found.line,

@@ -53,6 +53,7 @@ class Timeline:
     by_time: bool
     threshold: float | None
     threshold_y: float
+    threshold_beyond: bool
     grid: list[Tick]
     ticks: list[Tick]
     labels: list[Tick]
@@ -102,7 +103,9 @@ def timeline(
     """
     level = number(threshold)
     scores = [number(item.get("score")) or 0.0 for item in items]
-    top = max([1.0, *scores, 1.15 * (level or 0.0)])
+    # A threshold beyond what scores can show is drawn at the upper edge, and said: it would press all scores flat.
+    highest = max([1.0, *scores])
+    top = max(highest, min(1.15 * (level or 0.0), 1.5 * highest))
     plot = TIMELINE_HEIGHT - LANE
 
     def height_of(score: float) -> float:
@@ -148,6 +151,7 @@ def timeline(
         by_time=ends is not None,
         threshold=level,
         threshold_y=TIMELINE_HEIGHT - height_of(level or 0.0),
+        threshold_beyond=level is not None and level > top,
         grid=[Tick(TIMELINE_HEIGHT - height_of(step), one_in(step)) for step in range(1, int(top) + 1)],
         ticks=_time_ticks(*ends, zone) if ends else _order_ticks(items),
         labels=_spread([Tick(round(x, 2), str(entry)) for entry, (_, x) in sorted(best.items())[:10]]),

@@ -96,7 +96,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
             record = unpack(window["record"])
             labels.append(any("|Fault|" in line[2] for line in record["lines"]))
             scores.append(row["strength"])
-            strengths = {reason["kind"]: reason["score"] for reason in record["reasons"]}
+            strengths = {reason["kind"]: reason["strength"] for reason in record["reasons"]}
             for kind in KINDS:
                 per_kind[kind].append(strengths.get(kind, 0.0))
         store.close()

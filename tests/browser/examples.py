@@ -122,7 +122,7 @@ def window(
         "reasons": [
             {
                 "kind": reason,
-                "score": 2.49,
+                "strength": 2.49,
                 "share": 0.71,
                 "text": "1 line whose template was never seen in training",
                 "expected": usual[0],
@@ -131,14 +131,14 @@ def window(
             },
             {
                 "kind": "rare-transition",
-                "score": 1.62,
+                "strength": 1.62,
                 "share": 0.22,
                 "text": "comes after a load reading about 1 time in 5,400",
                 "expected": usual[-1],
                 "seen": lines[43]["template"],
                 "line": 43,
             },
-            {"kind": "unusual-counts", "score": 0.4, "share": 0.07, "text": "", "expected": None, "seen": None},
+            {"kind": "unusual-counts", "strength": 0.4, "share": 0.07, "text": "", "expected": None, "seen": None},
         ]
         if anomalous
         else [],

@@ -97,7 +97,7 @@ def test_windows_are_found_by_score_and_time(client: TestClient) -> None:
 def test_an_explanation_adds_up(client: TestClient, machine_lines: list[bytes]) -> None:
     best = client.get("/api/v1/windows?order=strength&limit=1").json()["items"][0]
     window = client.get(f"/api/v1/windows/{best['id']}").json()
-    assert window["reasons"][0]["score"] == max(reason["score"] for reason in window["reasons"])
+    assert window["reasons"][0]["strength"] == max(reason["strength"] for reason in window["reasons"])
     first = window["first_position"]
     assert [line["text"].encode() for line in window["lines"]] == machine_lines[first : first + window["events"]]
     for surprise in window["surprises"]:

@@ -124,7 +124,7 @@ def test_an_alarm_that_lacks_a_step_is_about_that_step(bundle: Bundle, cycles: D
     left = restore(cycles, bundle, lacking, strength / 2)
     assert left is not None
     reasons = [
-        {"kind": kind, "nats": nats, "score": nats, "share": nats / 5, "line": 3, "title": kind, "text": kind}
+        {"kind": kind, "nats": nats, "strength": nats, "share": nats / 5, "line": 3, "title": kind, "text": kind}
         for kind, nats in (("silence", 3.0), ("missing-event", 0.5), ("rare-transition", 1.5))
     ]
     words = {"title": "Missing: five", "text": "five did not come", "expected": "4 times", "seen": "3 times"}

@@ -126,7 +126,10 @@ def test_an_alarm_is_shown_beside_what_is_normal_and_with_what_would_end_it() ->
     window = examples.window()
     for page in (pages.render_window(window, None), pages.render_incident(examples.incident(), window)):
         shown = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page))
-        assert "With 2 more line| &lt;NUM&gt; before line 120809 this window would score 1.31, and be no alarm" in shown
+        assert (
+            "With 2 more line| &lt;NUM&gt; before line 120809 this window would have a strength of 1.31, and be no "
+            "alarm" in shown
+        )
         assert "7.2 nats away" in shown
         assert re.search(r"fewer line\| &lt;NUM&gt; 0 2 more servo_alarm", shown)
         assert "too few here" in shown
@@ -147,7 +150,7 @@ def test_a_window_page_says_which_lines_the_alarm_does_not_stand_without_or_that
     assert "weighs most" in uncited
     lines = [dict(line) | {"cited": line["rank"] == 1} for line in alarm["lines"]]
     cited = pages.render_window(alarm | {"lines": lines, "without_cited": 1.2}, None)
-    assert "Without the line that carries the alarm this window would score 1.20" in cited
+    assert "Without the line that carries the alarm this window would have a strength of 1.20" in cited
     assert "was looked for" not in cited
     assert "was looked for" not in pages.render_window(examples.window(11, anomalous=False), None)
 
@@ -214,3 +217,12 @@ def test_the_style_is_served_with_its_type() -> None:
     found = pages.static_file("logvq.css")
     assert found is not None
     assert found[1].startswith("text/css")
+
+
+def test_a_threshold_beyond_all_scores_does_not_press_them_flat() -> None:
+    items = [{"id": f"w-{k}", "start": None, "score": 1.9 if k == 7 else 0.4, "anomalous": k == 7} for k in range(20)]
+    chart = charts.timeline(items, 32.2, {})
+    assert chart.threshold_beyond
+    assert len(chart.grid) <= 3
+    assert max(bar.height for bar in chart.bins) > 0.5 * charts.TIMELINE_HEIGHT
+    assert not charts.timeline(items, 1.5, {}).threshold_beyond
