@@ -13,7 +13,8 @@ In the order the data flows:
 - `attention.py`   the global part: attention over codes and a window, linear in length
 - `quantizer.py`   codebooks: assignment, averages, splitting, merging
 - `mixers.py`      what the global part is compared with; `lstm.py` what the block is compared with
-- `training.py`    good streams to a trained model; `fit.py` the run itself, `optimizer.py` its recipe
+- `training.py`    good streams to a trained model; `fit.py` the run itself, `optimizer.py` its recipe,
+                   `signals.py` when it is asked to stop
 - `statistics.py`  how codes were used in training
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
@@ -27,6 +28,7 @@ from model.config import EncoderConfig
 from model.errors import (
     BadConfig,
     BadModelFile,
+    CannotSave,
     EmptyBatch,
     ModelError,
     NoSuchDevice,
@@ -46,6 +48,7 @@ from model.training import TokenStream, TrainingOptions, train
 __all__ = [
     "BadConfig",
     "BadModelFile",
+    "CannotSave",
     "CodeStatistics",
     "EmptyBatch",
     "EncoderConfig",

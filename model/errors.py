@@ -51,3 +51,9 @@ class BadModelFile(ModelError):
     """A model file is missing, damaged or of another version."""
 
     code = "bad-model-file"
+
+
+class CannotSave(ModelError):
+    """A checkpoint cannot be written."""
+
+    code = "cannot-save"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
-from model.errors import BadModelFile, NotFinite
+from model.errors import BadModelFile, CannotSave, NotFinite
 from model.optimizer import CLIP, adamw, rate
 from model.quantizer import codewords
+from model.signals import held_back
 from model.trained import HeldOut
 
 _WARM_UP_SHARE = 0.05
@@ -67,7 +69,7 @@ class Plan:
         span: events a lane advances a step, on average.
         learning_rate: peak.
         patience: evaluations without improvement before stopping.
-        checkpoint: file to save to about every minute, and to go on from.
+        checkpoint: file to go on from; saved to about every minute, at the end, and when a signal asks to stop.
     """
 
     seed: int
@@ -127,25 +129,46 @@ class Fit:
             self._restore()
 
     def run(self, progress: Callable[[TrainingProgress], None] | None) -> tuple[HeldOut, ...]:
-        """Do the steps that are left, and load the best weights into the encoder; the last evaluation is theirs."""
-        plan, every, saved = self.plan, max(1, self.plan.steps // _EVALUATIONS), perf_counter()
-        while self.standing.step < plan.steps and self.standing.stale < plan.patience:
-            started = perf_counter()
-            self._step()
-            now = self.standing
-            now.seconds += perf_counter() - started
-            if now.step % every == 0 or now.step == plan.steps:
-                self._evaluate()
-            if progress is not None:
-                held = now.history[-1].held_out_nats if now.history else None
-                speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
-                progress(TrainingProgress(now.step, plan.steps, now.running, speed, perplexity, held))
-            if plan.checkpoint is not None and perf_counter() - saved > _SAVE_SECONDS:
-                self.save(plan.checkpoint)
-                saved = perf_counter()
+        """Do the steps that are left, and load the best weights into the encoder; the last evaluation is theirs.
+
+        With a checkpoint, SIGINT and SIGTERM wait for the end of a step, and then for its checkpoint.
+        """
+        checkpoint, saved = self.plan.checkpoint, perf_counter()
+        holding: AbstractContextManager[list[Callable[[], object]]] = (
+            nullcontext([]) if checkpoint is None else held_back()
+        )
+        with holding as came:
+            while not self._is_done():
+                self._advance()
+                if progress is not None:
+                    progress(self._progress())
+                due = came or self._is_done() or perf_counter() - saved > _SAVE_SECONDS
+                if checkpoint is not None and due:
+                    self.save(checkpoint)
+                    saved = perf_counter()
+                while came:
+                    came.pop(0)()
         self.encoder.load_state_dict(self.best)
         best = min(self.standing.history, key=lambda point: point.held_out_nats)
         return (*self.standing.history, replace(best, step=self.standing.step))
+
+    def _is_done(self) -> bool:
+        return self.standing.step >= self.plan.steps or self.standing.stale >= self.plan.patience
+
+    def _advance(self) -> None:
+        """Do a step, and evaluate where it is time."""
+        now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
+        started = perf_counter()
+        self._step()
+        now.seconds += perf_counter() - started
+        if now.step % every == 0 or now.step == self.plan.steps:
+            self._evaluate()
+
+    def _progress(self) -> TrainingProgress:
+        now = self.standing
+        held = now.history[-1].held_out_nats if now.history else None
+        speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
+        return TrainingProgress(now.step, self.plan.steps, now.running, speed, perplexity, held)
 
     def _step(self) -> None:
         encoder, plan, now = self.encoder.train(), self.plan, self.standing
@@ -206,7 +229,11 @@ class Fit:
     # --- checkpoint ----------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write all that the next step depends on."""
+        """Write all that the next step depends on.
+
+        Raises:
+            CannotSave: the file cannot be written.
+        """
         tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
@@ -214,17 +241,17 @@ class Fit:
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
         tensors |= {"random.lanes": self.generator.get_state(), "random.dropout": torch.get_rng_state()}
         told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
-        partial = path.with_name(path.name + ".partial")
         # Copied: safetensors refuses tensors that share memory.
-        save_file(
-            {
-                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in tensors.items()
-            },
-            partial,
-            {"run": json.dumps(told)},
-        )
-        partial.replace(path)
+        copied = {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(copied, partial, {"run": json.dumps(told)})
+            partial.replace(path)
+        except (SafetensorError, OSError) as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise CannotSave(f"cannot write the checkpoint {path}: {error}") from error
 
     def _restore(self) -> None:
         path = self.plan.checkpoint

@@ -86,11 +86,13 @@ def train(
         held_out: known-good events to choose the weights by.
         options: how to train.
         progress: told after every step.
-        checkpoint: file that a training that was stopped goes on from; removed when it is done.
+        checkpoint: file that a training that was stopped goes on from, also one that had only to be put to use; who
+            keeps the model removes it. SIGINT and SIGTERM, where Python handles them, wait until a step is saved.
         device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics.
 
     Raises:
         BadModelFile: the checkpoint is damaged, or of another training.
+        CannotSave: the checkpoint cannot be written.
         EmptyBatch: a side has no events.
         NoSuchDevice: there is no such device here.
         TokenOutOfRange: a token is not in the vocabulary.
@@ -129,8 +131,6 @@ def train(
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
     counts[START] = 0
     unigram = (counts / counts.sum()).to(place)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     return TrainedModel(encoder, statistics, unigram, history, fingerprint(encoder, statistics, unigram))
 
 
