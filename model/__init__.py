@@ -19,7 +19,7 @@ In the order the data flows:
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
 - `scored.py`      what is said of events, read out of the encoder's output
-- `files.py`       models on disk
+- `files.py`       models on disk; `digest.py` whether what was saved is what was written
 - `reference.py`   slow oracles that the fast forms must equal
 - `errors.py`      what goes wrong, each with its slug
 """
@@ -33,6 +33,7 @@ from model.errors import (
     ModelError,
     NoSuchDevice,
     NotFinite,
+    RepeatedState,
     StateMismatch,
     TokenOutOfRange,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "NewEvents",
     "NoSuchDevice",
     "NotFinite",
+    "RepeatedState",
     "ScoredEvents",
     "Scorer",
     "SourceState",

@@ -12,7 +12,7 @@ class ModelError(Exception):
 
 
 class BadConfig(ModelError):
-    """An encoder configuration is not valid."""
+    """An encoder's shape or how to train it is not valid."""
 
     code = "bad-config"
 
@@ -30,9 +30,15 @@ class EmptyBatch(ModelError):
 
 
 class StateMismatch(ModelError):
-    """A state belongs to another model."""
+    """A state is damaged, or belongs to another model."""
 
     code = "state-mismatch"
+
+
+class RepeatedState(ModelError):
+    """A batch brings events of one stream twice."""
+
+    code = "repeated-state"
 
 
 class NotFinite(ModelError):

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.digest import digest
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, CannotSave, NotFinite
 from model.optimizer import CLIP, adamw, rate
@@ -246,7 +247,8 @@ class Fit:
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(copied, partial, {"run": json.dumps(told)})
+            run = json.dumps(told)
+            save_file(copied, partial, {"run": f"{digest(run, copied)} {run}"})
             partial.replace(path)
         except (SafetensorError, OSError) as error:
             with suppress(OSError):
@@ -258,13 +260,20 @@ class Fit:
         assert path is not None
         try:
             with safe_open(path, "pt") as file:
-                told = json.loads(file.metadata()["run"])
+                written, _, run = file.metadata()["run"].partition(" ")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise BadModelFile(f"cannot read the checkpoint {path}: {error}; remove it to begin anew") from error
-        plan, config = told.pop("plan"), told.pop("config")
-        if plan != self._plan() or config != self.encoder.config.to_dict():
-            raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
+            told = json.loads(run)
+            plan, config = told.pop("plan"), told.pop("config")
+            if written != digest(run, tensors):
+                raise BadModelFile(f"the checkpoint {path} was changed after it was written; remove it to begin anew")
+            if plan != self._plan() or config != self.encoder.config.to_dict():
+                raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
+            self._go_on_from(told, tensors)
+        except (SafetensorError, OSError, AttributeError, KeyError, ValueError, TypeError) as error:
+            said = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise BadModelFile(f"cannot read the checkpoint {path}: {said}; remove it to begin anew") from error
+
+    def _go_on_from(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.encoder.load_state_dict(_under(tensors, "encoder."))
         self.best = _under(tensors, "best.")
         state = {name: tensor.to(self.device) for name, tensor in _under(tensors, "state.").items()}
@@ -280,8 +289,13 @@ class Fit:
         self.standing = _Standing(**told)
 
     def _plan(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"} | {
-            "events": hashlib.sha256(self.tokens.numpy().tobytes() + self.gaps.numpy().tobytes()).hexdigest()
+        """Return all that decides a run beside its standing and the encoder's shape."""
+        plan = {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"}
+        return plan | {
+            "lanes": len(self.tokens),
+            "weight_decay": WEIGHT_DECAY,
+            "events": _hash_of([(self.tokens, self.gaps)]),
+            "held_out": _hash_of(self.held_out),
         }
 
 
@@ -340,3 +354,12 @@ def _copied(encoder: Encoder) -> dict[str, Tensor]:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _hash_of(streams: Sequence[tuple[Tensor, Tensor]]) -> str:
+    found = hashlib.sha256()
+    for tokens, gaps in streams:
+        found.update(tokens.numel().to_bytes(8, "little"))
+        found.update(tokens.numpy().tobytes())
+        found.update(gaps.numpy().tobytes())
+    return found.hexdigest()

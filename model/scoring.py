@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from model.encoder import EncoderOutput, EncoderState
-from model.errors import BadConfig, EmptyBatch, NotFinite, StateMismatch
+from model.errors import BadConfig, EmptyBatch, NotFinite, RepeatedState, StateMismatch
 from model.scored import ExplainedEvents, Reading, ScoredEvents
 from model.state import SourceState
 from model.trained import TrainedModel
@@ -117,6 +117,7 @@ class Scorer:
             EmptyBatch: a stream has no events.
             TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
             StateMismatch: a state belongs to another model.
+            RepeatedState: two streams of the batch have one state.
             NotFinite: a score is not a finite number.
             In all of these no state has moved.
         """
@@ -131,6 +132,8 @@ class Scorer:
     def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
             self._check(new)
+        if len({id(new.state) for new in batch}) < len(batch):
+            raise RepeatedState("a batch brings events of one stream twice; join them, or score them one after another")
         works = [_Work(new, wait=wait) for new in batch]
         while waiting := [work for work in works if work.left > 0]:
             while waiting:

@@ -44,7 +44,7 @@ class TrainingOptions:
     """How to train.
 
     Attributes:
-        seed: decides everything random.
+        seed: decides everything random, 0 to 2**63 - 1.
         epochs: passes over the training events, as far as the next two allow.
         max_steps: steps, at most; the schedule is in steps, never in seconds, so that it repeats.
         min_steps: steps, at least, unless held-out surprisal stops falling.
@@ -53,6 +53,9 @@ class TrainingOptions:
         learning_rate: peak.
         patience: evaluations without improvement before stopping, of eight. The last ones gain as the learning rate
             falls, so that fewer stop too soon.
+
+    Raises:
+        BadConfig: a value is not valid.
     """
 
     seed: int = 0
@@ -63,6 +66,18 @@ class TrainingOptions:
     span: int = 128
     learning_rate: float = 3e-3
     patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_steps", "min_steps", "lanes", "span", "patience"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise BadConfig(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise BadConfig(f"seed is {self.seed!r}; it must be a whole number from 0 to 2**63 - 1")
+        if self.min_steps > self.max_steps:
+            raise BadConfig(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
+        if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
+            raise BadConfig(f"learning_rate is {self.learning_rate!r}; it must be a number above 0")
 
 
 def train(
@@ -91,6 +106,7 @@ def train(
         device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics.
 
     Raises:
+        BadConfig: the span is not a multiple of the block.
         BadModelFile: the checkpoint is damaged, or of another training.
         CannotSave: the checkpoint cannot be written.
         EmptyBatch: a side has no events.

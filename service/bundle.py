@@ -33,7 +33,7 @@ from service.examples import Examples
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _EXAMPLES = "examples.json"
 
 

@@ -9,8 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from model import BadModelFile, CannotSave, TrainedModel, TrainingOptions, TrainingProgress, fit, train
+from model import (
+    BadModelFile,
+    CannotSave,
+    TokenStream,
+    TrainedModel,
+    TrainingOptions,
+    TrainingProgress,
+    fit,
+    train,
+)
 from model.config import Mixer
 from model.stack import Stack
 from tests.unit.model.examples import SMALL, grammar, with_mixer
@@ -37,7 +48,7 @@ def save_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mixer", ["centroid", "full", "lstm"])
 def test_a_stopped_training_ends_where_an_undisturbed_one_does(
-    tmp_path: Path, options: TrainingOptions, mixer: Mixer
+    tmp_path: Path, options: TrainingOptions, mixer: Mixer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options, path = replace(options, max_steps=20, min_steps=20), tmp_path / "training"
     undisturbed = train(with_mixer(mixer), *STREAMS, options)
@@ -45,6 +56,7 @@ def test_a_stopped_training_ends_where_an_undisturbed_one_does(
         with pytest.raises(Stopped):
             train(with_mixer(mixer), *STREAMS, options, stop_at(step), checkpoint=path)
         assert path.exists()
+    monkeypatch.setattr(fit, "_SAVE_SECONDS", 1e9)
     told: list[int] = []
     again = train(with_mixer(mixer), *STREAMS, options, lambda at: told.append(at.step), checkpoint=path)
     assert told[0] == 13, "the last step before the stop was not saved, and all before it are not done again"
@@ -158,17 +170,63 @@ def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path: Path, options: Tr
 # --- what is no checkpoint of this training --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("other", ["seed", "events", "shape"])
+OTHERS: dict[str, Callable[[TrainingOptions], tuple[Any, ...]]] = {
+    "seed": lambda options: (SMALL, *STREAMS, replace(options, seed=99)),
+    "events": lambda options: (SMALL, [grammar(2_000, 3)], STREAMS[1], options),
+    "held-out events": lambda options: (SMALL, STREAMS[0], [grammar(300, 4)], options),
+    "one held-out stream cut in two": lambda options: (
+        SMALL,
+        STREAMS[0],
+        [TokenStream(x.tokens[part], x.gaps[part]) for x in STREAMS[1] for part in (slice(100), slice(100, None))],
+        options,
+    ),
+    # Of 2,000 events 4 lanes leave no place to fill up, and 5 lanes none either: the same numbers in other rows.
+    "lanes": lambda options: (SMALL, *STREAMS, replace(options, lanes=5)),
+    "shape": lambda options: (replace(SMALL, codes=SMALL.codes + 1), *STREAMS, options),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
 def test_the_checkpoint_of_another_training_is_refused(tmp_path: Path, options: TrainingOptions, other: str) -> None:
     path = tmp_path / "training"
     with pytest.raises(Stopped):
         train(SMALL, *STREAMS, options, stop_at(3), checkpoint=path)
-    config = replace(SMALL, codes=SMALL.codes + 1) if other == "shape" else SMALL
-    streams = ([grammar(2_000, 3)], STREAMS[1]) if other == "events" else STREAMS
-    changed = replace(options, seed=99) if other == "seed" else options
     with pytest.raises(BadModelFile, match="another training"):
-        train(config, *streams, changed, checkpoint=path)
+        train(*OTHERS[other](options), checkpoint=path)
     assert path.exists(), "nothing is thrown away"
+
+
+def test_the_checkpoint_of_another_recipe_is_refused(
+    tmp_path: Path, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "training"
+    with pytest.raises(Stopped):
+        train(SMALL, *STREAMS, options, stop_at(3), checkpoint=path)
+    monkeypatch.setattr(fit, "WEIGHT_DECAY", 0.1)
+    with pytest.raises(BadModelFile, match="another training"):
+        train(SMALL, *STREAMS, options, checkpoint=path)
+
+
+@pytest.mark.parametrize("run", [None, "{}", "[]", '{"plan": {}}', "3", "not JSON"])
+def test_a_checkpoint_that_does_not_tell_what_it_is_of_is_refused(
+    tmp_path: Path, options: TrainingOptions, run: str | None
+) -> None:
+    path = tmp_path / "training"
+    save_file({"encoder.head.bias": torch.zeros(3)}, path, None if run is None else {"run": run})
+    with pytest.raises(BadModelFile, match=r"training: .*; remove it to begin anew"):
+        train(SMALL, *STREAMS, options, checkpoint=path)
+
+
+@pytest.mark.parametrize("place", [-1, -9_000, -90_000])
+def test_a_checkpoint_with_one_flipped_bit_is_refused(tmp_path: Path, options: TrainingOptions, place: int) -> None:
+    path = tmp_path / "training"
+    with pytest.raises(Stopped):
+        train(SMALL, *STREAMS, options, stop_at(3), checkpoint=path)
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadModelFile, match="changed after it was written; remove it"):
+        train(SMALL, *STREAMS, options, checkpoint=path)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, options: TrainingOptions) -> None:
