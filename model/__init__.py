@@ -14,7 +14,8 @@ In the order the data flows:
 - `quantizer.py`   codebooks: assignment, averages, splitting, merging
 - `mixers.py`      what the global part is compared with; `lstm.py` what the block is compared with
 - `training.py`    good streams to a trained model; `fit.py` the run itself, `optimizer.py` its recipe,
-                   `signals.py` when it is asked to stop
+                   `signals.py` when it is asked to stop,
+                   `evaluating.py` held-out streams
 - `statistics.py`  how codes were used in training
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
@@ -33,6 +34,7 @@ from model.errors import (
     ModelError,
     NoSuchDevice,
     NotFinite,
+    OutOfMemory,
     RepeatedState,
     StateMismatch,
     TokenOutOfRange,
@@ -59,6 +61,7 @@ __all__ = [
     "NewEvents",
     "NoSuchDevice",
     "NotFinite",
+    "OutOfMemory",
     "RepeatedState",
     "ScoredEvents",
     "Scorer",

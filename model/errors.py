@@ -53,6 +53,12 @@ class NoSuchDevice(ModelError):
     code = "no-such-device"
 
 
+class OutOfMemory(ModelError):
+    """No device at hand has the memory to train or to score."""
+
+    code = "out-of-memory"
+
+
 class BadModelFile(ModelError):
     """A model file is missing, damaged or of another version."""
 

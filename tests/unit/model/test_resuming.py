@@ -23,6 +23,7 @@ from model import (
     train,
 )
 from model.config import Mixer
+from model.digest import digest
 from model.stack import Stack
 from tests.unit.model.examples import SMALL, grammar, with_mixer
 
@@ -207,12 +208,12 @@ def test_the_checkpoint_of_another_recipe_is_refused(
         train(SMALL, *STREAMS, options, checkpoint=path)
 
 
-@pytest.mark.parametrize("run", [None, "{}", "[]", '{"plan": {}}', "3", "not JSON"])
+@pytest.mark.parametrize("run", [None, "", "{}", "[]", '{"plan": {}}', "3", "not JSON"])
 def test_a_checkpoint_that_does_not_tell_what_it_is_of_is_refused(
     tmp_path: Path, options: TrainingOptions, run: str | None
 ) -> None:
-    path = tmp_path / "training"
-    save_file({"encoder.head.bias": torch.zeros(3)}, path, None if run is None else {"run": run})
+    path, tensors = tmp_path / "training", {"encoder.head.bias": torch.zeros(3)}
+    save_file(tensors, path, None if run is None else {"run": f"{digest(run, tensors)} {run}"})
     with pytest.raises(BadModelFile, match=r"training: .*; remove it to begin anew"):
         train(SMALL, *STREAMS, options, checkpoint=path)
 

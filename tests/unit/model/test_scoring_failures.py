@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from model import (
     BadConfig,
     EmptyBatch,
-    ModelError,
     NewEvents,
     NotFinite,
+    OutOfMemory,
     RepeatedState,
     ScoredEvents,
     Scorer,
@@ -291,7 +291,7 @@ def test_with_nothing_left_to_halve_the_error_is_told_and_no_state_moves(
     states = begun(scorer)
     before = [state.to_bytes() for state in states]
     asked = short_of_memory(monkeypatch, BLOCK - 1)
-    with pytest.raises(MemoryError, match="one block"):
+    with pytest.raises(OutOfMemory, match="one block"):
         scorer.score([NewEvents(state, [3] * 40, [0.5] * 40) for state in states])
     assert asked[-1] <= 2 * BLOCK
     assert [state.to_bytes() for state in states] == before
@@ -324,4 +324,3 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(scorer: Scorer, monkeyp
     monkeypatch.setattr(Encoder, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         scorer.score(streams(scorer))
-    assert not issubclass(MemoryError, ModelError)
