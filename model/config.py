@@ -26,7 +26,7 @@ class EncoderConfig:
         codes: s, codewords per head at most; how many of them are alive is learned.
         block: l, events in a block, at least 2; the attention window is this block and the one before. With a multiple
             of 32, scores are the same to the last bit beside any other streams.
-        horizon: events over which the cache forgets: counts fall by 1/e in as many, so that in an endless stream means
+        horizon: events over which the cache forgets: counts fall to 1/e in as many, so that in an endless stream means
             keep following and ln n stays bounded. `full` attends as far back.
         ssm_heads: decay rates of the state-space layer, at least 2.
         ssm_state: N, state per decay rate and channel.

@@ -19,7 +19,7 @@ CONV_TAPS = 4
 HALF_LIVES = (2.0, 16_384.0)
 # Events computed at once, at most: within a chunk, decays are differences of sums over it, which lose digits as sums
 # grow. With random steps up to 3, chunks of 256 are 1.3e-5 of the largest value off the recurrence, those of 64 3.3e-6
-# and those of 32 2.1e-6; with steps up to 20, 1.1e-4, 1.6e-5 and 1.3e-5. Shorter chunks follow each other in more steps.
+# and those of 32 2.1e-6; with steps up to 20, 1.1e-4, 1.6e-5 and 1.3e-5. Shorter chunks are more, one after another.
 MOST_AT_ONCE = 64
 
 
