@@ -8,8 +8,8 @@ q.key + c ln n where n > 1, with c learned per head from 0: a head chooses betwe
 
 The cache of means follows a measurement: on multi-query recall of 12 pairs in 128 tokens it answers 98.8 +- 1.0 % of
 what is asked (six seeds), and codewords 77.7 +- 23.0 % (three, the best of them 96.2 %). Its gradients are exact,
-because no straight-through estimator is needed. As the window and c begin here, recall is learned; it was not as they began
-before, and which of the changes it takes is not shown (decision 0003).
+because no straight-through estimator is needed. Recall is learned as the window and c begin here, and was not in other
+ways that were tried; which of the differences matters is not shown (decision 0003).
 
 A stream's state at a block boundary, by name; all zeros before its first event:
 

@@ -231,6 +231,20 @@ def test_the_lstm_has_as_many_parameters_as_what_it_is_compared_with(sizes: dict
 
 
 @EVERY
+def test_every_weight_learns_but_what_makes_queries_and_keys_that_nothing_reads(mixer: Mixer) -> None:
+    stack = small_stack(mixer)
+    stack(vectors()).y.square().sum().backward()
+    inner = SMALL.heads * SMALL.head_width
+    idle = {"gates.weight", "gates.bias", "log_temperature"} if mixer == "ssm" else set()
+    for name, weight in stack.named_parameters():
+        learns = weight.grad.abs() > 0 if weight.grad is not None else torch.zeros_like(weight, dtype=torch.bool)
+        if name.partition(".")[2].partition(".")[2] in idle:
+            assert not learns[: 2 * inner].any(), name
+            learns = learns[2 * inner :]
+        assert learns.all(), name
+
+
+@EVERY
 def test_codebooks_are_one_a_layer_where_there_are_any(mixer: Mixer) -> None:
     stack, x, weight = small_stack(mixer), vectors(), torch.ones(B, LENGTH)
     coded = mixer in {"centroid", "static"}
