@@ -13,12 +13,14 @@ In the order the data flows:
 - `attention.py`   the global part: attention over codes and a window, linear in length
 - `quantizer.py`   codebooks: assignment, averages, splitting, merging
 - `mixers.py`      what the global part is compared with; `lstm.py` what the block is compared with
-- `training.py`    good streams to a trained model; `fit.py` the run itself, `optimizer.py` its recipe
+- `training.py`    good streams to a trained model; `fit.py` the run itself, `optimizer.py` its recipe,
+                   `signals.py` when it is asked to stop,
+                   `evaluating.py` held-out streams
 - `statistics.py`  how codes were used in training
 - `trained.py`     an encoder with what its training data taught
 - `scoring.py`     streams scored as they come, many side by side; `state.py` where one stands
 - `scored.py`      what is said of events, read out of the encoder's output
-- `files.py`       models on disk
+- `files.py`       models on disk; `digest.py` whether what was saved is what was written
 - `reference.py`   slow oracles that the fast forms must equal
 - `errors.py`      what goes wrong, each with its slug
 """
@@ -27,10 +29,13 @@ from model.config import EncoderConfig
 from model.errors import (
     BadConfig,
     BadModelFile,
+    CannotSave,
     EmptyBatch,
     ModelError,
     NoSuchDevice,
     NotFinite,
+    OutOfMemory,
+    RepeatedState,
     StateMismatch,
     TokenOutOfRange,
 )
@@ -46,6 +51,7 @@ from model.training import TokenStream, TrainingOptions, train
 __all__ = [
     "BadConfig",
     "BadModelFile",
+    "CannotSave",
     "CodeStatistics",
     "EmptyBatch",
     "EncoderConfig",
@@ -55,6 +61,8 @@ __all__ = [
     "NewEvents",
     "NoSuchDevice",
     "NotFinite",
+    "OutOfMemory",
+    "RepeatedState",
     "ScoredEvents",
     "Scorer",
     "SourceState",

@@ -6,9 +6,10 @@ cache: per code how many keys it was assigned (n, fading over `horizon` events),
 weigh n times one (Transformer-VQ, Lingle, ICLR 2024, arXiv 2309.16354, theorem 3.7). In `centroid` it is
 q.key + c ln n where n > 1, with c learned per head from 0: a head chooses between events and distinct situations.
 
-The cache of means follows a measurement: on multi-query recall it finds what codewords cannot, and its gradients are
-exact, because no straight-through estimator is needed. How the window and c begin decides whether recall is learned
-(decision 0003).
+The cache of means follows a measurement: on multi-query recall of 12 pairs in 128 tokens it answers 98.8 +- 1.0 % of
+what is asked (six seeds), and codewords 77.7 +- 23.0 % (three, the best of them 96.2 %). Its gradients are exact,
+because no straight-through estimator is needed. Recall is learned as the window and c begin here, and was not in other
+ways that were tried; which of the differences matters is not shown (decision 0003).
 
 A stream's state at a block boundary, by name; all zeros before its first event:
 

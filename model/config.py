@@ -24,11 +24,11 @@ class EncoderConfig:
         heads: h, of the attention.
         head_width: k, of queries, keys and values.
         codes: s, codewords per head at most; how many of them are alive is learned.
-        block: l, events in a block; the attention window is this block and the one before. With a multiple of 32,
-            scores are the same to the last bit beside any other streams.
-        horizon: events over which the cache forgets: counts fall by 1/e in as many, so that in an endless stream means
+        block: l, events in a block, at least 2; the attention window is this block and the one before. With a multiple
+            of 32, scores are the same to the last bit beside any other streams.
+        horizon: events over which the cache forgets: counts fall to 1/e in as many, so that in an endless stream means
             keep following and ln n stays bounded. `full` attends as far back.
-        ssm_heads: decay rates of the state-space layer.
+        ssm_heads: decay rates of the state-space layer, at least 2.
         ssm_state: N, state per decay rate and channel.
         ffn_factor: hidden width of the feed-forward layer over `width`.
         mixer: what tells the far from the near. `centroid` caches the running mean of the keys a code was assigned;
@@ -61,6 +61,10 @@ class EncoderConfig:
             raise BadConfig("a vocabulary has at least one token beside the start of the stream")
         if self.width % self.ssm_heads:
             raise BadConfig(f"width {self.width} is not a multiple of ssm_heads {self.ssm_heads}")
+        if self.ssm_heads < 2:
+            raise BadConfig("ssm_heads is 1; it must be at least 2, because half-lives run from the first to the last")
+        if self.block < 2:
+            raise BadConfig("block is 1; it must be at least 2, because three recent events explain")
         if self.horizon < self.block:
             raise BadConfig(f"horizon {self.horizon} is shorter than a block of {self.block}")
         if self.mixer not in get_args(Mixer):

@@ -12,7 +12,7 @@ class ModelError(Exception):
 
 
 class BadConfig(ModelError):
-    """An encoder configuration is not valid."""
+    """An encoder's shape or how to train it is not valid."""
 
     code = "bad-config"
 
@@ -30,9 +30,15 @@ class EmptyBatch(ModelError):
 
 
 class StateMismatch(ModelError):
-    """A state belongs to another model."""
+    """A state is damaged, or belongs to another model."""
 
     code = "state-mismatch"
+
+
+class RepeatedState(ModelError):
+    """A batch brings events of one stream twice."""
+
+    code = "repeated-state"
 
 
 class NotFinite(ModelError):
@@ -47,7 +53,19 @@ class NoSuchDevice(ModelError):
     code = "no-such-device"
 
 
+class OutOfMemory(ModelError):
+    """No device at hand has the memory to train or to score."""
+
+    code = "out-of-memory"
+
+
 class BadModelFile(ModelError):
     """A model file is missing, damaged or of another version."""
 
     code = "bad-model-file"
+
+
+class CannotSave(ModelError):
+    """A checkpoint cannot be written."""
+
+    code = "cannot-save"

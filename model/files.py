@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from model.config import EncoderConfig
 from model.encoder import Encoder
-from model.errors import BadModelFile, ModelError, NotFinite
+from model.errors import BadConfig, BadModelFile, ModelError, NotFinite
 from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
 
@@ -51,18 +51,19 @@ def load_model(directory: Path, device: str = "cpu") -> TrainedModel:
         statistics = CodeStatistics(
             **{name.removeprefix(_STATISTICS): t.numpy() for name, t in tensors.items() if name.startswith(_STATISTICS)}
         )
-        unigram = tensors[_UNIGRAM]
+        unigram, saved = tensors[_UNIGRAM], shape["fingerprint"]
+    except BadConfig as error:
+        raise BadModelFile(f"{directory / _SHAPE} does not describe an encoder: {error}") from error
     except ModelError:
         raise
     except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise BadModelFile(f"cannot read the model in {directory}: {error}") from error
+        said = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise BadModelFile(f"cannot read the model in {directory}: {said}") from error
     bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if bad:
         raise NotFinite(f"the model in {directory} holds numbers that are not finite, in {bad[0]}; train it again")
     found = fingerprint(encoder, statistics, unigram)
-    if found != shape["fingerprint"]:
-        raise BadModelFile(
-            f"the model in {directory} is not the one that was saved: {found}, not {shape['fingerprint']}"
-        )
+    if found != saved:
+        raise BadModelFile(f"the model in {directory} is not the one that was saved: {found}, not {saved}")
     encoder.eval().to(place)
     return TrainedModel(encoder, statistics, unigram.to(place), (), found)

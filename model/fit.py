@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,11 +18,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.digest import digest
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
-from model.errors import BadModelFile, NotFinite
+from model.errors import BadModelFile, CannotSave, NotFinite
+from model.evaluating import evaluate
 from model.optimizer import CLIP, adamw, rate
-from model.quantizer import codewords
+from model.signals import held_back
 from model.trained import HeldOut
+
+_log = logging.getLogger(__name__)
+_Found = TypeVar("_Found")
 
 _WARM_UP_SHARE = 0.05
 # Logs are few and drift, and the LongVQ block learns a machine's first weeks by heart. Fitted to the first 54,000
@@ -32,7 +38,6 @@ WEIGHT_DECAY = 1.0
 _KMEANS_SHARE = 0.1
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
-_EVALUATION_LANES = 16
 _SAVE_SECONDS = 60.0
 
 
@@ -67,7 +72,7 @@ class Plan:
         span: events a lane advances a step, on average.
         learning_rate: peak.
         patience: evaluations without improvement before stopping.
-        checkpoint: file to save to about every minute, and to go on from.
+        checkpoint: file to go on from; saved to about every minute, at the end, and when a signal asks to stop.
     """
 
     seed: int
@@ -127,46 +132,96 @@ class Fit:
             self._restore()
 
     def run(self, progress: Callable[[TrainingProgress], None] | None) -> tuple[HeldOut, ...]:
-        """Do the steps that are left, and load the best weights into the encoder; the last evaluation is theirs."""
-        plan, every, saved = self.plan, max(1, self.plan.steps // _EVALUATIONS), perf_counter()
-        while self.standing.step < plan.steps and self.standing.stale < plan.patience:
-            started = perf_counter()
-            self._step()
-            now = self.standing
-            now.seconds += perf_counter() - started
-            if now.step % every == 0 or now.step == plan.steps:
-                self._evaluate()
-            if progress is not None:
-                held = now.history[-1].held_out_nats if now.history else None
-                speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
-                progress(TrainingProgress(now.step, plan.steps, now.running, speed, perplexity, held))
-            if plan.checkpoint is not None and perf_counter() - saved > _SAVE_SECONDS:
-                self.save(plan.checkpoint)
-                saved = perf_counter()
+        """Do the steps that are left, and load the best weights into the encoder; the last evaluation is theirs.
+
+        With a checkpoint, SIGINT and SIGTERM wait for the end of a step, and then for its checkpoint.
+        """
+        checkpoint, saved = self.plan.checkpoint, perf_counter()
+        holding: AbstractContextManager[list[Callable[[], object]]] = (
+            nullcontext([]) if checkpoint is None else held_back()
+        )
+        with holding as came:
+            while not self._is_done():
+                self._advance()
+                if progress is not None:
+                    progress(self._progress())
+                due = came or self._is_done() or perf_counter() - saved > _SAVE_SECONDS
+                if checkpoint is not None and due:
+                    self.save(checkpoint)
+                    saved = perf_counter()
+                while came:
+                    came.pop(0)()
         self.encoder.load_state_dict(self.best)
         best = min(self.standing.history, key=lambda point: point.held_out_nats)
         return (*self.standing.history, replace(best, step=self.standing.step))
 
-    def _step(self) -> None:
+    def _is_done(self) -> bool:
+        return self.standing.step >= self.plan.steps or self.standing.stale >= self.plan.patience
+
+    def _advance(self) -> None:
+        """Do a step, and evaluate where it is time."""
+        now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
+        started = perf_counter()
+        self._follow(*self._with_memory(self._read_on))
+        now.seconds += perf_counter() - started
+        if now.step % every == 0 or now.step == self.plan.steps:
+            self._evaluate()
+
+    def _progress(self) -> TrainingProgress:
+        now = self.standing
+        held = now.history[-1].held_out_nats if now.history else None
+        speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
+        return TrainingProgress(now.step, self.plan.steps, now.running, speed, perplexity, held)
+
+    def _with_memory(self, compute: Callable[[], _Found]) -> _Found:
+        """Compute what changes no weight; what the GPU's memory does not hold is begun anew on the CPU, for good."""
+        if self.device.type == "cpu":
+            return compute()
+        at, state, random = self.standing.at, self.state, self._random()
+        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
+        with suppress(torch.OutOfMemoryError):
+            return compute()
+        _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
+        self.device = torch.device("cpu")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.encoder.to(self.device)
+        # Loading moves what the optimizer keeps to where the weights are.
+        self.optimizer.load_state_dict(self.optimizer.state_dict())
+        self.standing.at, self.state = at, state.map(self._here)
+        self._set_random(random)
+        torch.cuda.empty_cache()
+        return compute()
+
+    def _here(self, tensor: Tensor) -> Tensor:
+        """Return a tensor of a state on the device; a CPU computes in float32 what a GPU keeps in bfloat16."""
+        is_rough = self.device.type == "cpu" and tensor.is_floating_point()
+        return tensor.to(self.device, torch.float32 if is_rough else tensor.dtype)
+
+    def _read_on(self) -> tuple[Tensor, Tensor, EncoderOutput]:
+        """Return the next tokens, the nats they cost, and the encoder's output; the gradient is in the weights."""
         encoder, plan, now = self.encoder.train(), self.plan, self.standing
         tokens, gaps = self._span()
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * rate(now.step, plan.steps, _WARM_UP_SHARE)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             output: EncoderOutput = encoder(tokens, gaps, self.state)
-        weight = (tokens != START).float()
         nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens, ignore_index=START)
-        loss = nats + encoder.stack.commitment(output.layers, weight)
+        loss = nats + encoder.stack.commitment(output.layers, (tokens != START).float())
         if not bool(torch.isfinite(loss)):
             raise NotFinite(f"the loss at step {now.step + 1} is not a finite number")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        return tokens, nats.detach(), output
+
+    def _follow(self, tokens: Tensor, nats: Tensor, output: EncoderOutput) -> None:
+        """Let weights, codebooks and state follow what was read."""
+        encoder, plan, now = self.encoder, self.plan, self.standing
         nn.utils.clip_grad_norm_(encoder.parameters(), CLIP)
         self.optimizer.step()
         place = now.step in {0, round(_KMEANS_SHARE * plan.steps)}
-        encoder.stack.update_codebooks(output.layers, weight, self.generator, place=place)
+        encoder.stack.update_codebooks(output.layers, (tokens != START).float(), self.generator, place=place)
         self._carry(output)
-        value = float(nats.detach())
+        value = float(nats)
         now.running = value if now.step == 0 else 0.95 * now.running + 0.05 * value
         now.step, now.seen = now.step + 1, now.seen + tokens.numel()
 
@@ -197,7 +252,7 @@ class Fit:
 
     def _evaluate(self) -> None:
         now = self.standing
-        point = evaluate(self.encoder, self.held_out, now.step)
+        point = self._with_memory(lambda: evaluate(self.encoder, self.held_out, now.step))
         is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
         now.history, now.stale = (*now.history, point), 0 if is_best else now.stale + 1
         if is_best:
@@ -206,105 +261,85 @@ class Fit:
     # --- checkpoint ----------------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write all that the next step depends on."""
+        """Write all that the next step depends on.
+
+        Raises:
+            CannotSave: the file cannot be written.
+        """
         tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
         for index, kept in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
-        tensors |= {"random.lanes": self.generator.get_state(), "random.dropout": torch.get_rng_state()}
+        tensors |= {f"random.{name}": state for name, state in self._random().items()}
         told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
-        partial = path.with_name(path.name + ".partial")
         # Copied: safetensors refuses tensors that share memory.
-        save_file(
-            {
-                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in tensors.items()
-            },
-            partial,
-            {"run": json.dumps(told)},
-        )
-        partial.replace(path)
+        copied = {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            run = json.dumps(told)
+            save_file(copied, partial, {"run": f"{digest(run, copied)} {run}"})
+            partial.replace(path)
+        except (SafetensorError, OSError) as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise CannotSave(f"cannot write the checkpoint {path}: {error}") from error
 
     def _restore(self) -> None:
         path = self.plan.checkpoint
         assert path is not None
         try:
             with safe_open(path, "pt") as file:
-                told = json.loads(file.metadata()["run"])
+                written, _, run = file.metadata()["run"].partition(" ")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-            raise BadModelFile(f"cannot read the checkpoint {path}: {error}; remove it to begin anew") from error
-        plan, config = told.pop("plan"), told.pop("config")
-        if plan != self._plan() or config != self.encoder.config.to_dict():
-            raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
+            told = json.loads(run)
+            plan, config = told.pop("plan"), told.pop("config")
+            if written != digest(run, tensors):
+                raise BadModelFile(f"the checkpoint {path} was changed after it was written; remove it to begin anew")
+            if plan != self._plan() or config != self.encoder.config.to_dict():
+                raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
+            self._go_on_from(told, tensors)
+        except (SafetensorError, OSError, AttributeError, KeyError, ValueError, TypeError) as error:
+            said = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise BadModelFile(f"cannot read the checkpoint {path}: {said}; remove it to begin anew") from error
+
+    def _go_on_from(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.encoder.load_state_dict(_under(tensors, "encoder."))
         self.best = _under(tensors, "best.")
-        state = {name: tensor.to(self.device) for name, tensor in _under(tensors, "state.").items()}
-        self.state = EncoderState.from_tensors(state)
+        self.state = EncoderState.from_tensors(_under(tensors, "state.")).map(self._here)
         kept: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimizer.").items():
             index, _, part = name.partition(".")
             kept.setdefault(int(index), {})[part] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": kept})
-        self.generator.set_state(tensors["random.lanes"])
-        torch.set_rng_state(tensors["random.dropout"])
+        self._set_random(_under(tensors, "random."))
         told["history"] = tuple(HeldOut(**point) for point in told["history"])
         self.standing = _Standing(**told)
 
+    def _random(self) -> dict[str, Tensor]:
+        """Return where random numbers stand: those of lanes and codes, and those of dropout on each device."""
+        found = {"lanes": self.generator.get_state(), "cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self.device)
+        return found
+
+    def _set_random(self, found: dict[str, Tensor]) -> None:
+        self.generator.set_state(found["lanes"])
+        torch.set_rng_state(found["cpu"])
+        # A run that the CPU began has none.
+        if self.device.type == "cuda" and "cuda" in found:
+            torch.cuda.set_rng_state(found["cuda"], self.device)
+
     def _plan(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"} | {
-            "events": hashlib.sha256(self.tokens.numpy().tobytes() + self.gaps.numpy().tobytes()).hexdigest()
+        """Return all that decides a run beside its standing and the encoder's shape."""
+        plan = {name: value for name, value in asdict(self.plan).items() if name != "checkpoint"}
+        return plan | {
+            "lanes": len(self.tokens),
+            "weight_decay": WEIGHT_DECAY,
+            "events": _hash_of([(self.tokens, self.gaps)]),
+            "held_out": _hash_of(self.held_out),
         }
-
-
-@torch.no_grad()
-def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: int) -> HeldOut:
-    """Return what the encoder makes of held-out streams, and how its codebooks stand."""
-    encoder.eval()
-    quantizers = encoder.stack.quantizers()
-    total, events, cached, error = 0.0, 0, 0.0, 0.0
-    for stream in streams:
-        tokens, gaps = cut_into_lanes(*stream, encoder.config.block)
-        tokens, gaps = tokens.to(encoder.head.weight.device), gaps.to(encoder.head.weight.device)
-        state: EncoderState | None = None
-        for part in spans(tokens.shape[1], encoder.config.block):
-            output: EncoderOutput = encoder(tokens[:, part], gaps[:, part], state, keep_weights=True)
-            state, real = output.state, tokens[:, part] != START
-            nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens[:, part], reduction="none")
-            total, events = total + float(nats[real].sum()), events + int(real.sum())
-            weights = output.layers[-1].weights if output.layers else None
-            for quantizer, layer in zip(quantizers, output.layers, strict=encoder.config.coded):
-                assert layer.codes is not None
-                away = (layer.keys - codewords(layer.codes, quantizer.codebook)).square().mean((1, 3))
-                error += float(away[:, : real.shape[1]][real].sum()) / len(quantizers)
-            if weights is not None:
-                cached += float(weights[..., : encoder.config.codes].float().sum(-1).mean(1)[real].sum())
-    return HeldOut(
-        step=step,
-        held_out_nats=total / events,
-        perplexity=encoder.stack.perplexity(),
-        quantisation_error=error / events,
-        dead_share=sum(float(quantizer.dead()) for quantizer in quantizers) / max(1, len(quantizers)),
-        cache_mass=cached / events,
-    )
-
-
-def cut_into_lanes(tokens: Tensor, gaps: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """Cut a stream into up to 16 lanes of whole blocks, the last one filled up with START."""
-    lanes = max(1, min(_EVALUATION_LANES, len(tokens) // (4 * block)))
-    length = math.ceil(math.ceil(len(tokens) / lanes) / block) * block
-    missing = lanes * length - len(tokens)
-    return (
-        functional.pad(tokens, (0, missing)).view(lanes, length),
-        functional.pad(gaps.float(), (0, missing)).view(lanes, length),
-    )
-
-
-def spans(length: int, block: int) -> Iterator[slice]:
-    """Return the parts of a length that are evaluated one after another, of eight blocks each."""
-    for start in range(0, length, 8 * block):
-        yield slice(start, min(length, start + 8 * block))
 
 
 def _copied(encoder: Encoder) -> dict[str, Tensor]:
@@ -313,3 +348,11 @@ def _copied(encoder: Encoder) -> dict[str, Tensor]:
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _hash_of(streams: Sequence[tuple[Tensor, Tensor]]) -> str:
+    found = hashlib.sha256()
+    for tokens, gaps in streams:
+        found.update(tokens.numpy().tobytes())
+        found.update(gaps.numpy().tobytes())
+    return found.hexdigest()

@@ -116,7 +116,11 @@ class WindowAttention(nn.Module):
 
 
 class NoAttention(nn.Module):
-    """The state-space layer alone: an event gets its own value. Without a state."""
+    """The state-space layer alone: an event gets its own value. Without a state.
+
+    Nothing reads the block's queries and keys: their projections, 10 % of the weights of the default encoder and 15 %
+    of that of `tests/benchmark/sequences.py`, learn nothing. This encoder is as large as the others by count only.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

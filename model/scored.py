@@ -65,7 +65,8 @@ class ExplainedEvents(ScoredEvents):
     Attributes:
         expected_tokens: (n, 5) most probable tokens, most probable first.
         expected_probabilities: (n, 5) their probabilities.
-        code_mass: (n, h, s) attention mass per code; with the mass on recent events it sums to 1 per head.
+        code_mass: (n, h, s) attention mass per code. What is missing to 1 per head went to the events of this block and
+            the one before, of which only the next two tell, and of three events.
         recent_positions: (n, 3) stream positions of the recent events most attended to, as the inputs of their steps;
             -1 for the start of the stream, and where fewer than three have any mass.
         recent_mass: (n, 3) attention mass on them, mean over heads.

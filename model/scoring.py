@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from model.encoder import EncoderOutput, EncoderState
-from model.errors import BadConfig, EmptyBatch, NotFinite, StateMismatch
+from model.errors import BadConfig, EmptyBatch, NotFinite, OutOfMemory, RepeatedState, StateMismatch
 from model.scored import ExplainedEvents, Reading, ScoredEvents
 from model.state import SourceState
 from model.trained import TrainedModel
@@ -117,7 +117,9 @@ class Scorer:
             EmptyBatch: a stream has no events.
             TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
             StateMismatch: a state belongs to another model.
+            RepeatedState: two streams of the batch have one state.
             NotFinite: a score is not a finite number.
+            OutOfMemory: one block does not fit into memory, nor into the CPU's.
             In all of these no state has moved.
         """
         return self._scored(batch, explain=False, wait=wait)
@@ -131,6 +133,8 @@ class Scorer:
     def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
             self._check(new)
+        if len({id(new.state) for new in batch}) < len(batch):
+            raise RepeatedState("a batch brings events of one stream twice; join them, or score them one after another")
         works = [_Work(new, wait=wait) for new in batch]
         while waiting := [work for work in works if work.left > 0]:
             while waiting:
@@ -224,7 +228,9 @@ class Scorer:
             _log.warning("out of memory: %d events at once from now on", self._at_once)
             return
         if self.device_fallback or self._device.type == "cpu":
-            raise MemoryError(f"no memory for one block of {lanes} streams")
+            raise OutOfMemory(
+                f"no memory for one block of {lanes} streams; stop what else runs here, or score elsewhere"
+            )
         _log.warning("the GPU has no memory for one block: the CPU scores from now on")
         self.device_fallback = True
         self._place(torch.device("cpu"))

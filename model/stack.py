@@ -22,8 +22,10 @@ from model.quantizer import Quantizer
 COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
 
 
-# Events that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's cache.
-SEGMENT = 2048
+# Events of a sequence that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's
+# cache. A GPU wants large products: of the large shape of `tests/benchmark/gpu.py` these take some 6 GiB, as counted
+# from the sizes of attention weights and caches, not measured.
+SEGMENT = {"cpu": 2048, "cuda": 65_536}
 
 
 @dataclass
@@ -144,7 +146,7 @@ class Stack(nn.Module):
         The result is that of `forward`, except for `full` beyond `horizon`; l is a multiple of the block.
         """
         state = state or self.initial_state(x.shape[0])
-        segment = max(1, SEGMENT // self.config.block) * self.config.block
+        segment = max(1, SEGMENT[x.device.type] // self.config.block) * self.config.block
         parts = []
         y = torch.empty_like(x) if not torch.is_grad_enabled() else None
         for start in range(0, x.shape[1], segment):

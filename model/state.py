@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
-from model.encoder import EncoderState
+from model.digest import digest
+from model.encoder import START, EncoderState
 from model.errors import StateMismatch
 from model.trained import TrainedModel
 
@@ -45,11 +48,12 @@ class SourceState:
         return replace(self, tokens=list(self.tokens), gaps=list(self.gaps))
 
     def to_bytes(self) -> bytes:
-        """Return the exact state as safetensors bytes."""
+        """Return the exact state as safetensors bytes, with a digest of all they hold."""
         names = ("blocks", "tokens", "gaps", "scored", "fingerprint")
-        rest = {name: getattr(self, name) for name in names}
+        rest = json.dumps({name: getattr(self, name) for name in names})
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self.boundary.tensors().items()}
-        return save(tensors, {"state": json.dumps(rest)})
+        # One entry: those of safetensors have no order, and a state has one form.
+        return save(tensors, {"state": f"{digest(rest, tensors)} {rest}"})
 
     @classmethod
     def from_bytes(cls, data: bytes, model: TrainedModel) -> SourceState:
@@ -61,13 +65,31 @@ class SourceState:
         config, device = model.encoder.config, model.unigram.device
         try:
             length = int.from_bytes(data[:8], "little")
-            rest = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["state"])
-            fingerprint = rest["fingerprint"]
-            if fingerprint != model.fingerprint:
-                raise StateMismatch(f"the state belongs to model {fingerprint}, and this is {model.fingerprint}")
+            written, _, told = json.loads(data[8 : 8 + length])["__metadata__"]["state"].partition(" ")
+            rest = json.loads(told)
+            if rest["fingerprint"] != model.fingerprint:
+                raise StateMismatch(
+                    f"the state belongs to model {rest['fingerprint']}, and this is {model.fingerprint}"
+                )
             # Copied: tensors that point into the bytes are not aligned as torch's own are, which can change a last bit.
-            tensors = {name: tensor.clone().to(device) for name, tensor in load(data).items()}
-            boundary = EncoderState.from_tensors(tensors)
-            return cls(boundary, block=config.block, **rest)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            tensors = {name: tensor.clone() for name, tensor in load(data).items()}
+            if written != digest(told, tensors):
+                raise StateMismatch("the model state was changed after it was written")
+            if _shape(tensors) != _shape(model.encoder.initial_state(1).tensors()):
+                raise StateMismatch("the model state has not the tensors that this model needs")
+            boundary = EncoderState.from_tensors({name: tensor.to(device) for name, tensor in tensors.items()})
+            state = cls(boundary, block=config.block, **rest)
+            state._check(config.vocab_size)
+        except (SafetensorError, AttributeError, ValueError, KeyError, TypeError) as error:
             raise StateMismatch(f"cannot read the model state: {error}") from error
+        return state
+
+    def _check(self, vocab_size: int) -> None:
+        is_whole = len(self.tokens) == len(self.gaps) < self.block and 0 <= self.scored <= len(self.tokens)
+        if not is_whole or self.blocks < 0 or not all(START < token < vocab_size for token in self.tokens):
+            raise StateMismatch("the model state tells of events that it cannot have come to")
+
+
+def _shape(tensors: dict[str, Tensor]) -> dict[str, tuple[torch.Size, bool]]:
+    """Return what tensors must agree in. A GPU keeps some in bfloat16 that a CPU keeps in float32."""
+    return {name: (tensor.shape, tensor.is_floating_point()) for name, tensor in tensors.items()}

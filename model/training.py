@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from torch.nn import functional
 
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderState
-from model.errors import BadConfig, EmptyBatch
-from model.fit import Fit, Plan, TrainingProgress, cut_into_lanes, spans
+from model.errors import BadConfig, EmptyBatch, OutOfMemory
+from model.evaluating import cut_into_lanes, spans
+from model.fit import Fit, Plan, TrainingProgress
 from model.quantizer import codewords
 from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
@@ -44,7 +46,7 @@ class TrainingOptions:
     """How to train.
 
     Attributes:
-        seed: decides everything random.
+        seed: decides everything random, 0 to 2**63 - 1.
         epochs: passes over the training events, as far as the next two allow.
         max_steps: steps, at most; the schedule is in steps, never in seconds, so that it repeats.
         min_steps: steps, at least, unless held-out surprisal stops falling.
@@ -53,6 +55,9 @@ class TrainingOptions:
         learning_rate: peak.
         patience: evaluations without improvement before stopping, of eight. The last ones gain as the learning rate
             falls, so that fewer stop too soon.
+
+    Raises:
+        BadConfig: a value is not valid.
     """
 
     seed: int = 0
@@ -63,6 +68,18 @@ class TrainingOptions:
     span: int = 128
     learning_rate: float = 3e-3
     patience: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "max_steps", "min_steps", "lanes", "span", "patience"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise BadConfig(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise BadConfig(f"seed is {self.seed!r}; it must be a whole number from 0 to 2**63 - 1")
+        if self.min_steps > self.max_steps:
+            raise BadConfig(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
+        if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
+            raise BadConfig(f"learning_rate is {self.learning_rate!r}; it must be a number above 0")
 
 
 def train(
@@ -86,14 +103,19 @@ def train(
         held_out: known-good events to choose the weights by.
         options: how to train.
         progress: told after every step.
-        checkpoint: file that a training that was stopped goes on from; removed when it is done.
-        device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics.
+        checkpoint: file that a training that was stopped goes on from, also one that had only to be put to use; who
+            keeps the model removes it. SIGINT and SIGTERM, where Python handles them, wait until a step is saved.
+        device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics. Where a
+            GPU's memory does not hold a step or an evaluation, the CPU goes on from the step before, with a warning.
 
     Raises:
+        BadConfig: the span is not a multiple of the block.
         BadModelFile: the checkpoint is damaged, or of another training.
+        CannotSave: the checkpoint cannot be written.
         EmptyBatch: a side has no events.
         NoSuchDevice: there is no such device here.
         TokenOutOfRange: a token is not in the vocabulary.
+        OutOfMemory: the memory does not hold the training.
         NotFinite: the loss is no longer a finite number.
     """
     if options.span % config.block:
@@ -115,23 +137,36 @@ def train(
         patience=options.patience,
         checkpoint=checkpoint,
     )
-    # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        encoder = Encoder(config).to(place)
-        encoder.check(tokens)
-        for stream in kept:
-            encoder.check(torch.from_numpy(stream.tokens))
-        laid = [functional.pad(x, (0, missing)).view(lanes, length) for x in (tokens, gaps)]
-        history = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan).run(progress)
-    encoder.eval()
-    statistics = _statistics(encoder, tokens, gaps)
+    with _told_of_memory(device):
+        # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were: of the
+        # GPUs', which `torch.manual_seed` would set as well, it touches those of the one it trains on.
+        gpus = [place] if place.type == "cuda" else []
+        with torch.random.fork_rng(devices=gpus):
+            torch.default_generator.manual_seed(options.seed)
+            if gpus:
+                torch.cuda.manual_seed(options.seed)
+            encoder = Encoder(config).to(place)
+            encoder.check(tokens)
+            for stream in kept:
+                encoder.check(torch.from_numpy(stream.tokens))
+            laid = [functional.pad(x, (0, missing)).view(lanes, length) for x in (tokens, gaps)]
+            history = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan).run(progress)
+        encoder.eval()
+        statistics = _statistics(encoder, tokens, gaps)
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
     counts[START] = 0
-    unigram = (counts / counts.sum()).to(place)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    unigram = (counts / counts.sum()).to(encoder.head.weight.device)
     return TrainedModel(encoder, statistics, unigram, history, fingerprint(encoder, statistics, unigram))
+
+
+@contextmanager
+def _told_of_memory(device: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"no memory on {device} for this training; leave --device out to use the CPU, or take fewer lanes"
+        ) from error
 
 
 def _joined(streams: Sequence[TokenStream]) -> tuple[Tensor, Tensor]:

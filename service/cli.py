@@ -326,8 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run = getattr(commands, f"run_{options.verb}")
         return int(run(options, shlex.join(["logvq", *given])))
-    except KeyboardInterrupt:
-        print("\nstopped; nothing half-written is left", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"\nstopped; {str(stopped) or 'nothing half-written is left'}", file=sys.stderr)
         return 130
     except (IngestionError, ServiceError) as error:
         print(f"logvq: {error}", file=sys.stderr)

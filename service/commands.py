@@ -204,8 +204,14 @@ def run_train(options: argparse.Namespace, _: str) -> int:
         vouched=not options.as_it_comes,
         keep=tuple(options.keep),
     )
-    with progress_bars() as report:
-        bundle = save_bundle(train_bundle(good, report), options.out)
+    try:
+        with progress_bars() as report:
+            bundle = save_bundle(train_bundle(good, report), options.out)
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            raise KeyboardInterrupt(f"{checkpoint} has what is done: give the same command again to go on") from None
+        raise
+    checkpoint.unlink(missing_ok=True)
     print(
         f"{options.out}: bundle {bundle.id}, {len(bundle.vocabulary.templates):,} templates, "
         f"{bundle.training.held_out_nats:.2f} nats per held-out event, "

@@ -8,9 +8,10 @@ surprisal in them, all lines visible. `hdfs` learns from the 4,855 normal sessio
 end token, and scores whole sessions from where that training ended: surprisal of normal ones, and area under ROC and
 average precision of a random fifteenth of the test sessions, ranked by the mean surprisal of a session.
 
-Every encoder has the same block around it, or as many weights (LSTM), and the same steps, seeds and schedule. A Markov
-model with Witten-Bell back-off stands beside them. A run that is done is kept under `results/mixers/`, and not done
-again under the same settings.
+Every encoder has the same block around it, or as many weights (LSTM), and the same steps, seeds and schedule. In `ssm`
+nothing reads queries and keys, so that their projections, a tenth of its weights, learn nothing. A Markov model with
+Witten-Bell back-off stands beside them. A run that is done is kept under `results/mixers/`, and not done again under
+the same settings.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 TASK is one of `mqar`, `mqar-long`, `copying`, `induction`, `listops`, `pixels` and `speech`; only the last two read
 LOGVQ_DATA. Every mixer is trained with every seed and the same settings; a seed decides weights and batches, and the
-examples are the same for all. The figures are of the last step: nothing is chosen by a test.
+examples are the same for all. The figures are of the last step: nothing is chosen by a test. In `ssm` nothing reads
+queries and keys, so that their projections, a seventh of its weights, learn nothing.
 
 A run that is done is kept under `results/sequences/TASK/` and not done again under the same settings; one that is
 stopped goes on from its last minute. The table is written after each.

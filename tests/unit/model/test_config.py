@@ -32,6 +32,8 @@ def test_a_missing_vocabulary_is_named() -> None:
         {"block": "64"},
         {"layers": True},
         {"block": 64, "horizon": 63},
+        {"block": 1},
+        {"ssm_heads": 1},
         {"mixer": "dense"},
         {"dropout": 1.0},
         {"dropout": "0"},

@@ -96,6 +96,20 @@ def test_a_shape_that_does_not_fit_is_told(saved: Path, config: Any) -> None:
         load_model(saved)
 
 
+def test_a_shape_that_is_none_names_its_file_and_what_is_wrong(saved: Path) -> None:
+    edit(saved, {"config": {"vocab_size": 13, "depth": 3}})
+    with pytest.raises(BadModelFile, match=r"model\.json.*'depth'"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("key", ["version", "fingerprint", "config"])
+def test_a_missing_entry_is_named(saved: Path, key: str) -> None:
+    path = saved / "model.json"
+    path.write_text(json.dumps({name: x for name, x in json.loads(path.read_text("utf-8")).items() if name != key}))
+    with pytest.raises(BadModelFile, match=f"no '{key}'"):
+        load_model(saved)
+
+
 def test_a_changed_weight_is_told(saved: Path) -> None:
     tensors = load_file(saved / "model.safetensors")
     tensors["encoder.head.bias"][2] += 1e-3

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from model import (
     BadConfig,
     EmptyBatch,
-    ModelError,
     NewEvents,
     NotFinite,
+    OutOfMemory,
+    RepeatedState,
     ScoredEvents,
     Scorer,
     SourceState,
@@ -126,6 +129,90 @@ def test_damaged_state_bytes_are_refused(scorer: Scorer, damage: slice) -> None:
         SourceState.from_bytes(data[damage], scorer.model)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_one_flipped_bit_of_a_state_is_found_wherever_it_is(even: TrainedModel, where: float, bit: int) -> None:
+    data = bytearray(begun(Scorer(even))[1].to_bytes())
+    header = 8 + int.from_bytes(data[:8], "little")
+    # As often in the header as in the tensors, which are longer by far.
+    place = int(where * 2 * header) if where < 0.5 else int(header + (2 * where - 1) * (len(data) - header))
+    data[place] ^= 1 << bit
+    with pytest.raises(StateMismatch):
+        SourceState.from_bytes(bytes(data), even)
+
+
+def without_layer(state: SourceState) -> None:
+    state.boundary.stack.layers.pop()
+
+
+def with_layer(state: SourceState) -> None:
+    state.boundary.stack.layers.append({name: x.clone() for name, x in state.boundary.stack.layers[0].items()})
+
+
+def without_tensor(state: SourceState) -> None:
+    del state.boundary.stack.layers[0]["count"]
+
+
+def of_two_streams(state: SourceState) -> None:
+    state.boundary = state.boundary.joined([state.boundary, state.boundary])
+
+
+def of_whole_numbers(state: SourceState) -> None:
+    state.boundary = state.boundary.map(torch.Tensor.long)
+
+
+def with_gap_missing(state: SourceState) -> None:
+    state.gaps.pop()
+
+
+def with_a_whole_block_open(state: SourceState) -> None:
+    state.tokens, state.gaps = [2] * BLOCK, [0.0] * BLOCK
+
+
+def with_more_scored_than_came(state: SourceState) -> None:
+    state.scored = len(state.tokens) + 1
+
+
+def with_a_token_of_no_vocabulary(state: SourceState) -> None:
+    state.tokens[0] = EVEN.vocab_size
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        without_layer,
+        with_layer,
+        without_tensor,
+        of_two_streams,
+        of_whole_numbers,
+        with_gap_missing,
+        with_a_whole_block_open,
+        with_more_scored_than_came,
+        with_a_token_of_no_vocabulary,
+    ],
+)
+def test_a_state_that_this_model_cannot_have_is_refused(scorer: Scorer, damage: Callable[[SourceState], None]) -> None:
+    state = begun(scorer)[1]
+    SourceState.from_bytes(state.to_bytes(), scorer.model)
+    damage(state)
+    with pytest.raises(StateMismatch):
+        SourceState.from_bytes(state.to_bytes(), scorer.model)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+def test_one_state_twice_in_a_batch_is_refused_and_has_not_moved(scorer: Scorer, wait: bool) -> None:
+    """Each would advance from where it stood: one of them would be lost."""
+    states = begun(scorer)
+    before = [state.to_bytes() for state in states]
+    batch = [NewEvents(state, [3] * 40, [0.5] * 40) for state in (*states, states[0])]
+    with pytest.raises(RepeatedState):
+        scorer.score(batch, wait=wait)
+    with pytest.raises(RepeatedState):
+        scorer.explain(batch)
+    assert [state.to_bytes() for state in states] == before
+    scorer.score([NewEvents(state, [3], [0.5]) for state in (states[0], states[0].copy())])
+
+
 @pytest.mark.parametrize("mixer", [mixer for mixer in MIXERS if mixer not in CODED])
 def test_a_mixer_without_a_codebook_is_refused(trained: TrainedModel, mixer: Mixer) -> None:
     with pytest.raises(BadConfig, match=mixer):
@@ -204,7 +291,7 @@ def test_with_nothing_left_to_halve_the_error_is_told_and_no_state_moves(
     states = begun(scorer)
     before = [state.to_bytes() for state in states]
     asked = short_of_memory(monkeypatch, BLOCK - 1)
-    with pytest.raises(MemoryError, match="one block"):
+    with pytest.raises(OutOfMemory, match="one block"):
         scorer.score([NewEvents(state, [3] * 40, [0.5] * 40) for state in states])
     assert asked[-1] <= 2 * BLOCK
     assert [state.to_bytes() for state in states] == before
@@ -237,4 +324,3 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(scorer: Scorer, monkeyp
     monkeypatch.setattr(Encoder, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         scorer.score(streams(scorer))
-    assert not issubclass(MemoryError, ModelError)

@@ -79,6 +79,24 @@ def test_the_layer_is_its_recurrence_with_steps_of_the_input_and_a_skip() -> Non
     torch.testing.assert_close(after.double(), last, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("block", [32, 96, 256])
+@pytest.mark.parametrize("seed", [0, 1, 3])
+@torch.no_grad()
+def test_a_long_block_is_as_near_to_the_recurrence_as_a_short_one(seed: int, block: int) -> None:
+    torch.manual_seed(seed)
+    layer = SelectiveSSM(H * P, H, N)
+    torch.nn.init.zeros_(layer.skip)
+    # Steps from 0 to 18: over 256 events they sum to hundreds, of which the small ones are differences.
+    layer.project.weight[2 * N :] *= 10
+    x, hidden = torch.randn(B, 768, H * P), torch.randn(B, H, N, P)
+    found, after = layer(x, hidden, block)
+    into, out_of, step = layer.project(x).split([N, N, H], -1)
+    step = torch.nn.functional.softplus(step + layer.step_bias)
+    y, last = reference.state_space(x.view(B, -1, H, P) * step[..., None], -step, into, out_of, hidden)
+    assert (found - y.flatten(2)).abs().max() <= 1e-5 * y.abs().max()
+    assert (after - last).abs().max() <= 1e-5 * last.abs().max()
+
+
 @pytest.mark.parametrize("heads", [2, H, 5])
 def test_heads_begin_with_half_lives_from_a_reflex_to_a_shift(heads: int) -> None:
     step = torch.nn.functional.softplus(SelectiveSSM(heads * P, heads, N).step_bias.double())

@@ -102,7 +102,7 @@ def test_inside_a_block_there_is_no_state(mixer: Mixer) -> None:
 @EVERY
 @pytest.mark.parametrize("grad", [False, True])
 def test_a_sweep_equals_the_whole(monkeypatch: pytest.MonkeyPatch, mixer: Mixer, grad: bool) -> None:
-    monkeypatch.setattr("model.stack.SEGMENT", 2 * BLOCK + 1)
+    monkeypatch.setitem(SEGMENT, "cpu", 2 * BLOCK + 1)
     stack, x = small_stack(mixer), vectors().requires_grad_(grad)
     with torch.set_grad_enabled(grad):
         whole, (y, state) = stack(x), stack.sweep(x)
@@ -118,12 +118,22 @@ def test_a_sweep_equals_the_whole(monkeypatch: pytest.MonkeyPatch, mixer: Mixer,
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
+@torch.no_grad()
+def test_a_sweep_takes_as_many_events_at_once_as_its_device_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SEGMENT, "cpu", 2 * BLOCK + 1)
+    stack, taken = small_stack("centroid"), []
+    stack.register_forward_hook(lambda _module, given, _out: taken.append(given[0].shape[1]))
+    stack.sweep(vectors()[:, : 3 * BLOCK])
+    assert taken == [2 * BLOCK, BLOCK]
+    assert SEGMENT["cuda"] > 8 * 2048, "a GPU waits for small products"
+
+
 @EVERY
 @torch.no_grad()
 def test_a_sweep_goes_on_from_a_state(mixer: Mixer) -> None:
     stack, x = small_stack(mixer), vectors()
     state = stack(x[:, : 2 * BLOCK]).state
-    assert SEGMENT > LENGTH
+    assert SEGMENT["cpu"] > LENGTH
     y, after = stack.sweep(x[:, 2 * BLOCK :], state)
     whole = stack(x)
     torch.testing.assert_close(y, whole.y[:, 2 * BLOCK :], rtol=1e-4, atol=1e-5)
@@ -218,6 +228,20 @@ def test_the_lstm_has_as_many_parameters_as_what_it_is_compared_with(sizes: dict
         return sum(parameter.numel() for parameter in stack.parameters())
 
     assert parameters("lstm") == pytest.approx(parameters("centroid"), rel=0.01)
+
+
+@EVERY
+def test_every_weight_learns_but_what_makes_queries_and_keys_that_nothing_reads(mixer: Mixer) -> None:
+    stack = small_stack(mixer)
+    stack(vectors()).y.square().sum().backward()
+    inner = SMALL.heads * SMALL.head_width
+    idle = {"gates.weight", "gates.bias", "log_temperature"} if mixer == "ssm" else set()
+    for name, weight in stack.named_parameters():
+        learns = weight.grad.abs() > 0 if weight.grad is not None else torch.zeros_like(weight, dtype=torch.bool)
+        if name.partition(".")[2].partition(".")[2] in idle:
+            assert not learns[: 2 * inner].any(), name
+            learns = learns[2 * inner :]
+        assert learns.all(), name
 
 
 @EVERY

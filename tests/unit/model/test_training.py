@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,6 +185,35 @@ def test_a_token_outside_the_vocabulary_is_refused(options: TrainingOptions, tok
 def test_a_span_that_cuts_blocks_is_refused(options: TrainingOptions) -> None:
     with pytest.raises(BadConfig, match="span"):
         train(SMALL, [grammar(50, 1)], [grammar(50, 2)], replace(options, span=SMALL.block + 1))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": -1},
+        {"seed": 2**63},
+        {"seed": 0.5},
+        {"epochs": 0},
+        {"max_steps": 0, "min_steps": 0},
+        {"min_steps": 801},
+        {"lanes": 0},
+        {"lanes": True},
+        {"span": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": math.inf},
+        {"learning_rate": math.nan},
+        {"learning_rate": "fast"},
+        {"patience": 0},
+    ],
+)
+def test_options_that_no_training_can_follow_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadConfig, match=next(iter(wrong))):
+        TrainingOptions(**wrong)
+
+
+def test_the_largest_seed_trains(options: TrainingOptions) -> None:
+    short = replace(options, seed=2**63 - 1, max_steps=2, min_steps=2)
+    assert train(SMALL, [grammar(300, 1)], [grammar(100, 2)], short).history
 
 
 def test_a_loss_that_is_not_finite_is_told(options: TrainingOptions) -> None:
