@@ -59,6 +59,8 @@ TEXTS = (
     "2026-01-01 00:00:00 door open",
     "2026-13-41 25:61:00 door open",
     "Dec 31 23:59:59 door closed",
+    "9999-12-31T23:59:59-05:00 door open",
+    "0001-01-01T00:00:00+14:00 door open",
     "2026-10-25 02:30:00 door open",
     "\tat some.where(x)",
     '{"time": "2026-01-01 00:00:00", "unit": "a", "log": {"message": "door open\\nat x\\nat y"}}',
