@@ -169,7 +169,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="stop when more of the latest lines than this cannot be read (default: 0.5; 1 never stops)",
+        help="stop when more of the latest lines of a topic or of --file than this cannot be read; what is pushed or "
+        "piped is warned about instead (default: 0.5; 1 does neither)",
     )
 
 

@@ -53,7 +53,7 @@ class Superseded(ServiceError):
 
 
 class TooManyDeadLetters(ServiceError):
-    """So many lines cannot be read that the settings must be wrong; reading on would only drain the input."""
+    """So many lines of a topic or a file cannot be read that its format must be wrong; reading on would drain it."""
 
     code = "too-many-dead-letters"
 
