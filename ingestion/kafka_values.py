@@ -63,7 +63,8 @@ def read_messages(settings: KafkaSettings, partition: Partition, messages: Itera
         offset = message.offset
         if len(lines) > 1:
             same = (repeat(source), repeat(stream), repeat(offset), repeat(offset))
-            yield from map(Record._make, zip(*same, lines[:-1], repeat(timestamp), repeat(None), strict=False))
+            rest = (repeat(timestamp), repeat(None), repeat(None))
+            yield from map(Record._make, zip(*same, lines[:-1], *rest, strict=False))
         yield Record(source, stream, offset, offset + 1, lines[-1], timestamp)
 
 

@@ -51,12 +51,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A line that became no event, with the reason and its original bytes."""
+    """A line that became no event.
+
+    Attributes:
+        stream: where it was read from.
+        position: its position in the stream.
+        reason: why, one of `DROP_REASONS`.
+        value: its original bytes.
+        length: how many it had, where the input kept only these; None where `value` is all of it.
+        received: when the service or the broker received it, epoch seconds; None for whole files.
+    """
 
     stream: str
     position: int
     reason: str
     value: bytes
+    length: int | None = None
+    received: float | None = None
 
 
 @dataclass
@@ -339,7 +350,7 @@ class SourceParser:
 
     def _drop(self, record: Record, value: bytes, reason: str) -> Dropped:
         self.accounting.drop(reason)
-        return Dropped(record.stream, record.position, reason, value)
+        return Dropped(record.stream, record.position, reason, value, record.length, record.timestamp)
 
     def _event(self, frame: Frame) -> Event:
         token = self._token(frame.message)

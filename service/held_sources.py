@@ -31,8 +31,9 @@ _RESTING_AT_ONCE = 64
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
-# A dead letter keeps at most this much of its line in the database: hostile input must not fill the disk.
-_DEAD_LETTER_BYTES = 1 << 20
+# A dead letter keeps at most this much of its line in the database, and says how long the line is: hostile input must
+# not fill the disk.
+DEAD_LETTER_BYTES = 1 << 20
 
 
 @dataclass
@@ -219,7 +220,9 @@ class HeldSources:
                     "stream": dropped.stream,
                     "position": dropped.position,
                     "reason": dropped.reason,
-                    "value": dropped.value[:_DEAD_LETTER_BYTES],
+                    "value": dropped.value[:DEAD_LETTER_BYTES],
+                    "length": len(dropped.value) if dropped.length is None else dropped.length,
+                    "received": dropped.received,
                 }
                 for dropped in kept(made.dropped)
             ]

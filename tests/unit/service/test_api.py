@@ -123,8 +123,8 @@ def test_every_line_of_a_source_is_accounted_for(client: TestClient, machine_lin
 
 def test_a_dead_letter_keeps_its_bytes(context: Context) -> None:
     with context.store.engine.connect() as connection:
-        (row,) = connection.execute(sa.text("SELECT reason, value FROM dead_letters")).all()
-    assert (row.reason, row.value) == ("too-long", b"x" * 70_000)
+        (row,) = connection.execute(sa.text("SELECT reason, value, length FROM dead_letters")).all()
+    assert (row.reason, row.value, row.length) == ("too-long", b"x" * 70_000, 70_000)
 
 
 def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:

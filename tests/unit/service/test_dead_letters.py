@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from ingestion import Dropped, Record
+from ingestion.lines import MAX_KEPT_BYTES
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import FEWEST_LINES, LATEST_LINES, DeadLetterShares
 from service.errors import TooManyDeadLetters
+from service.held_sources import DEAD_LETTER_BYTES
 from service.inbox import InboxInput
 from service.metrics import Metrics
+from service.schema import dead_letters
 from service.store import Store
 from service.trying import _Replayed
 from service.worker import Worker
@@ -81,6 +85,18 @@ def test_pushed_garbage_is_kept_and_warned_of_and_everybody_goes_on(
     (warned,) = caplog.messages
     assert "source 'bad'" in warned
     assert "undecodable" in warned
+
+
+def test_a_dead_letter_that_is_cut_says_how_long_it_was(worker: Worker, store: Store) -> None:
+    worker.process(_Replayed(), records("kafka:t:0", [b"x" * (DEAD_LETTER_BYTES + 7)]))
+    cut = Record("m0", "file:a.log:0", 0, 9_000_001, b"x" * MAX_KEPT_BYTES, 5.0, None, 9_000_000)
+    worker.process(_Replayed(), [cut])
+    with store.engine.connect() as connection:
+        rows = connection.execute(sa.select(dead_letters).order_by(dead_letters.c.id)).all()
+    assert [(len(row.value), row.length, row.received) for row in rows] == [
+        (DEAD_LETTER_BYTES, DEAD_LETTER_BYTES + 7, None),
+        (DEAD_LETTER_BYTES, 9_000_000, 5.0),
+    ]
 
 
 def test_a_source_is_warned_of_once_until_it_is_well_again(caplog: pytest.LogCaptureFixture) -> None:
