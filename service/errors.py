@@ -78,6 +78,20 @@ class BadRequest(ServiceError):
     status = 400
 
 
+class TooLarge(ServiceError):
+    """A request's body has more bytes than the service takes at once."""
+
+    code = "too-large"
+    status = 413
+
+
+class UnsupportedMediaType(ServiceError):
+    """A request's body is of a type, a compression or a charset that the service does not read."""
+
+    code = "unsupported-media-type"
+    status = 415
+
+
 class BadFeedback(ServiceError):
     """What was said of an incident or a window cannot be taken as it is."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -160,8 +161,11 @@ def test_a_push_is_stored_before_it_is_answered(
     [
         ("press07", b"", "text/plain", 400),
         ("press07", b"[1]", "application/json", 400),
-        ("press07", b"x", "image/png", 400),
-        ("press07", b"x" * ((16 << 20) + 1), "text/plain", 400),
+        ("press07", b"x", "image/png", 415),
+        ("press07", b"x", "text/plain; charset=cp932", 415),
+        ("press07", b"x", "text/plain; charset=klingon", 415),
+        ("press07", b'{"lines": ["x"]}', "application/json; charset=cp932", 415),
+        ("press07", b"x" * ((16 << 20) + 1), "text/plain", 413),
         ("x" * 129, b"x", "text/plain", 422),
     ],
 )
@@ -185,6 +189,80 @@ def test_a_line_feed_ends_a_line_in_json_as_in_text(client: TestClient, context:
     push(client, rb'{"lines": ["one\n", "\ntwo\r"]}', **{"Content-Type": "application/json"})
     values = [row.value for row in context.store.read_inbox(first - 2, 10)]
     assert values == [b"one", b"", b"two\r"] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "no JSON, see line 1, column 2"),
+        (b'{"lines": ["\xff"]}', "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[1]", "no list `lines`"),
+        (b'{"lines": "x"}', "no list `lines`"),
+        (b'{"lines": ["x"], "key": 1}', "'key' beside `lines`"),
+        (b'{"lines": ["x", 2]}', r"lines\[1\] of the push is no text"),
+    ],
+)
+def test_a_bad_json_push_is_told_what_is_wrong_in_our_words(client: TestClient, body: bytes, says: str) -> None:
+    answer = push(client, body, **{"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert re.search(says, answer.json()["detail"])
+    assert not re.search("http|pydantic", answer.json()["detail"])
+
+
+def test_half_a_surrogate_pair_refuses_no_push(client: TestClient, context: Context) -> None:
+    first = push(client, rb'{"lines": ["\ud800 door", "ok"]}', **{"Content-Type": "application/json"})
+    values = [row.value for row in context.store.read_inbox(first.json()["position"] - 1, 2)]
+    assert values == [rb"\ud800 door", b"ok"]
+
+
+def test_a_push_may_be_gzipped_and_say_its_charset(client: TestClient, context: Context) -> None:
+    plain = "one\n二\n".encode()
+    zipped = gzip.compress(plain[:4]) + gzip.compress(plain[4:])
+    said = {"Content-Type": 'Text/Plain; Charset="UTF8"'}
+    for body, headers in (
+        (plain, {}),
+        (zipped, {"Content-Encoding": "gzip"}),
+        (plain, {"Content-Encoding": "identity"}),
+    ):
+        position = push(client, body, **headers, **said).json()["position"]
+        values = [row.value for row in context.store.read_inbox(position - 1, 2)]
+        assert values == [b"one", "二".encode()]
+    # The lines, not their form, are what a repeated push repeats.
+    first = push(client, plain, "zipped")
+    assert push(client, zipped, "zipped", **{"Content-Encoding": "gzip"}).json() == first.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "says"),
+    [
+        (gzip.compress(b"\n" * (17 << 20)), "gzip", 413, "16 MiB"),
+        (b"one\ntwo", "gzip", 400, "gzip and is none"),
+        (gzip.compress(b"one\ntwo")[:-9], "gzip", 400, "too early"),
+        (b"one\ntwo", "br", 415, "Content-Encoding br"),
+        (b"one\ntwo", "gzip, gzip", 415, "Content-Encoding gzip, gzip"),
+    ],
+)
+def test_a_push_whose_compression_is_not_to_be_undone_is_refused(
+    client: TestClient, context: Context, body: bytes, coding: str, status: int, says: str
+) -> None:
+    before = context.store.inbox_size()
+    answer = push(client, body, **{"Content-Encoding": coding})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert says in answer.json()["detail"]
+    assert context.store.inbox_size() == before
+
+
+def test_a_charset_that_is_not_the_sources_is_refused_by_both_names(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "encoding", "cp932")
+    client = TestClient(create_app(context))
+    answer = push(client, b"x", **{"Content-Type": "text/plain; charset=utf-8"})
+    assert (answer.status_code, answer.json()["type"]) == (415, "/errors/unsupported-media-type")
+    assert "utf-8" in answer.json()["detail"]
+    assert "cp932" in answer.json()["detail"]
+    assert push(client, b"x", **{"Content-Type": "text/plain; charset=Shift_JIS"}).status_code == 202
 
 
 def test_what_the_source_cannot_have_written_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
