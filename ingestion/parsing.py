@@ -116,7 +116,8 @@ def lines_apart(formats: Iterable[SourceFormat]) -> bool:
 def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:
     """Return a record, cut where its lines name sources of their own.
 
-    A line whose source cannot be read stays with the record's; whoever parses it drops it with its reason.
+    The cuts are those that whoever parses the parts makes. A line whose source cannot be read stays with the record's;
+    whoever parses it drops it with its reason.
 
     Args:
         record: one record, of one or several lines.
@@ -125,16 +126,36 @@ def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[R
     source_format = origins.get(origin_of(record.stream)) if origins else None
     if source_format is None or getattr(source_format.envelope, "source_field", None) is None:
         return [record]
-    lines = split_lines(record.value, line_ending(source_format.encoding))
+    counted = _is_octet_counted(source_format, record.value)
+    lines = _lines_of(source_format, record.value)
     parts = []
     for number, line in enumerate(lines, start=1):
         after = record.next_position if number == len(lines) else record.position
         named = None
         if len(line) <= source_format.max_line_bytes:
-            named = source_format.envelope.source(decode(line, source_format.encoding)[0])
+            named = source_format.envelope.source(_unpadded(decode(line, source_format.encoding)[0]))
         source = source_of(named.encode(), record.source) if named else record.source
-        parts.append(Record(source, record.stream, record.position, after, line, record.timestamp))
+        # A message may hold line feeds: only its count says where it ends.
+        value = b"%d %b" % (len(line), line) if counted else line
+        parts.append(Record(source, record.stream, record.position, after, value, record.timestamp))
     return parts
+
+
+def _is_octet_counted(source_format: SourceFormat, value: bytes) -> bool:
+    return source_format.envelope.kind == "syslog" and value[:1].isdigit()
+
+
+def _lines_of(source_format: SourceFormat, value: bytes) -> list[bytes]:
+    """Return the lines of a record that packs several."""
+    if _is_octet_counted(source_format, value):
+        return split_octets(value)
+    ending = line_ending(source_format.encoding)
+    return split_lines(value, ending) if ending in value else [value]
+
+
+def _unpadded(text: str) -> str:
+    # Senders with buffers of a fixed length pad with NUL.
+    return text.strip("\x00")
 
 
 class _Reader:
@@ -151,12 +172,6 @@ class _Reader:
         self.clock.noticed = accounting.noticed
         self.framer = Framer(source_format.framing)
         self.schema = Schema()
-
-    def lines(self, value: bytes) -> list[bytes]:
-        """Return the lines of a record that packs several."""
-        if self.is_syslog and value[:1].isdigit():
-            return split_octets(value)
-        return split_lines(value, self.ending) if self.ending in value else [value]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -206,7 +221,7 @@ class SourceParser:
         if reader.ending not in value and not reader.is_syslog:
             self._line(reader, record, value, record.next_position, made)
             return made
-        lines = reader.lines(value)
+        lines = _lines_of(reader.format, value)
         for line in lines[:-1]:
             self._line(reader, record, line, record.position, made)
         self._line(reader, record, lines[-1], record.next_position, made)
@@ -295,8 +310,7 @@ class SourceParser:
     ) -> None:
         received = record.timestamp
         try:
-            # Senders with buffers of a fixed length pad with NUL.
-            contents = reader.format.envelope.open(text.strip("\x00"))
+            contents = reader.format.envelope.open(_unpadded(text))
             if contents[0].fields:
                 reader.schema.follow(contents[0].fields, self.accounting.noticed)
             opened = [self._timed(reader, record, content, text) for content in contents]

@@ -87,6 +87,7 @@ VALUES = st.lists(
             st.sampled_from(["utf-8", "cp932", "utf-16-le"]),
         ),
         st.sampled_from([b"3 <1>", b"9 <34>a\n<34>", b"12 <34>door open5 <1>ab"]),
+        st.sampled_from([b"1 \n2 \n\n", b"8 <34>a\n\n\n3 <1>\n<2>\n"]),
     ),
     max_size=25,
 )  # fmt: skip
@@ -164,14 +165,31 @@ def test_a_restart_anywhere_changes_nothing(
 
 
 @given(VALUES, st.sampled_from(FORMATS))
-def test_cutting_a_record_by_its_sources_keeps_every_byte(values: list[bytes], source_format: SourceFormat) -> None:
+def test_a_record_cut_by_its_sources_is_read_as_it_is_whole(values: list[bytes], source_format: SourceFormat) -> None:
+    whole, cut = (SourceParser(source_format, VOCABULARY) for _ in range(2))
     for record in records(values, None):
         parts = split_sources(record, {"file": source_format, "kafka:t": source_format})
-        ending = line_ending(source_format.encoding)
-        joined = ending.join(part.value for part in parts)
-        assert record.value in (joined, joined + ending)
+        assert [item for part in parts for item in cut.feed(part)] == whole.feed(record)
         assert parts[-1].next_position == record.next_position
         assert all(part.source for part in parts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"19 <34>1 - a app - - -20 <34>1 - b app - - - ",
+        b"20 <34>1 - a app - - -\n20 <34>1 - b app - - -\n",
+        b"23 <34>1 - a app - - - x\ny22 <34>1 - b app - - - x\n",
+        b" <34>1 - a app - - -\n\x00<34>1 - b app - - -\x00",
+    ],
+)
+def test_every_syslog_message_of_a_record_goes_to_the_source_it_names(value: bytes) -> None:
+    source_format = SourceFormat(envelope=SyslogEnvelope(source_field="host"))
+    parts = split_sources(Record("s", "kafka:t:0", 7, 8, value, None), {"kafka:t": source_format})
+    assert [part.source for part in parts] == ["a", "b"]
+    for part in parts:
+        (event,) = SourceParser(source_format, VOCABULARY).feed(part)
+        assert isinstance(event, Event)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc-jp", "utf-16-le", "utf-16-be"])
