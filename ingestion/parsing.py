@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ingestion.decoding import decode, is_undecodable, line_ending, split_lines
-from ingestion.envelopes import Content, Unopened, split_octets
+from ingestion.decoding import decode, is_undecodable, line_ending
+from ingestion.envelopes import Content, Unopened
 from ingestion.format import SourceFormat
 from ingestion.framing import Frame, Framer
-from ingestion.kafka_values import source_of
 from ingestion.masking import clean, words
 from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.schema import Schema
+from ingestion.splitting import lines_of, origin_of, unpadded
 from ingestion.vocabulary import Vocabulary
 
 # A line whose time cannot be and that has its broker's time instead.
@@ -103,61 +103,6 @@ class Accounting:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-def origin_of(stream: str) -> str:
-    """Return where a stream comes from: `kafka:TOPIC` or `file:NAME`, without partition or inode."""
-    return stream.rpartition(":")[0]
-
-
-def lines_apart(formats: Iterable[SourceFormat]) -> bool:
-    """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
-    return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
-
-
-def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:
-    """Return a record, cut where its lines name sources of their own.
-
-    The cuts are those that whoever parses the parts makes. A line whose source cannot be read stays with the record's;
-    whoever parses it drops it with its reason.
-
-    Args:
-        record: one record, of one or several lines.
-        origins: formats by what `origin_of` returns; only theirs can name a source.
-    """
-    source_format = origins.get(origin_of(record.stream)) if origins else None
-    if source_format is None or getattr(source_format.envelope, "source_field", None) is None:
-        return [record]
-    counted = _is_octet_counted(source_format, record.value)
-    lines = _lines_of(source_format, record.value)
-    parts = []
-    for number, line in enumerate(lines, start=1):
-        after = record.next_position if number == len(lines) else record.position
-        named = None
-        if len(line) <= source_format.max_line_bytes:
-            named = source_format.envelope.source(_unpadded(decode(line, source_format.encoding)[0]))
-        source = source_of(named.encode(), record.source) if named else record.source
-        # A message may hold line feeds: only its count says where it ends.
-        value = b"%d %b" % (len(line), line) if counted else line
-        parts.append(Record(source, record.stream, record.position, after, value, record.timestamp))
-    return parts
-
-
-def _is_octet_counted(source_format: SourceFormat, value: bytes) -> bool:
-    return source_format.envelope.kind == "syslog" and value[:1].isdigit()
-
-
-def _lines_of(source_format: SourceFormat, value: bytes) -> list[bytes]:
-    """Return the lines of a record that packs several."""
-    if _is_octet_counted(source_format, value):
-        return split_octets(value)
-    ending = line_ending(source_format.encoding)
-    return split_lines(value, ending) if ending in value else [value]
-
-
-def _unpadded(text: str) -> str:
-    # Senders with buffers of a fixed length pad with NUL.
-    return text.strip("\x00")
-
-
 class _Reader:
     """What one format needs to remember from line to line."""
 
@@ -221,7 +166,7 @@ class SourceParser:
         if reader.ending not in value and not reader.is_syslog:
             self._line(reader, record, value, record.next_position, made)
             return made
-        lines = _lines_of(reader.format, value)
+        lines = lines_of(reader.format, value)
         for line in lines[:-1]:
             self._line(reader, record, line, record.position, made)
         self._line(reader, record, lines[-1], record.next_position, made)
@@ -310,7 +255,7 @@ class SourceParser:
     ) -> None:
         received = record.timestamp
         try:
-            contents = reader.format.envelope.open(_unpadded(text))
+            contents = reader.format.envelope.open(unpadded(text))
             if contents[0].fields:
                 reader.schema.follow(contents[0].fields, self.accounting.noticed)
             opened = [self._timed(reader, record, content, text) for content in contents]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ingestion import DROP_REASONS, EMPTY_REASONS, Dropped
-from ingestion.parsing import origin_of
+from ingestion.splitting import origin_of
 from service.errors import TooManyDeadLetters
 
 _LOG = logging.getLogger("logvq.worker")

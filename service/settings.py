@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion import IngestionError, SourceFormat, WindowSpec, file_year
-from ingestion.parsing import origin_of
+from ingestion.splitting import origin_of
 from ingestion.tables import allowed
 from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite
