@@ -280,9 +280,12 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
     )
     with progress_bars() as report:
         result = replay(asked, lambda share, detail: report("score", share, detail))
+    lines = result["lines"]
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in lines["dropped"].items())
     print(
-        f"{result['read']:,} lines replayed: {result['windows']:,} windows, {result['incidents']:,} incidents; "
-        "nobody was alerted",
+        f"{lines['consumed']:,} lines replayed: {lines['parsed']:,} known, {lines['unparsed']:,} of new shape, "
+        f"{sum(lines['dropped'].values()):,} dropped{dropped and f' ({dropped})'}; {result['windows']:,} windows, "
+        f"{result['incidents']:,} incidents; nobody was alerted",
         file=sys.stderr,
     )
     return 0
