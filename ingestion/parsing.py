@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -15,7 +16,7 @@ from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.schema import Schema
 from ingestion.splitting import lines_of, origin_of, unpadded
-from ingestion.vocabulary import Vocabulary
+from ingestion.vocabulary import UNSEEN, Vocabulary
 
 # A line whose time cannot be and that has its broker's time instead.
 IMPOSSIBLE = "impossible-time"
@@ -57,7 +58,7 @@ class Dropped:
         stream: where it was read from.
         position: its position in the stream.
         reason: why, one of `DROP_REASONS`.
-        value: its original bytes.
+        value: its original bytes; of a blank one, which nobody keeps, what was read of them.
         length: how many it had, where the input kept only these; None where `value` is all of it.
         received: when the service or the broker received it, epoch seconds; None for whole files.
     """
@@ -154,6 +155,7 @@ class SourceParser:
         self._readers: dict[str, _Reader] = {}
         self._stream: str | None = None
         self._reader = self._reader_of("")
+        self._silent = string.whitespace + (source_format.delimiter or "")
         self._token = Matcher.of(vocabulary, source_format.delimiter, source_format.mask_set()).token
 
     def feed(self, record: Record) -> list[Event | Dropped]:
@@ -172,10 +174,10 @@ class SourceParser:
         self._line(reader, record, lines[-1], record.next_position, made)
         return made
 
-    def flush(self) -> list[Event]:
+    def flush(self) -> list[Event | Dropped]:
         """Close the open event, if there is one."""
         frame = self._reader.framer.flush()
-        return [self._event(frame)] if frame else []
+        return self._closed(frame) if frame else []
 
     @property
     def is_open(self) -> bool:
@@ -236,13 +238,16 @@ class SourceParser:
             # Most lines of most plants end here.
             message, received = text[end:], record.timestamp
             token = self._token(message)
+            if token == UNSEEN and self._says_nothing(message):
+                made.append(self._drop(record, value, "blank"))
+                return
             self._count(1, token)
             time = received if time is None else time
             made.append(Event(record.stream, record.position, next_position, time, received, text, 1, message, token))
         else:
             closed = reader.framer.add(_frame(record, next_position, time, text[end:], text), text)
             if closed:
-                made.append(self._event(closed))
+                made.extend(self._closed(closed))
 
     def _enveloped(
         self,
@@ -266,7 +271,7 @@ class SourceParser:
             time, message, shown = opened[0]
             closed = reader.framer.add(_frame(record, next_position, time, message, shown), message)
             if closed:
-                made.append(self._event(closed))
+                made.extend(self._closed(closed))
             return
         if len(opened) == 1:
             time, message, shown = opened[0]
@@ -311,10 +316,20 @@ class SourceParser:
         self.accounting.drop(reason)
         return Dropped(record.stream, record.position, reason, value, record.length, record.timestamp)
 
-    def _event(self, frame: Frame) -> Event:
+    def _says_nothing(self, message: str) -> bool:
+        """Whether a message has no words, so that no template can ever know it: a line with nothing but its time."""
+        said = message.strip(self._silent)
+        return not said or (not said[0].isprintable() and not words(said, self._format.delimiter))
+
+    def _closed(self, frame: Frame) -> list[Event | Dropped]:
         token = self._token(frame.message)
+        if token == UNSEEN and self._says_nothing(frame.message):
+            for _ in range(frame.lines):
+                self.accounting.drop("blank")
+            value = frame.text.encode("utf-8")
+            return [Dropped(frame.stream, frame.position, "blank", value, None, frame.received)] * frame.lines
         self._count(frame.lines, token)
-        return _made(frame, token)
+        return [_made(frame, token)]
 
     def _count(self, lines: int, token: int) -> None:
         accounting = self.accounting

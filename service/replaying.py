@@ -92,7 +92,7 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        What became of the lines: `read`, `windows`, `incidents`, the accounting of all `lines`, and that of each source.
+        What became of the lines: `read`, `windows`, `incidents`, the accounting of all `lines` and of each source.
 
     Raises:
         BadSetting: an option is not usable, the range is empty, or the database exists.
