@@ -165,7 +165,7 @@ class SourceParser:
         if record.stream != self._stream:
             reader = self._turn_to(record.stream, made)
         value = record.value
-        if reader.ending not in value and not reader.is_syslog:
+        if reader.ending not in value and not (reader.is_syslog and value[:1].isdigit()):
             self._line(reader, record, value, record.next_position, made)
             return made
         lines = lines_of(reader.format, value)
@@ -238,7 +238,7 @@ class SourceParser:
             # Most lines of most plants end here.
             message, received = text[end:], record.timestamp
             token = self._token(message)
-            if token == UNSEEN and self._says_nothing(message):
+            if token == UNSEEN and not message[-1:].isalnum() and self._says_nothing(message):
                 made.append(self._drop(record, value, "blank"))
                 return
             self._count(1, token)
