@@ -140,7 +140,12 @@ class JsonEnvelope(_Fields):
 
 @dataclass(frozen=True, kw_only=True)
 class DelimitedEnvelope(_Fields):
-    """A row of columns.
+    """A row of columns, one line a row.
+
+    A line feed ends a row also within quotes, where RFC 4180 lets a value hold one: inputs cut lines before they know
+    their format, so that one quote that is never closed cannot swallow the rest of a file. Both halves of such a row
+    are dropped (`malformed-row`, `missing-field`) and kept as dead letters; have the exporter write such values on one
+    line.
 
     Attributes:
         separator: the character between columns.

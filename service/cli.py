@@ -20,6 +20,7 @@ from service import __version__
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LAST_PORT = 65_535
 _EPILOG = """\
 start here:
   logvq demo                          a real machine's log, trained, streamed and explained
@@ -108,7 +109,7 @@ def _add_inspect(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("demo", help="a real machine's log, trained, streamed and explained")
-    verb.add_argument("--port", type=int, default=8765, help="port on loopback (default: 8765; 0 takes a free one)")
+    verb.add_argument("--port", type=_port, default=8765, help="port on loopback (default: 8765; 0 takes a free one)")
     verb.add_argument("--rate", type=float, default=250.0, help="lines a second (default: 250)")
     verb.add_argument("--incidents", type=int, default=0, metavar="N", help="stop after N incidents (default: go on)")
 
@@ -154,7 +155,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _config(verb)
     _store(verb)
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
+    verb.add_argument("--port", type=_port, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
     _alarms(verb)
@@ -203,6 +204,12 @@ def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.s
     parser.add_argument(
         "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
     )
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= _LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 0 to {_LAST_PORT}")
 
 
 def _database(text: str) -> Path | str:

@@ -231,6 +231,8 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
     """Score lines as they come, and answer over HTTP."""
     if not 0 < options.max_dead_share <= 1:
         raise BadSetting(f"--max-dead-share is {options.max_dead_share:g}; give a share above 0 and up to 1")
+    if options.backfill and options.file in (None, Path("-")):
+        raise BadSetting("--backfill begins with the rotated files of a followed log: name that log with --file FILE")
     from service.serving import ServeOptions, serve  # noqa: PLC0415
 
     settings = _settings(options)

@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceFormat, split_sources
+from ingestion import DeadLettersUndelivered, IngestionError, Input, Outage, Record, SourceFormat, split_sources
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.dead_letters import DeadLetterShares, DeadLetterSink, kept
-from service.errors import StoreUnavailable, Superseded
+from service.errors import ServiceError, StoreUnavailable, Superseded
 from service.held_sources import HeldSources
 from service.metrics import STAGES, Metrics
 from service.showing import Shown
@@ -140,8 +140,12 @@ class Worker:
             self.resume()
             while not self._stop.is_set():
                 self._round()
+        # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
+        except (IngestionError, ServiceError) as error:
+            # Raised on purpose, and says all there is to know: a traceback would hide it.
+            _LOG.error("the worker stopped: %s", error)
+            self.error = error
         except Exception as error:
-            # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
             _LOG.exception("the worker stopped")
             self.error = error
 

@@ -57,6 +57,24 @@ def test_a_worker_stops_where_most_lines_cannot_be_read_and_stores_nothing_of_th
     assert store.next_position(stream) == 2000
 
 
+class Topic(_Replayed):
+    """Hands over lines that cannot be read."""
+
+    def poll(self, timeout_seconds: float) -> list[Record]:
+        return records("kafka:t:0", [LONG] * FEWEST_LINES)
+
+
+def test_an_intended_stop_is_said_without_a_traceback(
+    bundle: Bundle, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker(bundle, store, [Topic()], Metrics(), AlarmPolicy(), max_dead_share=0.5)
+    worker.start()
+    worker.join()
+    assert isinstance(worker.error, TooManyDeadLetters)
+    assert str(worker.error) in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_topic_is_judged_by_its_own_lines(worker: Worker) -> None:
     worker.process(_Replayed(), records("kafka:good:0", [GOOD] * 4000))
     with pytest.raises(TooManyDeadLetters, match="topic bad"):
