@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_feedback(verbs)
     _add_rules(verbs)
+    _add_dead_letters(verbs)
     return parser
 
 
@@ -304,6 +305,14 @@ def _add_rules(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_dead_letters(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("dead-letters", help="list lines that could not be read, latest first, with the reason")
+    verb.add_argument("--source", metavar="NAME", help="only of this source")
+    verb.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    _store(verb)
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
 def _keep_memory() -> None:
     """Let glibc keep freed memory: tensors that are mapped and unmapped each time cost up to six times as much.
 
@@ -332,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from service import commands  # noqa: PLC0415
 
-        run = getattr(commands, f"run_{options.verb}")
+        run = getattr(commands, f"run_{options.verb.replace('-', '_')}")
         return int(run(options, shlex.join(["logvq", *given])))
     except KeyboardInterrupt:
         print("\nstopped; nothing half-written is left", file=sys.stderr)

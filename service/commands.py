@@ -356,6 +356,15 @@ def run_rules(options: argparse.Namespace, _: str) -> int:
     return run_rules(options)
 
 
+def run_dead_letters(options: argparse.Namespace, _: str) -> int:
+    """List lines that could not be read."""
+    if options.limit < 1:
+        raise BadSetting(f"--limit is {options.limit}; give 1 or more")
+    from service.dead_letter_commands import run_dead_letters  # noqa: PLC0415
+
+    return run_dead_letters(options)
+
+
 def run_demo(options: argparse.Namespace, _: str) -> int:
     """Train on a real machine's log, stream its later part, show what is found."""
     from service.demo import run  # noqa: PLC0415

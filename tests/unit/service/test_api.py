@@ -23,6 +23,7 @@ from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
+from service.cli import main
 from service.inbox import InboxInput
 from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
@@ -126,6 +127,44 @@ def test_a_dead_letter_keeps_its_bytes(context: Context) -> None:
     with context.store.engine.connect() as connection:
         (row,) = connection.execute(sa.text("SELECT reason, value, length FROM dead_letters")).all()
     assert (row.reason, row.value, row.length) == ("too-long", b"x" * 70_000, 70_000)
+
+
+def test_dead_letters_can_be_looked_at(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    values = [b"\xff\x83" * 9, "\x1b[31m\\温度\u202e".encode() + b"\xff" * 60, b"x" * 70_000]
+    for name in ("line/3", "other"):
+        records = (Record(name, f"kafka:{name}:0", n, n + 1, value, 1.767e9) for n, value in enumerate(values))
+        score_records(bundle, store, records, POLICY, lambda _: None)
+    client = TestClient(create_app(Context(store, Metrics(), InboxInput(store), None, None)))  # type: ignore[arg-type]
+    items, cursor = [], ""
+    while cursor is not None:
+        page = client.get(f"/api/v1/sources/line%2F3/dead-letters?limit=1&cursor={cursor}").json()
+        items += page["items"]
+        cursor = page["next_cursor"]
+    assert [(item["position"], item["reason"], item["length"]) for item in items] == [
+        (2, "too-long", 70_000), (1, "undecodable", len(values[1])), (0, "undecodable", 18)
+    ]  # fmt: skip
+    assert {(item["source"], item["stream"], item["received"]) for item in items} == {
+        ("line/3", "kafka:line/3:0", "2025-12-29T09:20:00.000Z")
+    }
+    assert items[0]["value"] == "x" * 4096
+    assert items[1]["value"] == r"\x1b[31m\\温度\xe2\x80\xae" + r"\xff" * 60
+    assert items[2]["value"] == r"\xff\x83" * 9
+    whole = client.get(f"/api/v1/sources/line%2F3/dead-letters/{items[0]['id']}")
+    assert (whole.content, whole.headers["content-type"]) == (values[2], "application/octet-stream")
+    for path in ("/sources/none/dead-letters", f"/sources/other/dead-letters/{items[0]['id']}"):
+        assert client.get(f"/api/v1{path}").json()["type"] == "/errors/not-found"
+    store.close()
+    database = ["--database", str(tmp_path / "a.sqlite")]
+    assert main(["dead-letters", *database, "--source", "line/3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == items
+    assert main(["dead-letters", *database, "--limit", "2"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "other  kafka:other:0 2  too-long  70,000 bytes  xxx" in first
+    assert r"undecodable  75 bytes  \x1b[31m" in second
+    assert main(["dead-letters", *database, "--source", "none"]) == 2
+    assert main(["dead-letters", "--database", str(tmp_path / "no.sqlite")]) == 2
+    assert not (tmp_path / "no.sqlite").exists()
 
 
 def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
