@@ -22,6 +22,7 @@ In the order the data flows:
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
 - `matching.py`    the quick way to the same token, which serving takes
+- `splitting.py`   the lines that a record packs, and the sources they name
 - `parsing.py`     one source's records to events, every line accounted for
 - `watermark.py`   how far a source's clock has come, and which events are late
 - `windowing.py`   events to windows
@@ -46,10 +47,11 @@ from ingestion.format import SourceFormat
 from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
 from ingestion.matching import Matcher
 from ingestion.outage import Outage
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape, lines_apart, split_sources
+from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import propose_format
 from ingestion.records import Input, Record
 from ingestion.rotation import ReadFile, open_log
+from ingestion.splitting import lines_apart, split_sources
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
 from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary

@@ -140,7 +140,12 @@ class JsonEnvelope(_Fields):
 
 @dataclass(frozen=True, kw_only=True)
 class DelimitedEnvelope(_Fields):
-    """A row of columns.
+    """A row of columns, one line a row.
+
+    A line feed ends a row also within quotes, where RFC 4180 lets a value hold one: inputs cut lines before they know
+    their format, so that one quote that is never closed cannot swallow the rest of a file. Both halves of such a row
+    are dropped (`malformed-row`, `missing-field`) and kept as dead letters; have the exporter write such values on one
+    line.
 
     Attributes:
         separator: the character between columns.
@@ -251,6 +256,7 @@ class SyslogEnvelope(_Plain):
         """Return the host where it is the source."""
         if self.source_field is None:
             return None
+        line = line.lstrip()
         pri = _PRI.match(line)
         rest = line[pri.end() :] if pri else line
         header = _HEADER_5424.match(rest) or _HEADER_3164.match(rest)
@@ -260,7 +266,8 @@ class SyslogEnvelope(_Plain):
 def split_octets(value: bytes) -> list[bytes]:
     """Return the syslog messages of an octet-counted transfer (RFC 6587 section 3.4.1): `LENGTH SP MESSAGE` repeated.
 
-    A count that does not fit leaves the rest as one piece, which opens as no syslog message.
+    Line feeds at the end of a message, which some senders put inside its count, end its line. A count that does not fit
+    leaves the rest as one piece, which opens as no syslog message.
     """
     pieces, start = [], 0
     while start < len(value):
@@ -271,7 +278,7 @@ def split_octets(value: bytes) -> list[bytes]:
         end = count.end() + int(count[1])
         pieces.append(value[count.end() : end])
         start = end
-    return pieces
+    return [piece.rstrip(b"\n") or piece for piece in pieces]
 
 
 _OCTETS = re.compile(rb"([1-9]\d{0,8}) ")

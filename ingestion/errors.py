@@ -7,7 +7,7 @@ from typing import ClassVar
 
 # Why a line becomes no event: the slug of metrics, dead letters and pages, and what it means.
 DROP_REASONS: Mapping[str, str] = {
-    "blank": "nothing a person could see",
+    "blank": "nothing that a person could see, or no more than a time",
     "header": "the names of the columns",
     "too-long": "longer than the source's cap on a line",
     "undecodable": "mostly not text in the declared encoding",

@@ -51,7 +51,7 @@ def read_records(path: Path, source: str, encoding: str) -> Iterator[Record]:
                 raise BadInput(f"{path} is damaged: {error}") from error
             if not block:
                 break
-            for position, value, end in lines.feed(block):
-                yield Record(source, stream, position, end, value, None)
-        for position, value, end in lines.last():
-            yield Record(source, stream, position, end, value, None)
+            for position, value, end, length in lines.feed(block):
+                yield Record(source, stream, position, end, value, None, None, length)
+        for position, value, end, length in lines.last():
+            yield Record(source, stream, position, end, value, None, None, length)

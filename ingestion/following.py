@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingestion.errors import BadInput
-from ingestion.lines import LineSplitter
+from ingestion.lines import CutLine, LineSplitter
 from ingestion.records import Record
 from ingestion.rotation import MARK_BYTES, Mark, ReadFile, find_read, open_log, rotated
 
@@ -161,13 +161,15 @@ class FileInput:
         self._open_next()
         return records
 
-    def _records(self, lines: Sequence[tuple[int, bytes, int]]) -> list[Record]:
+    def _records(self, lines: Sequence[CutLine]) -> list[Record]:
         if not lines:
             return []
         stream, now = f"file:{self._path.name}:{self._generation}", time.time()
-        records = [Record(self._source, stream, position, end, value, now) for position, value, end in lines[:-1]]
-        position, value, end = lines[-1]
-        return [*records, Record(self._source, stream, position, end, value, now, mark=self._mark.at(end))]
+        records = [
+            Record(self._source, stream, position, end, value, now, None, length)
+            for position, value, end, length in lines
+        ]
+        return [*records[:-1], records[-1]._replace(mark=self._mark.at(records[-1].next_position))]
 
     def _know(self, position: int) -> None:
         self._known[self._generation] = ReadFile(self._generation, position, self._mark.at(position))

@@ -11,13 +11,15 @@ from ingestion.decoding import canonical_encoding
 from ingestion.envelopes import ENVELOPES, Kind, RawEnvelope
 from ingestion.errors import BadFormat
 from ingestion.framing import Framing
+from ingestion.lines import MAX_KEPT_BYTES
 from ingestion.masking import Masks
 from ingestion.tables import build, to_table
 from ingestion.timestamps import Clock, time_expression, zone
 
 MAX_LINE_BYTES = 64 * 1024
-# A cap beyond this would let one line hold up every other source.
-MOST_LINE_BYTES = 16 << 20
+# 1 MiB, as much as a Kafka broker takes in one record unless told otherwise. Inputs keep more of a line than this: a
+# line that they cut is never taken for a whole one.
+MOST_LINE_BYTES = MAX_KEPT_BYTES // 2
 FORMAT_VERSION = 2
 
 
@@ -36,7 +38,7 @@ class SourceFormat:
         delimiter: the character between fields of a message; None for free text.
         framing: which lines make one event.
         masks: (regular expression, name) of what varies without meaning, beside the built-in masks.
-        max_line_bytes: a longer line is dropped with its reason and kept as a dead letter.
+        max_line_bytes: a longer line is dropped with its reason and kept as a dead letter; at most 1 MiB.
     """
 
     encoding: str = "utf-8"

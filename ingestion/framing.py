@@ -64,7 +64,8 @@ class Frame:
         received: when its first line was received, epoch seconds.
         heard: when its last line was received.
         time: when the source says it happened, epoch seconds.
-        message: what its first line says and, where there is one, its second: which exception it was.
+        message: what its first line says and, where there is one, its second: which exception it was. Lines that say
+            nothing but their time do not count.
         text: its lines, joined by line feeds.
         lines: how many lines it has.
     """
@@ -105,7 +106,7 @@ class Framer:
             frame.next_position = line.next_position
             frame.heard = line.heard
             frame.lines += 1
-            if frame.lines == 2:
+            if frame.lines == 2 or not frame.message.strip():
                 frame.message = f"{frame.message} {line.message}"
             return None
         closed = self.flush()

@@ -42,7 +42,7 @@ class DeadLetterTopic:
 
         Key is the source and value the line's bytes. Headers: `reason`; `topic`, `partition` and `offset` of the Kafka
         record the line came in, or `stream` and `position` of another input; `truncated` with the line's length in
-        bytes where the topic does not take it whole.
+        bytes where it is not there whole: the topic does not take it, or the input did not keep it.
 
         Raises:
             DeadLettersUndelivered: some did not arrive; the broker is away, or the topic missing or closed to us.
@@ -89,10 +89,12 @@ class DeadLetterTopic:
     def _post(self, producer: KafkaProducer, source: str, dropped: Dropped, *, cut: bool = False) -> Any:
         headers = [("reason", dropped.reason.encode()), *_origin(dropped.stream, dropped.position)]
         value = dropped.value
+        length = len(value) if dropped.length is None else dropped.length
         # Letters that shared a request with one that was too large are sent again as they are.
-        if cut and len(value) > _CUT_BYTES:
-            headers.append(("truncated", b"%d" % len(value)))
+        if cut:
             value = value[:_CUT_BYTES]
+        if len(value) < length:
+            headers.append(("truncated", b"%d" % length))
         return producer.send(self._topic, value, source.encode("utf-8", "replace"), headers)
 
 

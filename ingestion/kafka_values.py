@@ -10,8 +10,10 @@ from typing import Protocol
 
 from ingestion.kafka_settings import KafkaSettings
 from ingestion.records import Record
+from ingestion.timestamps import LATEST_SECONDS
 
 MAX_SOURCE_CHARS = 128
+_LATEST_MS = LATEST_SECONDS * 1000
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -42,7 +44,8 @@ def stream_name(partition: Partition) -> str:
 def read_messages(settings: KafkaSettings, partition: Partition, messages: Iterable[Message]) -> Iterator[Record]:
     """Return every line of the Kafka records of one partition.
 
-    Lines are one source only where they keep their order, so those that name none are a source by partition.
+    Lines are one source only where they keep their order, so those that name none are a source by partition. A
+    producer may give a record any timestamp: one that no calendar can show is none.
     """
     stream, split = stream_name(partition), settings.split_lines
     origin, header = settings.source_of_topic(partition.topic)
@@ -56,11 +59,12 @@ def read_messages(settings: KafkaSettings, partition: Partition, messages: Itera
             named = next((value for name, value in message.headers if name == header), None)
         source = source_of(named, unnamed)
         lines = split_value(message.value) if split else [message.value or b""]
-        timestamp = message.timestamp / 1000 if message.timestamp >= 0 else None
+        timestamp = message.timestamp / 1000 if 0 <= message.timestamp <= _LATEST_MS else None
         offset = message.offset
         if len(lines) > 1:
             same = (repeat(source), repeat(stream), repeat(offset), repeat(offset))
-            yield from map(Record._make, zip(*same, lines[:-1], repeat(timestamp), repeat(None), strict=False))
+            rest = (repeat(timestamp), repeat(None), repeat(None))
+            yield from map(Record._make, zip(*same, lines[:-1], *rest, strict=False))
         yield Record(source, stream, offset, offset + 1, lines[-1], timestamp)
 
 

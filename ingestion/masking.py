@@ -109,7 +109,7 @@ class Masks:
         declared: (regular expression, name) pairs, in order of precedence. A name is in capitals and underscores.
 
     Raises:
-        BadFormat: a mask does not compile, matches nothing at all, or could only match across words.
+        BadFormat: a mask does not compile, matches the empty string, or could only match across words.
     """
 
     declared: tuple[tuple[str, str], ...] = ()
@@ -320,7 +320,7 @@ def _check(pattern: str, name: str) -> int:
         raise BadFormat(f"the mask {name} ({pattern}) holds white space; a mask sees one word at a time")
     compiled = _compile(pattern, name)
     if compiled.search("") is not None:
-        raise BadFormat(f"the mask {name} ({pattern}) matches nothing at all; make it need one character, + for *")
+        raise BadFormat(f"the mask {name} ({pattern}) matches the empty string; make it need one character, + for *")
     if compiled.groups > 1:
         raise BadFormat(f"the mask {name} ({pattern}) has {compiled.groups} groups; use (?:…) for all but one")
     return int(compiled.groups)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import string
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ingestion.decoding import decode, is_undecodable, line_ending, split_lines
-from ingestion.envelopes import Content, Unopened, split_octets
+from ingestion.decoding import decode, is_undecodable, line_ending
+from ingestion.envelopes import Content, Unopened
 from ingestion.format import SourceFormat
 from ingestion.framing import Frame, Framer
-from ingestion.kafka_values import source_of
 from ingestion.masking import clean, words
 from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.schema import Schema
-from ingestion.vocabulary import Vocabulary
+from ingestion.splitting import lines_of, origin_of, unpadded
+from ingestion.vocabulary import UNSEEN, Vocabulary
 
 # A line whose time cannot be and that has its broker's time instead.
 IMPOSSIBLE = "impossible-time"
@@ -51,12 +52,23 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A line that became no event, with the reason and its original bytes."""
+    """A line that became no event.
+
+    Attributes:
+        stream: where it was read from.
+        position: its position in the stream.
+        reason: why, one of `DROP_REASONS`.
+        value: its original bytes; of a blank one, which nobody keeps, what was read of them.
+        length: how many it had, where the input kept only these; None where `value` is all of it.
+        received: when the service or the broker received it, epoch seconds; None for whole files.
+    """
 
     stream: str
     position: int
     reason: str
     value: bytes
+    length: int | None = None
+    received: float | None = None
 
 
 @dataclass
@@ -92,40 +104,6 @@ class Accounting:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
 
-def origin_of(stream: str) -> str:
-    """Return where a stream comes from: `kafka:TOPIC` or `file:NAME`, without partition or inode."""
-    return stream.rpartition(":")[0]
-
-
-def lines_apart(formats: Iterable[SourceFormat]) -> bool:
-    """Whether a line feed byte is a line's end in every format, so that values may be cut before decoding."""
-    return all(line_ending(f.encoding) == b"\n" and f.envelope.kind != "syslog" for f in formats)
-
-
-def split_sources(record: Record, origins: Mapping[str, SourceFormat]) -> list[Record]:
-    """Return a record, cut where its lines name sources of their own.
-
-    A line whose source cannot be read stays with the record's; whoever parses it drops it with its reason.
-
-    Args:
-        record: one record, of one or several lines.
-        origins: formats by what `origin_of` returns; only theirs can name a source.
-    """
-    source_format = origins.get(origin_of(record.stream)) if origins else None
-    if source_format is None or getattr(source_format.envelope, "source_field", None) is None:
-        return [record]
-    lines = split_lines(record.value, line_ending(source_format.encoding))
-    parts = []
-    for number, line in enumerate(lines, start=1):
-        after = record.next_position if number == len(lines) else record.position
-        named = None
-        if len(line) <= source_format.max_line_bytes:
-            named = source_format.envelope.source(decode(line, source_format.encoding)[0])
-        source = source_of(named.encode(), record.source) if named else record.source
-        parts.append(Record(source, record.stream, record.position, after, line, record.timestamp))
-    return parts
-
-
 class _Reader:
     """What one format needs to remember from line to line."""
 
@@ -140,12 +118,6 @@ class _Reader:
         self.clock.noticed = accounting.noticed
         self.framer = Framer(source_format.framing)
         self.schema = Schema()
-
-    def lines(self, value: bytes) -> list[bytes]:
-        """Return the lines of a record that packs several."""
-        if self.is_syslog and value[:1].isdigit():
-            return split_octets(value)
-        return split_lines(value, self.ending) if self.ending in value else [value]
 
     def state(self) -> dict[str, Any]:
         return {
@@ -183,6 +155,7 @@ class SourceParser:
         self._readers: dict[str, _Reader] = {}
         self._stream: str | None = None
         self._reader = self._reader_of("")
+        self._silent = string.whitespace + (source_format.delimiter or "")
         self._token = Matcher.of(vocabulary, source_format.delimiter, source_format.mask_set()).token
 
     def feed(self, record: Record) -> list[Event | Dropped]:
@@ -192,19 +165,19 @@ class SourceParser:
         if record.stream != self._stream:
             reader = self._turn_to(record.stream, made)
         value = record.value
-        if reader.ending not in value and not reader.is_syslog:
+        if reader.ending not in value and not (reader.is_syslog and value[:1].isdigit()):
             self._line(reader, record, value, record.next_position, made)
             return made
-        lines = reader.lines(value)
+        lines = lines_of(reader.format, value)
         for line in lines[:-1]:
             self._line(reader, record, line, record.position, made)
         self._line(reader, record, lines[-1], record.next_position, made)
         return made
 
-    def flush(self) -> list[Event]:
+    def flush(self) -> list[Event | Dropped]:
         """Close the open event, if there is one."""
         frame = self._reader.framer.flush()
-        return [self._event(frame)] if frame else []
+        return self._closed(frame) if frame else []
 
     @property
     def is_open(self) -> bool:
@@ -265,13 +238,16 @@ class SourceParser:
             # Most lines of most plants end here.
             message, received = text[end:], record.timestamp
             token = self._token(message)
+            if token == UNSEEN and not message[-1:].isalnum() and self._says_nothing(message):
+                made.append(self._drop(record, value, "blank"))
+                return
             self._count(1, token)
             time = received if time is None else time
             made.append(Event(record.stream, record.position, next_position, time, received, text, 1, message, token))
         else:
             closed = reader.framer.add(_frame(record, next_position, time, text[end:], text), text)
             if closed:
-                made.append(self._event(closed))
+                made.extend(self._closed(closed))
 
     def _enveloped(
         self,
@@ -284,8 +260,7 @@ class SourceParser:
     ) -> None:
         received = record.timestamp
         try:
-            # Senders with buffers of a fixed length pad with NUL.
-            contents = reader.format.envelope.open(text.strip("\x00"))
+            contents = reader.format.envelope.open(unpadded(text))
             if contents[0].fields:
                 reader.schema.follow(contents[0].fields, self.accounting.noticed)
             opened = [self._timed(reader, record, content, text) for content in contents]
@@ -296,7 +271,7 @@ class SourceParser:
             time, message, shown = opened[0]
             closed = reader.framer.add(_frame(record, next_position, time, message, shown), message)
             if closed:
-                made.append(self._event(closed))
+                made.extend(self._closed(closed))
             return
         if len(opened) == 1:
             time, message, shown = opened[0]
@@ -339,12 +314,22 @@ class SourceParser:
 
     def _drop(self, record: Record, value: bytes, reason: str) -> Dropped:
         self.accounting.drop(reason)
-        return Dropped(record.stream, record.position, reason, value)
+        return Dropped(record.stream, record.position, reason, value, record.length, record.timestamp)
 
-    def _event(self, frame: Frame) -> Event:
+    def _says_nothing(self, message: str) -> bool:
+        """Whether a message has no words, so that no template can ever know it: a line with nothing but its time."""
+        said = message.strip(self._silent)
+        return not said or (not said[0].isprintable() and not words(said, self._format.delimiter))
+
+    def _closed(self, frame: Frame) -> list[Event | Dropped]:
         token = self._token(frame.message)
+        if token == UNSEEN and self._says_nothing(frame.message):
+            for _ in range(frame.lines):
+                self.accounting.drop("blank")
+            value = frame.text.encode("utf-8")
+            return [Dropped(frame.stream, frame.position, "blank", value, None, frame.received)] * frame.lines
         self._count(frame.lines, token)
-        return _made(frame, token)
+        return [_made(frame, token)]
 
     def _count(self, lines: int, token: int) -> None:
         accounting = self.accounting

@@ -22,6 +22,7 @@ class Record(NamedTuple):
         timestamp: when the broker or the service received it, epoch seconds; None where the input has no clock.
         mark: what tells the content before `next_position` from that of other streams, stored with the position; None
             where the stream's name is enough, and on all but the last record of a batch.
+        length: bytes the line has, where `value` is only its beginning; None where `value` is the line.
     """
 
     source: str
@@ -31,6 +32,7 @@ class Record(NamedTuple):
     value: bytes
     timestamp: float | None
     mark: bytes | None = None
+    length: int | None = None
 
 
 class Input(Protocol):

@@ -50,7 +50,8 @@ class StandardInput:
             if lines:
                 now = time.time()
                 records = [
-                    Record(self._source, self._stream, position, end, value, now) for position, value, end in lines
+                    Record(self._source, self._stream, position, end, value, now, None, length)
+                    for position, value, end, length in lines
                 ]
                 self._unstored += records
                 return records

@@ -28,6 +28,9 @@ AMBIGUOUS = "ambiguous-time"
 NONEXISTENT = "nonexistent-time"
 CLOCK_BACK = "clock-back"
 CLOCK_AHEAD = "clock-ahead"
+# A time that is read lies between 1970 and here, two days before the end of year 9999: the last that a calendar can
+# show in every zone.
+LATEST_SECONDS = 253_402_300_799 - 2 * 86_400
 # A leap second is the 60th.
 MAX_SECOND = 61.0
 # Distinct minutes remembered; lines of one minute follow each other.
@@ -170,7 +173,7 @@ class Clock:
 
         Returns:
             Epoch seconds and the span of the time in the line. Without a time in the line: None and an empty span.
-            With one that cannot be, such as 30 February: None and its span.
+            With one that cannot be, such as 30 February or a year before 1970: None and its span.
         """
         if self.pattern is None:
             return _NOTHING
@@ -219,13 +222,11 @@ class Clock:
         found = {name: match[name] for name in self._groups if match[name] is not None}
         if epoch := found.get("e"):
             sub = found.get("sub")
-            return float(epoch) + (int(sub) / 10 ** len(sub) if sub else 0.0)
+            return _possible(float(epoch) + (int(sub) / 10 ** len(sub) if sub else 0.0))
         year = _written_year(found)
         self.writes_year = year is not None
         moment = self._moment(found, year) if year is not None else self._nearest_year(found, received)
-        seconds = moment.timestamp()
-        if seconds < 0:
-            raise ValueError("a machine whose clock has stopped")
+        seconds = _possible(moment.timestamp())
         doubt = _doubt(moment)
         if doubt:
             self._notice(doubt)
@@ -284,6 +285,12 @@ class Clock:
             raise problem
         self.year = moment.year
         return moment
+
+
+def _possible(seconds: float) -> float:
+    if not 0 <= seconds <= LATEST_SECONDS:
+        raise ValueError("no machine's clock is right there, and no calendar shows it in every zone")
+    return seconds
 
 
 def _doubt(moment: datetime) -> str | None:

@@ -73,8 +73,8 @@ class WindowSpec:
             raise BadFormat(f"the session pattern {self.session!r} is no regular expression: {error}") from error
         if not self.session or pattern.fullmatch(""):
             raise BadFormat(
-                f"the session pattern {self.session!r} matches nothing at all; say what a key looks like, such as "
-                r"session:blk_-?\d+"
+                f"the session pattern {self.session!r} matches the empty string, which is in every line; say what a "
+                r"key looks like, such as session:blk_-?\d+"
             )
         if pattern.groups > 1:
             raise BadFormat(

@@ -23,7 +23,8 @@ In the order the data flows:
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
 - `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
 - `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms
-- `dead_letters.py` lines that became no event, and how many are too many
+- `dead_letters.py` lines that became no event, and how many are too many; `dead_letter_commands.py` the command that
+                    lists them
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the
                     tables, `migrations/` their history; `packing.py` JSON values, compressed

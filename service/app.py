@@ -18,7 +18,7 @@ from service.errors import Unauthorized
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.problems import install_problems, service_problem
-from service.routes import feedback, health, incidents, sources, ui, windows
+from service.routes import dead_letters, feedback, health, incidents, sources, ui, windows
 from service.store import Store
 from service.worker import Worker
 
@@ -54,7 +54,7 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(title="logvq", version=__version__, docs_url=None, redoc_url=None)
     app.state.context = context
     install_problems(app)
-    for module in (sources, windows, incidents, feedback):
+    for module in (dead_letters, sources, windows, incidents, feedback):
         app.include_router(module.router, prefix="/api/v1")
     app.include_router(health.router)
     app.include_router(ui.router)

@@ -20,6 +20,7 @@ from service import __version__
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LAST_PORT = 65_535
 _EPILOG = """\
 start here:
   logvq demo                          a real machine's log, trained, streamed and explained
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(verbs)
     _add_feedback(verbs)
     _add_rules(verbs)
+    _add_dead_letters(verbs)
     return parser
 
 
@@ -108,7 +110,7 @@ def _add_inspect(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_demo(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("demo", help="a real machine's log, trained, streamed and explained")
-    verb.add_argument("--port", type=int, default=8765, help="port on loopback (default: 8765; 0 takes a free one)")
+    verb.add_argument("--port", type=_port, default=8765, help="port on loopback (default: 8765; 0 takes a free one)")
     verb.add_argument("--rate", type=float, default=250.0, help="lines a second (default: 250)")
     verb.add_argument("--incidents", type=int, default=0, metavar="N", help="stop after N incidents (default: go on)")
 
@@ -154,7 +156,7 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _config(verb)
     _store(verb)
     verb.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    verb.add_argument("--port", type=int, default=8765, help="port to listen on (default: 8765)")
+    verb.add_argument("--port", type=_port, default=8765, help="port to listen on (default: 8765)")
     verb.add_argument("--token-file", type=Path, metavar="FILE", help="a file with the token that requests must carry")
     verb.add_argument("--no-auth", action="store_true", help="answer everybody, also off loopback")
     _alarms(verb)
@@ -169,7 +171,8 @@ def _add_serve(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         type=float,
         default=0.5,
         metavar="SHARE",
-        help="stop when more of the latest lines than this cannot be read (default: 0.5; 1 never stops)",
+        help="stop when more of the latest lines of a topic or of --file than this cannot be read; what is pushed or "
+        "piped is warned about instead (default: 0.5; 1 does neither)",
     )
 
 
@@ -202,6 +205,12 @@ def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.s
     parser.add_argument(
         "--database-password-file", type=Path, metavar="FILE", help="PostgreSQL's password (default: see PGPASSFILE)"
     )
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) <= _LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port; give a number from 0 to {_LAST_PORT}")
 
 
 def _database(text: str) -> Path | str:
@@ -296,6 +305,14 @@ def _add_rules(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_dead_letters(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("dead-letters", help="list lines that could not be read, latest first, with the reason")
+    verb.add_argument("--source", metavar="NAME", help="only of this source")
+    verb.add_argument("--limit", type=int, default=100, metavar="N", help="at most so many (default: 100)")
+    _store(verb)
+    verb.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
 def _keep_memory() -> None:
     """Let glibc keep freed memory: tensors that are mapped and unmapped each time cost up to six times as much.
 
@@ -324,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from service import commands  # noqa: PLC0415
 
-        run = getattr(commands, f"run_{options.verb}")
+        run = getattr(commands, f"run_{options.verb.replace('-', '_')}")
         return int(run(options, shlex.join(["logvq", *given])))
     except KeyboardInterrupt as stopped:
         print(f"\nstopped; {str(stopped) or 'nothing half-written is left'}", file=sys.stderr)

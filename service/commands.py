@@ -245,6 +245,8 @@ def run_serve(options: argparse.Namespace, _: str) -> int:
     """Score lines as they come, and answer over HTTP."""
     if not 0 < options.max_dead_share <= 1:
         raise BadSetting(f"--max-dead-share is {options.max_dead_share:g}; give a share above 0 and up to 1")
+    if options.backfill and options.file in (None, Path("-")):
+        raise BadSetting("--backfill begins with the rotated files of a followed log: name that log with --file FILE")
     from service.serving import ServeOptions, serve  # noqa: PLC0415
 
     settings = _settings(options)
@@ -294,9 +296,12 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
     )
     with progress_bars() as report:
         result = replay(asked, lambda share, detail: report("score", share, detail))
+    lines = result["lines"]
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in lines["dropped"].items())
     print(
-        f"{result['read']:,} lines replayed: {result['windows']:,} windows, {result['incidents']:,} incidents; "
-        "nobody was alerted",
+        f"{lines['consumed']:,} lines replayed: {lines['parsed']:,} known, {lines['unparsed']:,} of new shape, "
+        f"{sum(lines['dropped'].values()):,} dropped{dropped and f' ({dropped})'}; {result['windows']:,} windows, "
+        f"{result['incidents']:,} incidents; nobody was alerted",
         file=sys.stderr,
     )
     return 0
@@ -363,6 +368,15 @@ def run_rules(options: argparse.Namespace, _: str) -> int:
     from service.alarm_commands import run_rules  # noqa: PLC0415
 
     return run_rules(options)
+
+
+def run_dead_letters(options: argparse.Namespace, _: str) -> int:
+    """List lines that could not be read."""
+    if options.limit < 1:
+        raise BadSetting(f"--limit is {options.limit}; give 1 or more")
+    from service.dead_letter_commands import run_dead_letters  # noqa: PLC0415
+
+    return run_dead_letters(options)
 
 
 def run_demo(options: argparse.Namespace, _: str) -> int:

@@ -53,7 +53,7 @@ class Superseded(ServiceError):
 
 
 class TooManyDeadLetters(ServiceError):
-    """So many lines cannot be read that the settings must be wrong; reading on would only drain the input."""
+    """So many lines of a topic or a file cannot be read that its format must be wrong; reading on would drain it."""
 
     code = "too-many-dead-letters"
 
@@ -76,6 +76,20 @@ class BadRequest(ServiceError):
 
     code = "bad-request"
     status = 400
+
+
+class TooLarge(ServiceError):
+    """A request's body has more bytes than the service takes at once."""
+
+    code = "too-large"
+    status = 413
+
+
+class UnsupportedMediaType(ServiceError):
+    """A request's body is of a type, a compression or a charset that the service does not read."""
+
+    code = "unsupported-media-type"
+    status = 415
 
 
 class BadFeedback(ServiceError):

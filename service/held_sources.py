@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 from ingestion import Record, SourceFormat
 from service.alarms.policy import AlarmPolicy
@@ -30,8 +31,9 @@ _RESTING_AT_ONCE = 64
 # Quiet windows of a source that keep their raw lines; alarms keep theirs for good.
 KEEP_WINDOWS = 20_000
 _SWEEP_WINDOWS = 500
-# A dead letter keeps at most this much of its line in the database: hostile input must not fill the disk.
-_DEAD_LETTER_BYTES = 1 << 20
+# A dead letter keeps at most this much of its line in the database, and says how long the line is: hostile input must
+# not fill the disk.
+DEAD_LETTER_BYTES = 1 << 20
 
 
 @dataclass
@@ -107,14 +109,20 @@ class HeldSources:
         if gone:
             _LOG.info("%s: let go of %d sources", ", ".join(sorted(streams)), len(gone))
 
-    def feed(self, by_source: Mapping[str, Sequence[Record]]) -> None:
-        """Take records, in order, by source."""
+    def feed(self, by_source: Mapping[str, Sequence[Record]]) -> dict[tuple[str, str], int]:
+        """Take records, in order, by source; return the lines whose fate that decided, by stream and source."""
         now = time.monotonic()
+        lines: dict[tuple[str, str], int] = {}
         for source, records in by_source.items():
             held = self._load(source)
-            held.streams.update(record.stream for record in records)
-            held.pipeline.feed(records)
+            for stream, some in groupby(records, key=attrgetter("stream")):
+                before = held.pipeline.parser.accounting.consumed
+                held.pipeline.feed(some)
+                consumed = held.pipeline.parser.accounting.consumed - before
+                lines[stream, source] = lines.get((stream, source), 0) + consumed
+                held.streams.add(stream)
             held.fed, held.shown = now, False
+        return lines
 
     def hear(self) -> None:
         """Take what operators have said since."""
@@ -212,7 +220,9 @@ class HeldSources:
                     "stream": dropped.stream,
                     "position": dropped.position,
                     "reason": dropped.reason,
-                    "value": dropped.value[:_DEAD_LETTER_BYTES],
+                    "value": dropped.value[:DEAD_LETTER_BYTES],
+                    "length": len(dropped.value) if dropped.length is None else dropped.length,
+                    "received": dropped.received,
                 }
                 for dropped in kept(made.dropped)
             ]

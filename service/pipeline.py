@@ -16,7 +16,7 @@ from datetime import tzinfo
 from typing import Any
 
 from ingestion import PADDING, Dropped, Event, Record, SourceFormat, SourceParser, Windower
-from ingestion.parsing import origin_of
+from ingestion.splitting import origin_of
 from ingestion.timestamps import zone
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
 from service.alarms.alarming import UNDECIDED, Alarms, Heard, Proposed

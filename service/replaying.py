@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -76,6 +77,12 @@ class Bound:
             ) from error
         return cls(time=(moment if moment.tzinfo else moment.replace(tzinfo=zone_of_source)).timestamp())
 
+    def is_at_or_after(self, other: Bound) -> bool:
+        """Whether nothing lies between this and a later bound, as far as that can be known before reading."""
+        if self.position is not None and other.position is not None:
+            return self.position >= other.position
+        return self.time is not None and other.time is not None and self.time >= other.time
+
 
 def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> dict[str, Any]:
     """Replay a range.
@@ -85,10 +92,10 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        What became of the lines: `read`, `windows`, `incidents`, and the accounting of every source.
+        What became of the lines: `read`, `windows`, `incidents`, the accounting of all `lines` and of each source.
 
     Raises:
-        BadSetting: an option is not usable, or the database exists.
+        BadSetting: an option is not usable, the range is empty, or the database exists.
     """
     if (options.file is None) == (not options.kafka):
         raise BadSetting("replay a file or Kafka topics: give FILE, or --kafka HOST:PORT with --topic")
@@ -107,6 +114,10 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
     own_zone = zone(source_format.zone)
     start = Bound.parse(options.start, "--from", own_zone)
     stop = Bound.parse(options.stop, "--to", own_zone)
+    if start.is_at_or_after(stop):
+        raise BadSetting(
+            f"nothing lies between --from {options.start} and --to {options.stop}: what to stop before must come later"
+        )
     with ExitStack() as opened:
         if options.database is None:
             scratch = opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-replay-"))
@@ -204,8 +215,8 @@ def _result(store: Store, output: TextIO | ExitStack | None, read: int) -> dict[
     windows = store.find_windows(limit=None)
     windows.sort(key=lambda row: (row["source"], row["index"]))
     incidents = store.find_incidents(limit=None)
+    to = sys.stdout if output is None or isinstance(output, ExitStack) else output
     if output is not None:
-        to = output if not isinstance(output, ExitStack) else sys.stdout
         for window in windows:
             exact = {"score": window["score"], "strength": window["strength"]}
             _write(to, {"kind": "window", "replay": True, **summary(window), **exact})
@@ -214,7 +225,20 @@ def _result(store: Store, output: TextIO | ExitStack | None, read: int) -> dict[
     sources = [
         {name: source[name] for name in ("id", "lines", "late", "clock_steps")} for source in store.source_summaries()
     ]
-    return {"read": read, "windows": len(windows), "incidents": len(incidents), "sources": sources}
+    accounting = {"read": read, "lines": _added([source["lines"] for source in sources]), "sources": sources}
+    if output is not None:
+        _write(to, {"kind": "accounting", "replay": True, **accounting})
+    return {"windows": len(windows), "incidents": len(incidents), **accounting}
+
+
+def _added(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what became of the lines of all sources together."""
+    dropped: Counter[str] = Counter()
+    for one in lines:
+        dropped.update(one["dropped"])
+    return {name: sum(one[name] for one in lines) for name in ("consumed", "parsed", "unparsed")} | {
+        "dropped": dict(sorted(dropped.items()))
+    }
 
 
 def _write(to: TextIO, item: dict[str, Any]) -> None:

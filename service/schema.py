@@ -164,7 +164,8 @@ replays = sa.Table(
     sa.Column("finished", sa.Float),
 )
 
-# Lines that became no event, with the reason and their original bytes.
+# Lines that became no event, with the reason and their original bytes; `length` is how many they had, of which `value`
+# may hold only the first. `received` is None for files that were read whole.
 dead_letters = sa.Table(
     "dead_letters",
     metadata,
@@ -174,4 +175,7 @@ dead_letters = sa.Table(
     sa.Column("position", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("length", sa.BigInteger, nullable=False),
+    sa.Column("received", sa.Float),
+    sa.Index("dead_letters_by_source", "source", "id"),
 )

@@ -13,6 +13,10 @@
     time = "iso"
     delimiter = "|"
 
+    [file."export*.csv"]           # one line a row: a line feed within quotes ends it, and both halves are dead letters
+    envelope = { kind = "delimited", columns = ["at", "unit", "text"], message = "text", time = "at" }
+    time = "iso"
+
     [alarms]
     budget = "2/8h"                # of every source: two a shift; "1" is one a day
     rules = "rules.toml"           # taken from where this file lies
@@ -35,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion import IngestionError, SourceFormat, WindowSpec, file_year
-from ingestion.parsing import origin_of
+from ingestion.splitting import origin_of
 from ingestion.tables import allowed
 from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite

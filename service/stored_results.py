@@ -1,4 +1,4 @@
-"""What the API and the pages read of the database: sources, windows, incidents."""
+"""What the API and the pages read of the database: sources, windows, incidents, dead letters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from service.database import Database
-from service.schema import JSON_COLUMNS, incidents, sources, windows
+from service.schema import JSON_COLUMNS, dead_letters, incidents, sources, windows
+
+# A list shows this much of each: five hundred times what the database keeps of one would be half a gigabyte.
+DEAD_LETTER_SHOWN_BYTES = 4096
 
 
 class StoredResults(Database):
-    """Sources, windows and incidents, as rows."""
+    """Sources, windows, incidents and dead letters, as rows."""
 
     def source_summaries(self) -> list[dict[str, Any]]:
         """Return the summary of every source, by name."""
@@ -93,6 +96,39 @@ class StoredResults(Database):
         with self._read() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
         return [row | {name: json.loads(row[name]) for name in JSON_COLUMNS} for row in rows]
+
+    def is_source(self, source: str) -> bool:
+        """Whether a source has ever been stored."""
+        with self._read() as connection:
+            query = sa.select(sources.c.source).where(sources.c.source == source)
+            return connection.execute(query).one_or_none() is not None
+
+    def find_dead_letters(
+        self, *, source: str | None = None, before: int | None = None, limit: int | None = 100
+    ) -> list[dict[str, Any]]:
+        """Return dead letters, latest first, each with the first `DEAD_LETTER_SHOWN_BYTES` of its bytes.
+
+        Args:
+            source: only of this source.
+            before: id of the last one of the page before.
+            limit: at most this many; None for all.
+        """
+        columns = [column for column in dead_letters.c if column.name != "value"]
+        begin = sa.func.substr(dead_letters.c.value, 1, DEAD_LETTER_SHOWN_BYTES, type_=sa.LargeBinary)
+        query = sa.select(*columns, begin.label("value"))
+        if source is not None:
+            query = query.where(dead_letters.c.source == source)
+        if before is not None:
+            query = query.where(dead_letters.c.id < before)
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(dead_letters.c.id.desc()).limit(limit))
+            return [dict(row._mapping) for row in rows]
+
+    def dead_letter(self, source: str, number: int) -> bytes | None:
+        """Return the bytes that are kept of a dead letter; None where there is no such."""
+        query = sa.select(dead_letters.c.value).where(dead_letters.c.source == source, dead_letters.c.id == number)
+        with self._read() as connection:
+            return connection.execute(query).scalar_one_or_none()
 
     def _one(self, table: sa.Table, row_id: str) -> dict[str, Any] | None:
         with self._read() as connection:

@@ -201,7 +201,7 @@ def _read(good: GoodLines) -> tuple[list[Event], int]:
     events: deque[Event] = deque(maxlen=MAX_GOOD_EVENTS)
     for record in good.records:
         events.extend(item for item in parser.feed(record) if isinstance(item, Event))
-    events.extend(parser.flush())
+    events.extend(item for item in parser.flush() if isinstance(item, Event))
     return list(events), parser.accounting.consumed
 
 

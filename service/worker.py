@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from ingestion import DeadLettersUndelivered, Input, Outage, Record, SourceFormat, split_sources
+from ingestion import DeadLettersUndelivered, IngestionError, Input, Outage, Record, SourceFormat, split_sources
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
-from service.dead_letters import DeadLetterShare, DeadLetterSink, kept
-from service.errors import StoreUnavailable, Superseded
+from service.dead_letters import DeadLetterShares, DeadLetterSink, kept
+from service.errors import ServiceError, StoreUnavailable, Superseded
 from service.held_sources import HeldSources
 from service.metrics import STAGES, Metrics
 from service.showing import Shown
@@ -50,7 +50,8 @@ class Worker:
         policy: budgets and rules.
         origins: formats of streams that differ from the bundle's.
         dead_letters: where dead letters go besides the store.
-        max_dead_share: share of dead letters among the latest lines above which the worker stops.
+        max_dead_share: share of dead letters among the latest lines of a topic or a followed file above which the
+            worker stops.
 
     Attributes:
         error: why the worker stopped by itself.
@@ -78,7 +79,7 @@ class Worker:
         self._origins = dict(origins or {})
         self._sources = HeldSources(bundle, store, self._shown, policy, self._origins)
         self._dead_letters = dead_letters
-        self._dead_share = DeadLetterShare(max_dead_share)
+        self._dead_shares = DeadLetterShares(max_dead_share)
         # What the store must still say when results of these streams are stored.
         self._positions: dict[str, int | None] = {}
         self._flush_due = 0.0
@@ -139,8 +140,12 @@ class Worker:
             self.resume()
             while not self._stop.is_set():
                 self._round()
+        # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
+        except (IngestionError, ServiceError) as error:
+            # Raised on purpose, and says all there is to know: a traceback would hide it.
+            _LOG.error("the worker stopped: %s", error)
+            self.error = error
         except Exception as error:
-            # Nothing is lost: a restart goes on from the last stored batch. Whoever started the worker ends it all.
             _LOG.exception("the worker stopped")
             self.error = error
 
@@ -251,7 +256,7 @@ class Worker:
             Superseded: another worker has taken over.
             StoreUnavailable: the store is away.
             DeadLettersUndelivered: the topic of dead letters is away.
-            TooManyDeadLetters: more lines than allowed cannot be read.
+            TooManyDeadLetters: more lines than allowed of a topic or a file cannot be read.
             In all of these, what was not stored must be read again.
         """
         for batch in _batches(records):
@@ -269,19 +274,19 @@ class Worker:
             if record.mark is not None:
                 batch.marks[record.stream] = record.mark
         started = time.monotonic()
-        self._sources.feed(by_source)
+        lines = self._sources.feed(by_source)
         fed = time.monotonic()
         self._shown.took("parse", fed - started)
         produced = self._sources.score(by_source, now=False)
         self._shown.took("score", time.monotonic() - fed)
         self._shown.beat("scored")
         dead = [(source, one) for source, made in produced.items() for one in kept(made.dropped)]
-        self._dead_share.check(len(records), dead)
+        self._dead_shares.check(lines, dead)
         if dead and self._dead_letters is not None:
             self._dead_letters.send(dead)
         self._sources.store(produced, batch)
         self._positions.update(batch.positions)
-        self._dead_share.add(len(records), len(dead))
+        self._dead_shares.add(lines, dead)
         item.committed(batch.positions)
         self._shown.consumed(records)
 

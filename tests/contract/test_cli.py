@@ -116,6 +116,9 @@ def test_port_taken(bundle_dir: Path, tmp_path: Path) -> None:
         (("--kafka", "127.0.0.1:1"), ("--topic",)),
         (("--host", "0.0.0.0"), ("--token-file", "--no-auth")),
         (("--token-file", "missing"), ("missing",)),
+        (("--port", "99999"), ("99999", "0 to 65535")),
+        (("--backfill",), ("--backfill", "--file FILE")),
+        (("--backfill", "--file", "-"), ("--backfill", "--file FILE")),
     ],
 )
 def test_unusable_options_of_serve(

@@ -19,6 +19,8 @@ from service.store import Store
 
 # Lines that a source is asked about after the run: what it says of them shows all it remembers.
 _FURTHER_LINES = 200
+# What the database and the topic of dead letters both say of one.
+_LETTER = ("source", "stream", "position", "reason", "value")
 
 
 def everything(store: Store, bundle: Bundle) -> dict[str, dict[Any, Any]]:
@@ -30,7 +32,7 @@ def everything(store: Store, bundle: Bundle) -> dict[str, dict[Any, Any]]:
         }
     # A window that is not full is shown as it stood when a worker was last idle.
     final = [row | {"record": unpack(row["record"])} for row in tables["windows"] if row["status"] == "final"]
-    letters = Counter(tuple(value for name, value in row.items() if name != "id") for row in tables["dead_letters"])
+    letters = Counter(tuple(row[name] for name in _LETTER) for row in tables["dead_letters"])
     return {
         "windows": {row["id"]: row for row in final},
         "incidents": {row["id"]: row for row in tables["incidents"]},

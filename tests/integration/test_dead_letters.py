@@ -18,8 +18,6 @@ from ingestion.kafka_dead_letters import DeadLetterTopic
 from ingestion.kafka_settings import BrokerSettings, KafkaSettings
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
-from service.dead_letters import FEWEST_LINES, DeadLetterShare
-from service.errors import TooManyDeadLetters
 from service.metrics import Metrics
 from service.schema import dead_letters
 from service.store import Store
@@ -133,38 +131,6 @@ def test_dead_letters_are_sent_before_the_position_behind_them_is_stored(bundle:
         kept = connection.execute(sa.select(dead_letters.c.position, dead_letters.c.value)).all()
     assert [tuple(one) for one in kept] == [(1, lines[1]), (3, lines[3])]
     store.close()
-
-
-def test_a_worker_stops_where_most_lines_cannot_be_read_and_stores_nothing_of_them(
-    bundle: Bundle, tmp_path: Path
-) -> None:
-    store = Store(tmp_path / "a.sqlite")
-    worker = Worker(bundle, store, [], Metrics(), AlarmPolicy(), max_dead_share=0.5)
-    records = [Record(f"m{n % 4}", "kafka:t:0", n, n + 1, b"x" * 70_000, None) for n in range(FEWEST_LINES)]
-    with pytest.raises(
-        TooManyDeadLetters, match=r"1,000 of the latest 1,000.*too-long of source 'm0'.*b'xxx.*kafka:t:0"
-    ):
-        worker.process(_Replayed(), records)
-    assert store.next_position("kafka:t:0") is None
-    # One source in four that cannot be read stops nobody.
-    worker.process(
-        _Replayed(),
-        [Record(f"m{n % 4}", "kafka:t:0", n, n + 1, b"x" * (n % 4 == 0) * 70_000, None) for n in range(2000)],
-    )
-    assert store.next_position("kafka:t:0") == 2000
-    store.close()
-
-
-def test_the_share_is_of_the_latest_lines() -> None:
-    share = DeadLetterShare(0.1)
-    letter = [("s", Dropped("kafka:t:0", 1, "too-long", b"x"))]
-    share.check(10, letter * 10)  # too few lines to judge by
-    share.add(500_000, 0)
-    share.add(9_000, 0)
-    share.check(1000, letter * 1000)
-    share.add(1000, 1000)
-    with pytest.raises(TooManyDeadLetters, match="more than 10%"):
-        share.check(1000, letter * 500)
 
 
 def test_a_dead_letter_topic_that_is_read_as_well_is_refused() -> None:

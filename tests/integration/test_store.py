@@ -45,7 +45,8 @@ def row(source: str, **changes: Any) -> SourceRow:
 
 
 def letter(number: int, **changes: Any) -> dict[str, Any]:
-    return {"source": "s", "stream": "x", "position": number, "reason": "too-long", "value": b"line", **changes}
+    values = {"source": "s", "stream": "x", "position": number, "reason": "too-long", "value": b"line"}
+    return {"length": 4, "received": None, **values, **changes}
 
 
 def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:

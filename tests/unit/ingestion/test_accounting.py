@@ -8,7 +8,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingestion import DROP_REASONS, Dropped, Event, Record, SourceFormat, SourceParser, event_shape, split_sources
+from ingestion import (
+    DROP_REASONS,
+    EMPTY_REASONS,
+    Dropped,
+    Event,
+    Record,
+    SourceFormat,
+    SourceParser,
+    event_shape,
+    split_sources,
+)
 from ingestion.decoding import line_ending, split_lines
 from ingestion.envelopes import (
     DelimitedEnvelope,
@@ -53,12 +63,17 @@ FORMATS = tuple(
 TEXTS = (
     "",
     "   ",
+    "2026-01-01 00:00:00",
+    "2026-01-01 00:00:00 \u200b",
+    "2026-01-01T00:00:00Z|",
     "\x1b[31m\x1b[0m",
     "\u202e\u200b",
     "\x00\x00",
     "2026-01-01 00:00:00 door open",
     "2026-13-41 25:61:00 door open",
     "Dec 31 23:59:59 door closed",
+    "9999-12-31T23:59:59-05:00 door open",
+    "0001-01-01T00:00:00+14:00 door open",
     "2026-10-25 02:30:00 door open",
     "\tat some.where(x)",
     '{"time": "2026-01-01 00:00:00", "unit": "a", "log": {"message": "door open\\nat x\\nat y"}}',
@@ -85,6 +100,7 @@ VALUES = st.lists(
             st.sampled_from(["utf-8", "cp932", "utf-16-le"]),
         ),
         st.sampled_from([b"3 <1>", b"9 <34>a\n<34>", b"12 <34>door open5 <1>ab"]),
+        st.sampled_from([b"1 \n2 \n\n", b"8 <34>a\n\n\n3 <1>\n<2>\n"]),
     ),
     max_size=25,
 )  # fmt: skip
@@ -129,9 +145,9 @@ def test_consumed_is_parsed_unparsed_and_dropped_and_no_byte_is_lost(
     dropped = [item for item in made if isinstance(item, Dropped)]
     assert now.consumed == len(fed) == sum(event.lines for event in events) + len(dropped)
     assert set(now.dropped) <= set(DROP_REASONS)
-    # What was dropped is there byte for byte, in order.
+    # What was dropped and is kept is there byte for byte, in order.
     rest = iter(fed)
-    assert all(any(line == item.value for line in rest) for item in dropped)
+    assert all(any(line == item.value for line in rest) for item in dropped if item.reason not in EMPTY_REASONS)
     for event in events:
         event.text.encode("utf-8")
         event.message.encode("utf-8")
@@ -162,14 +178,31 @@ def test_a_restart_anywhere_changes_nothing(
 
 
 @given(VALUES, st.sampled_from(FORMATS))
-def test_cutting_a_record_by_its_sources_keeps_every_byte(values: list[bytes], source_format: SourceFormat) -> None:
+def test_a_record_cut_by_its_sources_is_read_as_it_is_whole(values: list[bytes], source_format: SourceFormat) -> None:
+    whole, cut = (SourceParser(source_format, VOCABULARY) for _ in range(2))
     for record in records(values, None):
         parts = split_sources(record, {"file": source_format, "kafka:t": source_format})
-        ending = line_ending(source_format.encoding)
-        joined = ending.join(part.value for part in parts)
-        assert record.value in (joined, joined + ending)
+        assert [item for part in parts for item in cut.feed(part)] == whole.feed(record)
         assert parts[-1].next_position == record.next_position
         assert all(part.source for part in parts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"19 <34>1 - a app - - -20 <34>1 - b app - - - ",
+        b"20 <34>1 - a app - - -\n20 <34>1 - b app - - -\n",
+        b"23 <34>1 - a app - - - x\ny22 <34>1 - b app - - - x\n",
+        b" <34>1 - a app - - -\n\x00<34>1 - b app - - -\x00",
+    ],
+)
+def test_every_syslog_message_of_a_record_goes_to_the_source_it_names(value: bytes) -> None:
+    source_format = SourceFormat(envelope=SyslogEnvelope(source_field="host"))
+    parts = split_sources(Record("s", "kafka:t:0", 7, 8, value, None), {"kafka:t": source_format})
+    assert [part.source for part in parts] == ["a", "b"]
+    for part in parts:
+        (event,) = SourceParser(source_format, VOCABULARY).feed(part)
+        assert isinstance(event, Event)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc-jp", "utf-16-le", "utf-16-be"])
@@ -194,6 +227,36 @@ def test_a_line_of_several_pairs_counts_once() -> None:
     assert [first.text, second.text] == ["2026-01-01T00:00:00Z|door|open", "2026-01-01T00:00:00Z|door|closed"]
     assert (first.lines, second.lines, first.token == second.token) == (1, 0, False)
     assert (parser.accounting.consumed, parser.accounting.parsed) == (1, 1)
+
+
+@pytest.mark.parametrize("rest", ["", "  ", "|", " \u200b", "||\t"])
+@pytest.mark.parametrize("envelope", [RawEnvelope(), ShdrEnvelope()])
+def test_a_line_with_nothing_but_its_time_is_blank(rest: str, envelope: RawEnvelope | ShdrEnvelope) -> None:
+    parser = SourceParser(SourceFormat(envelope=envelope, time_pattern="iso", delimiter="|"), VOCABULARY)
+    (made,) = parser.feed(Record("s", "x", 0, 1, f"2026-01-01 00:00:00{rest}".encode(), None))
+    assert isinstance(made, Dropped)
+    assert parser.accounting.dropped == {"blank": 1}
+
+
+def test_a_time_on_a_line_of_its_own_begins_an_event_of_the_lines_after_it() -> None:
+    parser = SourceParser(SourceFormat(time_pattern="iso", framing=Framing(start="time")), VOCABULARY)
+    lines = ["2026-01-01 00:00:00", "door open", "2026-01-01 00:00:01", "2026-01-01 00:00:02", " ", "door closed"]
+    made = [item for line in lines for item in parser.feed(Record("s", "x", 0, 1, line.encode(), None))]
+    made += parser.flush()
+    events = [(item.message.split(), item.lines) for item in made if isinstance(item, Event)]
+    assert events == [(["door", "open"], 2), (["door", "closed"], 2)]
+    assert parser.accounting.dropped == {"blank": 2}
+    assert parser.accounting.consumed == len(lines)
+
+
+def test_an_event_that_a_pattern_begins_is_known_by_the_first_lines_that_say_something() -> None:
+    framing = Framing(start="pattern", pattern="^[a-z]")
+    parser = SourceParser(SourceFormat(time_pattern="iso", framing=framing), VOCABULARY)
+    for line in ("2026-01-01 00:00:00", "2026-01-01 00:00:00", "2026-01-01 00:00:00  DOOR OPEN"):
+        assert parser.feed(Record("s", "x", 0, 1, line.encode(), None)) == []
+    (event,) = parser.flush()
+    assert isinstance(event, Event)
+    assert (event.message.split(), event.lines) == (["DOOR", "OPEN"], 3)
 
 
 def test_an_impossible_time_falls_back_to_the_brokers_or_is_dropped() -> None:

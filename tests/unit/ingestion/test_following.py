@@ -15,9 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion import BadInput, FileInput, ReadFile, Record, StandardInput, split_lines
+from ingestion import (
+    BadFormat,
+    BadInput,
+    Dropped,
+    FileInput,
+    ReadFile,
+    Record,
+    SourceFormat,
+    SourceParser,
+    StandardInput,
+    Vocabulary,
+    read_records,
+    split_lines,
+)
 from ingestion import following as following_module
 from ingestion.decoding import line_ending
+from ingestion.format import MOST_LINE_BYTES
 from ingestion.lines import MAX_KEPT_BYTES, LineSplitter
 from ingestion.rotation import MARK_BYTES, rotated
 
@@ -382,11 +396,12 @@ def test_lines_do_not_depend_on_the_blocks_they_came_in(data: bytes, cuts: list[
         found += splitter.feed(data[start:end])
         assert splitter.end == end
     found += splitter.last()
-    assert [line for _, line, _ in found] == (split_lines(data, line_ending(encoding)) if data else [])
-    assert [position for position, _, _ in found] == [0, *(end for _, _, end in found)][: len(found)]
+    assert [line for _, line, _, _ in found] == (split_lines(data, line_ending(encoding)) if data else [])
+    assert [position for position, _, _, _ in found] == [0, *(end for _, _, end, _ in found)][: len(found)]
     ending = b"\n" if encoding == "utf-8" else b"\n\x00"
-    for position, line, end in found:
+    for position, line, end, length in found:
         assert data[position:end] in {line, line + ending}
+        assert length is None
     assert splitter.position == len(data)
 
 
@@ -397,8 +412,28 @@ def test_a_line_without_end_costs_bounded_memory() -> None:
         assert not list(splitter.feed(b"x" * (1 << 18)))
         size += 1 << 18
         assert len(splitter._rest) <= MAX_KEPT_BYTES + 1
-    (position, line, end), (_, after, _) = splitter.feed(b"y\nafter\n")
-    assert (position, len(line), end, after) == (0, MAX_KEPT_BYTES, size + 2, b"after")
+    (position, line, end, length), (_, after, _, whole) = splitter.feed(b"y\nafter\n")
+    assert (position, len(line), end, length) == (0, MAX_KEPT_BYTES, size + 2, size + 1)
+    assert (after, whole) == (b"after", None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_line_of_which_only_the_beginning_is_kept_says_how_long_it_is(
+    tmp_path: Path, encoding: str, ended: bool
+) -> None:
+    long = ("x" * MAX_KEPT_BYTES + " END").encode(encoding)
+    path = tmp_path / "a.log"
+    path.write_bytes("before\n".encode(encoding) + long + "\n".encode(encoding) * ended)
+    _, record = read_records(path, "press07", encoding)
+    assert (len(record.value), record.length) == (MAX_KEPT_BYTES, len(long))
+    # Whatever cap a format declares, such a line is a dead letter and never an event that lacks its end.
+    parser = SourceParser(SourceFormat(encoding=encoding, max_line_bytes=MOST_LINE_BYTES), Vocabulary([]))
+    (dropped,) = parser.feed(record)
+    assert isinstance(dropped, Dropped)
+    assert (dropped.reason, dropped.length) == ("too-long", len(long))
+    with pytest.raises(BadFormat, match="max_line_bytes"):
+        SourceFormat(max_line_bytes=MOST_LINE_BYTES + 1)
 
 
 def test_a_mark_is_small_whatever_the_file(log: Path, follow: Follow) -> None:

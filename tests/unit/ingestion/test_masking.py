@@ -84,7 +84,7 @@ def test_declared_masks_come_first_and_a_group_masks_only_itself() -> None:
         ("(lot", "LOT", "missing"),
         (r"(?<=a)b", "LOT", "no lookaround"),
         (r"(a)\1", "LOT", "no regular expression"),
-        (r"\d*", "LOT", "matches nothing at all"),
+        (r"\d*", "LOT", "matches the empty string"),
         (r"lot \d+", "LOT", "one word at a time"),
         (r"(a)(b)", "LOT", "2 groups"),
         (r"\d+", "lot", "capitals"),

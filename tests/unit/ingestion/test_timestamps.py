@@ -61,9 +61,24 @@ def test_a_year_that_is_not_written_turns_at_new_year() -> None:
     assert january == december + 2
 
 
-@pytest.mark.parametrize("line", ["2026-13-05 09:00:00 x", "2026-02-30 09:00:00 x", "no time here"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-13-05 09:00:00 x",
+        "2026-02-30 09:00:00 x",
+        "9999-12-31T23:59:59-05:00 x",
+        "0001-01-01T00:00:00+14:00 x",
+        "no time here",
+    ],
+)
 def test_an_impossible_time_is_none(line: str) -> None:
     assert Clock("iso", "UTC", 2000).read(line)[0] is None
+
+
+def test_epoch_seconds_that_no_calendar_shows_are_impossible() -> None:
+    clock = Clock(r"(?P<e>-?\d+(\.\d+)?)", "UTC", 2000)
+    assert [clock.read(f"{text} x")[0] for text in ("-1", "9" * 12, "9" * 400)] == [None] * 3
+    assert clock.read("1767225600.5 x")[0] == 1_767_225_600.5
 
 
 def test_an_unknown_zone_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -22,6 +23,7 @@ from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
+from service.cli import main
 from service.inbox import InboxInput
 from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
@@ -123,8 +125,46 @@ def test_every_line_of_a_source_is_accounted_for(client: TestClient, machine_lin
 
 def test_a_dead_letter_keeps_its_bytes(context: Context) -> None:
     with context.store.engine.connect() as connection:
-        (row,) = connection.execute(sa.text("SELECT reason, value FROM dead_letters")).all()
-    assert (row.reason, row.value) == ("too-long", b"x" * 70_000)
+        (row,) = connection.execute(sa.text("SELECT reason, value, length FROM dead_letters")).all()
+    assert (row.reason, row.value, row.length) == ("too-long", b"x" * 70_000, 70_000)
+
+
+def test_dead_letters_can_be_looked_at(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path / "a.sqlite")
+    values = [b"\xff\x83" * 9, "\x1b[31m\\温度\u202e".encode() + b"\xff" * 60, b"x" * 70_000]
+    for name in ("line/3", "other"):
+        records = (Record(name, f"kafka:{name}:0", n, n + 1, value, 1.767e9) for n, value in enumerate(values))
+        score_records(bundle, store, records, POLICY, lambda _: None)
+    client = TestClient(create_app(Context(store, Metrics(), InboxInput(store), None, None)))  # type: ignore[arg-type]
+    items, cursor = [], ""
+    while cursor is not None:
+        page = client.get(f"/api/v1/sources/line%2F3/dead-letters?limit=1&cursor={cursor}").json()
+        items += page["items"]
+        cursor = page["next_cursor"]
+    assert [(item["position"], item["reason"], item["length"]) for item in items] == [
+        (2, "too-long", 70_000), (1, "undecodable", len(values[1])), (0, "undecodable", 18)
+    ]  # fmt: skip
+    assert {(item["source"], item["stream"], item["received"]) for item in items} == {
+        ("line/3", "kafka:line/3:0", "2025-12-29T09:20:00.000Z")
+    }
+    assert items[0]["value"] == "x" * 4096
+    assert items[1]["value"] == r"\x1b[31m\\温度\xe2\x80\xae" + r"\xff" * 60
+    assert items[2]["value"] == r"\xff\x83" * 9
+    whole = client.get(f"/api/v1/sources/line%2F3/dead-letters/{items[0]['id']}")
+    assert (whole.content, whole.headers["content-type"]) == (values[2], "application/octet-stream")
+    for path in ("/sources/none/dead-letters", f"/sources/other/dead-letters/{items[0]['id']}"):
+        assert client.get(f"/api/v1{path}").json()["type"] == "/errors/not-found"
+    store.close()
+    database = ["--database", str(tmp_path / "a.sqlite")]
+    assert main(["dead-letters", *database, "--source", "line/3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == items
+    assert main(["dead-letters", *database, "--limit", "2"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "other  kafka:other:0 2  too-long  70,000 bytes  xxx" in first
+    assert r"undecodable  75 bytes  \x1b[31m" in second
+    assert main(["dead-letters", *database, "--source", "none"]) == 2
+    assert main(["dead-letters", "--database", str(tmp_path / "no.sqlite")]) == 2
+    assert not (tmp_path / "no.sqlite").exists()
 
 
 def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
@@ -160,8 +200,11 @@ def test_a_push_is_stored_before_it_is_answered(
     [
         ("press07", b"", "text/plain", 400),
         ("press07", b"[1]", "application/json", 400),
-        ("press07", b"x", "image/png", 400),
-        ("press07", b"x" * ((16 << 20) + 1), "text/plain", 400),
+        ("press07", b"x", "image/png", 415),
+        ("press07", b"x", "text/plain; charset=cp932", 415),
+        ("press07", b"x", "text/plain; charset=klingon", 415),
+        ("press07", b'{"lines": ["x"]}', "application/json; charset=cp932", 415),
+        ("press07", b"x" * ((16 << 20) + 1), "text/plain", 413),
         ("x" * 129, b"x", "text/plain", 422),
     ],
 )
@@ -185,6 +228,80 @@ def test_a_line_feed_ends_a_line_in_json_as_in_text(client: TestClient, context:
     push(client, rb'{"lines": ["one\n", "\ntwo\r"]}', **{"Content-Type": "application/json"})
     values = [row.value for row in context.store.read_inbox(first - 2, 10)]
     assert values == [b"one", b"", b"two\r"] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "no JSON, see line 1, column 2"),
+        (b'{"lines": ["\xff"]}', "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[1]", "no list `lines`"),
+        (b'{"lines": "x"}', "no list `lines`"),
+        (b'{"lines": ["x"], "key": 1}', "'key' beside `lines`"),
+        (b'{"lines": ["x", 2]}', r"lines\[1\] of the push is no text"),
+    ],
+)
+def test_a_bad_json_push_is_told_what_is_wrong_in_our_words(client: TestClient, body: bytes, says: str) -> None:
+    answer = push(client, body, **{"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert re.search(says, answer.json()["detail"])
+    assert not re.search("http|pydantic", answer.json()["detail"])
+
+
+def test_half_a_surrogate_pair_refuses_no_push(client: TestClient, context: Context) -> None:
+    first = push(client, rb'{"lines": ["\ud800 door", "ok"]}', **{"Content-Type": "application/json"})
+    values = [row.value for row in context.store.read_inbox(first.json()["position"] - 1, 2)]
+    assert values == [rb"\ud800 door", b"ok"]
+
+
+def test_a_push_may_be_gzipped_and_say_its_charset(client: TestClient, context: Context) -> None:
+    plain = "one\n二\n".encode()
+    zipped = gzip.compress(plain[:4]) + gzip.compress(plain[4:])
+    said = {"Content-Type": 'Text/Plain; Charset="UTF8"'}
+    for body, headers in (
+        (plain, {}),
+        (zipped, {"Content-Encoding": "gzip"}),
+        (plain, {"Content-Encoding": "identity"}),
+    ):
+        position = push(client, body, **headers, **said).json()["position"]
+        values = [row.value for row in context.store.read_inbox(position - 1, 2)]
+        assert values == [b"one", "二".encode()]
+    # The lines, not their form, are what a repeated push repeats.
+    first = push(client, plain, "zipped")
+    assert push(client, zipped, "zipped", **{"Content-Encoding": "gzip"}).json() == first.json()
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status", "says"),
+    [
+        (gzip.compress(b"\n" * (17 << 20)), "gzip", 413, "16 MiB"),
+        (b"one\ntwo", "gzip", 400, "gzip and is none"),
+        (gzip.compress(b"one\ntwo")[:-9], "gzip", 400, "too early"),
+        (b"one\ntwo", "br", 415, "Content-Encoding br"),
+        (b"one\ntwo", "gzip, gzip", 415, "Content-Encoding gzip, gzip"),
+    ],
+)
+def test_a_push_whose_compression_is_not_to_be_undone_is_refused(
+    client: TestClient, context: Context, body: bytes, coding: str, status: int, says: str
+) -> None:
+    before = context.store.inbox_size()
+    answer = push(client, body, **{"Content-Encoding": coding})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert says in answer.json()["detail"]
+    assert context.store.inbox_size() == before
+
+
+def test_a_charset_that_is_not_the_sources_is_refused_by_both_names(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Worker, "encoding", "cp932")
+    client = TestClient(create_app(context))
+    answer = push(client, b"x", **{"Content-Type": "text/plain; charset=utf-8"})
+    assert (answer.status_code, answer.json()["type"]) == (415, "/errors/unsupported-media-type")
+    assert "utf-8" in answer.json()["detail"]
+    assert "cp932" in answer.json()["detail"]
+    assert push(client, b"x", **{"Content-Type": "text/plain; charset=Shift_JIS"}).status_code == 202
 
 
 def test_what_the_source_cannot_have_written_is_refused(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from ingestion import Record
 from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
+from service.cli import main
 from service.errors import BadSetting
 from service.explain import summary
 from service.inbox import InboxInput
@@ -88,6 +89,24 @@ def test_a_range_is_what_was_asked_for(bundle_dir: Path, log: Path, machine_line
         assert max(window["end"] for window in windows) <= times[2000]
 
 
+def test_what_could_not_be_read_is_told(
+    bundle_dir: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = tmp_path / "mazak01.log"
+    damaged.write_bytes(b"\n".join([*log.read_bytes().split(b"\n")[:500], b"", b"\xff" * 50, b"x" * 70_000]) + b"\n")
+    output = tmp_path / "out.jsonl"
+    assert main(["replay", str(damaged), "--bundle", str(bundle_dir), "--output", str(output)]) == 0
+    last = json.loads(output.read_text("utf-8").splitlines()[-1])
+    assert last["kind"] == "accounting"
+    lines = last["lines"]
+    assert lines["dropped"] == {"blank": 1, "too-long": 1, "undecodable": 1}
+    assert lines["consumed"] == last["read"] == 503 == lines["parsed"] + lines["unparsed"] + 3
+    assert [source["lines"] for source in last["sources"]] == [lines]
+    said = capsys.readouterr().err
+    assert "503 lines replayed" in said
+    assert "3 dropped (1 blank, 1 too-long, 1 undecodable)" in said
+
+
 def test_a_replay_reads_a_file_as_it_is_declared(
     bundle_dir: Path, log: Path, machine_lines: list[bytes], tmp_path: Path
 ) -> None:
@@ -142,6 +161,8 @@ def test_a_replayed_database_is_looked_at_and_not_added_to(
         ({"file": Path("a.log")}, "--database FILE for a new database, or --output"),
         ({"file": Path("a.log"), "output": "-", "start": "soon"}, "cannot read --from 'soon'"),
         ({"file": Path("a.log"), "output": "-", "stop": "2026-13-01"}, "cannot read --to '2026-13-01'"),
+        ({"file": Path("a.log"), "output": "-", "start": "20", "stop": "10"}, "nothing lies between --from 20 and"),
+        ({"file": Path("a.log"), "output": "-", "start": "2026-01-31", "stop": "2026-01-30"}, "--to 2026-01-30"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused_by_name(bundle_dir: Path, changes: dict[str, Any], named: str) -> None:

@@ -1,0 +1,35 @@
+"""`logvq dead-letters`: what could not be read, as the API shows it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ingestion import clean
+from service.errors import BadSetting, NotFound
+from service.routes.dead_letters import shown
+from service.store import Store
+
+_SHOWN_CHARACTERS = 120
+
+
+def run_dead_letters(options: argparse.Namespace) -> int:
+    """Print the latest dead letters, of one source or of all."""
+    if isinstance(options.database, Path) and not options.database.exists():
+        raise BadSetting(f"there is no database {options.database}; name one with --database")
+    store = Store(options.database, options.database_password_file)
+    try:
+        if options.source is not None and not store.is_source(options.source):
+            raise NotFound(f"no source {options.source} in {options.database}")
+        rows = [shown(row) for row in store.find_dead_letters(source=options.source, limit=options.limit)]
+    finally:
+        store.close()
+    if options.json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        return 0
+    for row in rows:
+        value = row["value"][:_SHOWN_CHARACTERS] + ("…" if len(row["value"]) > _SHOWN_CHARACTERS else "")
+        where = f"{row['source']}  {row['stream']} {row['position']}"
+        print(f"{row['received'] or '-':24}  {clean(where)}  {row['reason']}  {row['length']:,} bytes  {value}")
+    return 0
