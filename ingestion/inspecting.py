@@ -6,12 +6,9 @@ the source; nothing is estimated.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
 
 from ingestion.decoding import REPLACEMENT, canonical_encoding, line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
@@ -24,20 +21,22 @@ from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_sh
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
-from ingestion.timestamps import AMBIGUOUS, CLOCK_AHEAD, CLOCK_BACK, NONEXISTENT, PATTERNS, Clock, zone
+from ingestion.timestamps import (
+    AMBIGUOUS,
+    CLOCK_AHEAD,
+    CLOCK_BACK,
+    NONEXISTENT,
+    ORDERS,
+    Clock,
+    time_expression,
+    zone,
+)
 from ingestion.vocabulary import Vocabulary
+from ingestion.zones import Certainty, guess_zone
 
-Certainty = Literal["certain", "likely", "a guess"]
 _SHOWN = 3
 _PARSED_LINES = 2500
 _SHOWN_CHARACTERS = 160
-# Zones tried when a second time in the line tells the offset, and one per script where nothing else does.
-_COMMON_ZONES = (
-    "UTC", "Asia/Tokyo", "Asia/Shanghai", "Asia/Singapore", "Asia/Kolkata", "Europe/Berlin", "Europe/London",
-    "Europe/Helsinki", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles",
-    "America/Sao_Paulo", "Australia/Sydney",
-)  # fmt: skip
-_JAPANESE = re.compile(r"[\u3041-\u30ff\uff66-\uff9d]")
 
 
 @dataclass(frozen=True)
@@ -223,52 +222,10 @@ def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: s
         zone(declared)
         look.choose("zone", declared, "certain", "declared")
         return declared
-    if proposed.time_pattern is None:
-        look.choose("zone", "UTC", "a guess", "the lines carry no time")
-        return "UTC"
-    texts = [match[0] for line in lines if (match := re.search(PATTERNS[proposed.time_pattern], line))]
-    if proposed.time_pattern == "epoch" or all(re.search(r"(Z|[+-]\d\d:?\d\d)$", text) for text in texts):
-        look.choose("zone", "UTC", "certain", "the times carry their own offset, or count from the epoch in UTC")
-        return "UTC"
-    hint = _zone_beside(lines, proposed.time_pattern, proposed.year)
-    if hint is not None:
-        hours, names = hint
-        reason = f"a second time in the lines is in UTC, and these are {hours:+g} h from it"
-        if names:
-            look.choose("zone", names[0], "likely", reason, otherwise=tuple(names[1:]))
-            look.unknown.append(f"Which zone {hours:+g} h from UTC means: {', '.join(names)} had that offset then.")
-            return names[0]
-    if sum(1 for line in lines if _JAPANESE.search(line)) > 0.05 * len(lines):
-        look.choose("zone", "Asia/Tokyo", "a guess", "the lines are Japanese; nothing in them names a zone")
-        look.unknown.append("The time zone: Asia/Tokyo is taken because the lines are Japanese; declare it with --tz.")
-        return "Asia/Tokyo"
-    look.choose("zone", "UTC", "a guess", "nothing in the lines names a zone")
-    look.unknown.append("The time zone: the times carry no offset and are taken as UTC; declare it with --tz.")
-    return "UTC"
-
-
-def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, list[str]] | None:
-    """Return the offset that a time in epoch seconds beside the local one tells, in hours, and zones that had it."""
-    local, absolute = Clock(pattern, "UTC", year), Clock("epoch", "UTC", year)
-    offsets: Counter[int] = Counter()
-    moment = 0.0
-    for line in lines[:200]:
-        seconds, beside = local.read(line)[0], absolute.read(line)[0]
-        if seconds is not None and beside is not None:
-            offsets[round((seconds - beside) / 900)] += 1
-            moment = beside
-    if not offsets or not local.writes_year:
-        return None
-    quarters, count = offsets.most_common(1)[0]
-    if count < 0.9 * offsets.total() or count < 5 or abs(quarters) > 14 * 4:
-        return None
-    then = datetime.fromtimestamp(moment, UTC)
-    names = []
-    for name in _COMMON_ZONES:
-        offset = then.astimezone(zone(name)).utcoffset()
-        if offset is not None and offset.total_seconds() == quarters * 900:
-            names.append(name)
-    return quarters / 4, names
+    found = guess_zone(lines, proposed)
+    look.choose("zone", found.zone, found.certainty, found.reason, otherwise=found.otherwise)
+    look.unknown += found.unknown
+    return found.zone
 
 
 def _time(
@@ -288,19 +245,23 @@ def _time(
         shows.append(f"from {_iso(first, 'UTC')} to {_iso(last, 'UTC')}")
     odd = {name: accounting.noticed[name] for name in _ODD if name in accounting.noticed}
     shows += [f"{count:,} × {_ODD[name]}" for name, count in odd.items()]
-    certainty: Certainty = "certain" if len(timed) == len(events) else "likely"
-    other = _other_order(lines, pattern)
-    if other is not None:
+    certainty: Certainty = "certain" if timed and len(timed) == len(events) else "likely"
+    others = _other_orders(lines, pattern)
+    if others:
         certainty = "a guess"
-        look.unknown.append(f"Day or month first: every time in the sample reads both ways ({pattern} or {other}).")
+        orders = " or ".join((pattern, *others))
+        look.unknown.append(f"Day or month first: every time in the sample reads {len(others) + 1} ways ({orders}).")
+    if pattern in ORDERS[1]:
+        look.unknown.append("The century: the lines write two digits of the year, which are taken as 20xx.")
+    if half := _half_days(lines, pattern):
+        look.unknown.append(half)
     if not proposed.clock().writes_year or (pattern == "month-name" and not _writes_year(lines)):
         certainty = "likely"
         look.unknown.append(
             f"The year: the lines write none; {proposed.year} is taken for the first and then counted on."
         )
     reason = f"{len(timed):,} of {len(events):,} events have such a time"
-    otherwise = () if other is None else (other,)
-    look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=otherwise)
+    look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=others)
 
 
 _ODD = {
@@ -311,16 +272,32 @@ _ODD = {
 }
 
 
-def _other_order(lines: Sequence[str], pattern: str) -> str | None:
-    other = {"day-first": "month-first", "month-first": "day-first"}.get(pattern)
-    if other is None:
+def _other_orders(lines: Sequence[str], pattern: str) -> tuple[str, ...]:
+    """Return the other orders of day, month and year in which every time of the sample reads, too."""
+    first = [Clock(pattern, "UTC", 2000).read(line)[0] for line in lines]
+    timed = [line for line, time in zip(lines, first, strict=True) if time is not None]
+    others = [name for order in ORDERS if pattern in order for name in order if name != pattern]
+    return tuple(name for name in others if all(Clock(name, "UTC", 2000).read(line)[0] is not None for line in timed))
+
+
+def _half_days(lines: Sequence[str], pattern: str) -> str | None:
+    """Say so where AM or PM follows some times only: it may be a word of the message."""
+    expression = time_expression(pattern)
+    name = next((name for name in ("q", "p") if name in expression.groupindex), None)
+    if name is None:
         return None
-    clock, first = Clock(other, "UTC", 2000), Clock(pattern, "UTC", 2000)
-    return other if all(clock.read(line)[0] is not None or first.read(line)[0] is None for line in lines) else None
+    times = [match for line in lines if (match := expression.search(line))]
+    halves = sum(1 for match in times if match[name])
+    if not 0 < halves < 0.9 * len(times):
+        return None
+    return (
+        f"AM or PM: {halves:,} of {len(times):,} times are followed by it and read as halves of a day; where PM is a "
+        "word of the message, declare a time pattern of your own."
+    )
 
 
 def _writes_year(lines: Sequence[str]) -> bool:
-    expression = re.compile(PATTERNS["month-name"])
+    expression = time_expression("month-name")
     return any(match["Y"] for line in lines[:50] if (match := expression.search(line)))
 
 

@@ -84,6 +84,45 @@ def test_eras_and_orders_of_day_and_month() -> None:
     assert any("Day or month first" in line for line in unclear.unknown)
 
 
+def zone_of(found: Inspection) -> tuple[str, str, str]:
+    return next((choice.value, choice.certainty, choice.reason) for choice in found.choices if choice.name == "zone")
+
+
+def test_the_zone_is_what_the_lines_write() -> None:
+    for stamp in ("2026-01-31T10:00:00+09", "2026-01-31 10:00:00 JST", "Sat Jan 31 10:00:00 UTC 2026"):
+        value, sure, reason = zone_of(inspected(f"{stamp} door open\n".encode() * 30))
+        assert (value, sure) == ("UTC", "certain")
+        assert "carry their own offset" in reason
+    value, sure, reason = zone_of(inspected(b"2026-01-31 10:00:00 IST door open\n" * 30))
+    assert (value, sure) == ("UTC", "a guess")
+    assert "IST after the times may mean Asia/Kolkata" in reason
+    mixed = b"2026-01-31 10:00:00 door open\n2026-01-31 10:00:00+09:00 door shut\n" * 20
+    assert "20 of 40 times carry an offset" in zone_of(inspected(mixed))[2]
+    numbers = b"".join(b"2026-01-31 10:00:00 %+03d00 rpm\n" % (n % 9) for n in range(40))
+    assert any(line.startswith("Offsets: 9 different") for line in inspected(numbers).unknown)
+
+
+def test_a_language_is_evidence_of_a_zone_and_said_to_be_a_guess() -> None:
+    kanji = ("温度正常", "主軸起動完了", "油圧低下 {}")
+    for encoding in ("cp932", "euc-jp", "iso2022_jp"):
+        value, sure, reason = zone_of(inspected(written(kanji).encode(encoding)))
+        assert (value, sure) == ("Asia/Tokyo", "a guess"), encoding
+        assert "is an encoding of Japanese" in reason
+    found = inspected(written(kanji).encode())
+    assert zone_of(found)[:2] == ("Asia/Tokyo", "a guess")
+    assert any("kanji without kana: Japanese, or Chinese" in line for line in found.unknown)
+    chinese = inspected(written(("设备温度正常", "主轴启动", "油压过低 {}")).encode())
+    assert zone_of(chinese)[:2] == ("Asia/Shanghai", "a guess")
+
+
+def test_two_digits_of_a_year_and_halves_of_a_day_that_are_rare_are_named() -> None:
+    short = inspected(b"".join(b"%02d.01.26 10:00:00 door open\n" % day for day in range(20, 29)))
+    assert short.source_format.time_pattern == "day-first-short"
+    assert any(line.startswith("The century") for line in short.unknown)
+    pm = inspected(b"2026-01-31 10:00:00 PM started\n" + b"2026-01-31 10:00:00 door open\n" * 30)
+    assert any(line.startswith("AM or PM: 1 of 31") for line in pm.unknown)
+
+
 def test_envelopes_are_proposed_with_their_fields() -> None:
     rows = [
         {
