@@ -12,7 +12,7 @@ In the order the data flows:
                    opened: only these use kafka-python, and are imported where they are needed. `kafka_settings.py`
                    says how to reach a broker, `kafka_values.py` what its records mean, `kafka_dead_letters.py` sends
                    what could not be read; `outage.py` how long to wait for something that is away
-- `decoding.py`    bytes to text under a declared encoding
+- `decoding.py`    bytes to text under a declared encoding; `eucjp.py` is one that Python lacks
 - `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
 - `timestamps.py`  event times in the source's own zone
 - `framing.py`     which lines make one event

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from ingestion.decoding import REPLACEMENT, canonical_encoding, line_ending, split_lines
+from ingestion.decoding import REPLACEMENT, line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
-from ingestion.guessing import EncodingGuess, guess_encodings
+from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_utf_32
 from ingestion.masking import words
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
@@ -147,29 +147,45 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
 
 
 def _encoding(look: _Look, declared: str | None) -> str:
+    refuse_utf_32(look.sample, look.name)
     guesses = guess_encodings(look.sample)
     best = guesses[0]
-    if best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
+    change = _changed(look, best.encoding)
+    if change is None and best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
         raise BadInput(f"{look.name} looks like binary data in every encoding tried; give a text file, plain or gzip")
     if declared is not None:
-        encoding = canonical_encoding(declared)
+        encoding = declared_encoding(look.sample, declared, look.name)
         shown = _first_lines(look.sample, encoding)
         damaged = sum(1 for line in shown if REPLACEMENT in line or "\\x" in line)
         doubt = () if best.encoding == encoding else (f"{best.encoding}: {best.reason}",)
         reason = "declared" + (f"; {damaged} of the first lines have undecodable bytes" if damaged else "")
         look.choose("encoding", encoding, "certain", reason, shows=shown, otherwise=doubt)
         return encoding
+    if change is not None:
+        best = next((guess for guess in guesses if guess.encoding == change.most), best)
     certainty: Certainty = "certain" if best.is_sure or "byte-order" in best.reason else "likely"
-    if best.written < 0.8:
+    if best.written < 0.8 or change is not None:
         certainty = "a guess"
     if look.sample.isascii() and best.encoding == "utf-8":
         look.unknown.append(
             "The encoding: the sample is plain ASCII. If the source ever writes other characters, declare theirs."
         )
-    others = tuple(_other_encoding(look.sample, guess) for guess in guesses[1:3])
+    others = tuple(_other_encoding(look.sample, guess) for guess in [g for g in guesses if g is not best][:2])
     shows = _first_lines(look.sample, best.encoding)
-    look.choose("encoding", best.encoding, certainty, best.reason, shows=shows, otherwise=others)
+    reason = best.reason if change is None else f"the file is {change}"
+    look.choose("encoding", best.encoding, certainty, reason, shows=shows, otherwise=others)
     return best.encoding
+
+
+def _changed(look: _Look, encoding: str) -> Change | None:
+    """Say so where the file is in two encodings."""
+    change = None if encoding.startswith("utf-16") else find_change(look.sample)
+    if change is not None:
+        look.unknown.append(
+            f"The encoding: the file is {change}. Cut it there and declare each part's: lines in the other encoding "
+            "come out garbled, or are dropped as undecodable."
+        )
+    return change
 
 
 def _other_encoding(sample: bytes, guess: EncodingGuess) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from ingestion.decoding import decode, encoding_of_sample, line_ending, split_lines
+from ingestion.decoding import decode, line_ending, split_lines
 from ingestion.envelopes import (
     DelimitedEnvelope,
     Envelope,
@@ -24,6 +24,7 @@ from ingestion.envelopes import (
 from ingestion.errors import BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
+from ingestion.guessing import encoding_of_sample
 from ingestion.timestamps import Clock, detect_pattern
 
 # Lines looked at; times and delimiters of plant logs show within the first thousand.

@@ -43,7 +43,7 @@ _SEVERAL = {
 _SEVERAL_AFTER = re.compile(rf"[:\d.,]* ?\(?({'|'.join(_SEVERAL)})(?![0-9A-Za-z])")
 _KANA = re.compile(r"[\u3041-\u30ff\uff66-\uff9d]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
-_JAPANESE_ENCODINGS = frozenset({"cp932", "euc_jp", "eucjp-ms", "euc_jis_2004", "euc_jisx0213"})
+_JAPANESE_ENCODINGS = frozenset({"cp932", "eucjp-ms", "euc_jis_2004", "euc_jisx0213"})
 # Offsets of one place are two, in summer and in winter; more are numbers of the message, or several places.
 _MANY_OFFSETS = 3
 

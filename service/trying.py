@@ -28,7 +28,7 @@ from ingestion import (
     read_records,
     read_sample,
 )
-from ingestion.decoding import encoding_of_sample
+from ingestion.guessing import declared_encoding, encoding_of_sample
 from service import __version__
 from service.alarms.budget import AlarmThreshold
 from service.alarms.choices import choices
@@ -98,6 +98,8 @@ def good_lines(
             sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
         )
     else:
+        if encoding is not None:
+            encoding = declared_encoding(sample, encoding, path.name)
         source_format = declared.for_file(path, encoding, zone)
         encoding_of_sample(sample, source_format.encoding, path.name)
         window = window or declared.window

@@ -74,6 +74,28 @@ def test_other_encodings_are_told_apart() -> None:
     assert any("encoding" in line for line in inspected(b"2026-01-05 00:00:00 plain\n" * 50).unknown)
 
 
+def test_a_file_in_two_encodings_is_said_to_be() -> None:
+    for kinds, other in ((JAPANESE, "cp932"), (JAPANESE, "euc-jp"), (GERMAN, "cp1252")):
+        lines = written(kinds).splitlines(keepends=True)
+        cut = next(n for n in range(450, 900) if not lines[n].isascii())
+        sample = "".join(lines[:cut]).encode() + "".join(lines[cut:]).encode(other)
+        found = inspected(sample)
+        assert certainty(found, "encoding") == "a guess"
+        assert found.source_format.encoding == "utf-8"
+        words = f"in two encodings: utf-8, and {canonical_encoding(other)} from line {cut + 1} on"
+        assert any(words in line for line in found.unknown)
+        assert any(words in line for line in inspected(sample, encoding=other).unknown)
+
+
+def test_a_byte_order_mark_is_followed() -> None:
+    sample = b"\xfe\xff" + written(JAPANESE).encode("utf-16-be")
+    found = inspected(sample, encoding="utf-16")
+    assert found.source_format.encoding == "utf-16-be"
+    assert found.lines == 900
+    with pytest.raises(BadInput, match="iconv"):
+        inspected(written(JAPANESE).encode("utf-32"))
+
+
 def test_eras_and_orders_of_day_and_month() -> None:
     era = written(JAPANESE, "令和8年1月{day}日 {hour}時{minute:02}分{second:02}秒")
     assert inspected(era.encode("cp932")).source_format.time_pattern == "era"
