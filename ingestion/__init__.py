@@ -14,6 +14,7 @@ In the order the data flows:
                    what could not be read; `outage.py` how long to wait for something that is away
 - `decoding.py`    bytes to text under a declared encoding; `eucjp.py` is one that Python lacks
 - `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
+- `patterns.py`    regular expressions that users declare
 - `timestamps.py`  event times in the source's own zone
 - `framing.py`     which lines make one event
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one

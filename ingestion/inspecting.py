@@ -340,8 +340,9 @@ def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accou
     lines = sum(event.lines for event in events)
     shows = [f"{lines:,} lines make {len(events):,} events; the longest has {longest.lines:,} lines:"]
     shows += [f"│ {line[:_SHOWN_CHARACTERS]}" for line in longest.text.split("\n")[: _SHOWN + 1]]
-    value = "time: a line without a time belongs to the event before" if start == "time" else proposed.framing.pattern
-    look.choose("framing", value or start, "likely", "indented lines and stack traces follow", shows=tuple(shows))
+    what = "a line without a time" if start == "time" else f"a line with {proposed.framing.pattern}"
+    value = f"{start}: {what} belongs to the event before"
+    look.choose("framing", value, "likely", "indented lines and stack traces follow", shows=tuple(shows))
     if longest.lines >= proposed.framing.max_lines:
         look.unknown.append("Where the longest event ends: it reaches the cap on lines.")
 

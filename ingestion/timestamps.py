@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingestion.errors import BadFormat
+from ingestion.patterns import Expression
 
 # A time stands near the start of a line; searching further finds times that belong to the message.
 SEARCH_COLUMNS = 96
@@ -125,8 +126,8 @@ def zone(name: str) -> tzinfo:
         raise BadFormat(f"unknown time zone {name!r}; give an IANA name such as Asia/Tokyo or UTC") from error
 
 
-def time_expression(pattern: str) -> re.Pattern[str]:
-    """Return the expression of a time pattern: a name in `PATTERNS`, or a regular expression with its named groups.
+def time_expression(pattern: str) -> re.Pattern[str] | Expression:
+    """Return the expression of a time pattern: a name in `PATTERNS`, or one in RE2's syntax with its named groups.
 
     Raises:
         BadFormat: it is neither.
@@ -136,10 +137,9 @@ def time_expression(pattern: str) -> re.Pattern[str]:
     names = ", ".join(PATTERNS)
     if "(?P<" not in pattern:
         raise BadFormat(f"unknown time pattern {pattern!r}; one of {names}, or an expression with groups (?P<H>…)")
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise BadFormat(f"the time pattern {pattern!r} is no regular expression: {error}") from error
+    expression = Expression(
+        pattern, f"the time pattern {pattern!r}", "match what is beside the time outside its groups"
+    )
     groups = set(expression.groupindex)
     if groups - _GROUPS:
         raise BadFormat(f"the time pattern {pattern!r} has unknown groups {sorted(groups - _GROUPS)}")

@@ -52,6 +52,7 @@ _FRAMINGS = {
     "line": "one line, one event",
     "time": "lines without a time belong to the event before",
     "pattern": "lines that a pattern does not start belong to the event before",
+    "unless": "lines that a pattern finds belong to the event before",
 }
 _CURVE = tuple(round(1.0 + step * 0.1, 1) for step in range(31))
 

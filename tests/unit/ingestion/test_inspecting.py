@@ -175,7 +175,7 @@ def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     found = inspected("".join(trace.format(n=n) for n in range(9)).encode())
     assert found.source_format.framing.start == "time"
     untimed = inspected(b"failed\n\tat a.b.C\nfine\nfine\n" * 20)
-    assert untimed.source_format.framing.start == "pattern"
+    assert untimed.source_format.framing.start == "unless"
     events, _ = parse_sample(b"failed\n\tat a.b.C\nfine\nfine\n" * 20, untimed.source_format)
     assert len(events) == 60
 
