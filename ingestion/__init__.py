@@ -18,7 +18,7 @@ In the order the data flows:
 - `timestamps.py`  event times in the source's own zone
 - `framing.py`     which lines make one event
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
-                   from a sample, `guessing.py` its encoding, `zones.py` its zone; `inspecting.py` shows what it does
+                   from a sample, `guessing.py` its encoding, `dating.py` its zone; `inspecting.py` shows what it does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token

@@ -74,7 +74,7 @@ def encoding_of_sample(sample: bytes, declared: str | None, name: str) -> str:
         WrongEncoding: too many lines cannot be decoded; names the first bad bytes and suggests an encoding.
         BadInput: the sample is not text at all, or its encoding is none that lines can be read in.
     """
-    refuse_utf_32(sample, name)
+    refuse_endless(sample, name)
     encoding = declared_encoding(sample, declared or _marked(sample) or "utf-8", name)
     if not encoding.startswith("utf-16"):
         _refuse_binary(sample, name)
@@ -121,12 +121,18 @@ def declared_encoding(sample: bytes, declared: str, name: str) -> str:
     return encoding
 
 
-def refuse_utf_32(sample: bytes, name: str) -> None:
-    """Raise where a file is in UTF-32, whose line feeds no reader of logs knows.
+def refuse_endless(sample: bytes, name: str) -> None:
+    """Raise where the lines of a file have no ends that are known: in UTF-32, and after carriage returns alone.
 
     Raises:
-        BadInput: it is; the message says how to convert it.
+        BadInput: they have none; the message says how to convert the file.
     """
+    returns = sample.count(b"\r") - sample.count(b"\r\n")
+    if returns > 1 and b"\n" not in sample.rstrip(b"\r\n"):
+        raise BadInput(
+            f"{name} ends its lines with a carriage return alone ({returns:,} of them and no line feed): convert it, "
+            f"such as with tr '\\r' '\\n' < {name} > lines.log"
+        )
     # Characters of the first plane leave two bytes of four zero, always the same two; their own are seldom zero both.
     zeros = [sample[place::4].count(0) for place in range(4)]
     many = 0.95 * (len(sample) // 4)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from ingestion.dating import Certainty, guess_zone, other_orders, unknown_of_times, without_time, writes_year
 from ingestion.decoding import REPLACEMENT, line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
-from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_utf_32
+from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_endless
 from ingestion.masking import words
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
@@ -26,13 +27,9 @@ from ingestion.timestamps import (
     CLOCK_AHEAD,
     CLOCK_BACK,
     NONEXISTENT,
-    ORDERS,
-    Clock,
-    time_expression,
     zone,
 )
 from ingestion.vocabulary import Vocabulary
-from ingestion.zones import Certainty, guess_zone
 
 _SHOWN = 3
 _PARSED_LINES = 2500
@@ -147,7 +144,7 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
 
 
 def _encoding(look: _Look, declared: str | None) -> str:
-    refuse_utf_32(look.sample, look.name)
+    refuse_endless(look.sample, look.name)
     guesses = guess_encodings(look.sample)
     best = guesses[0]
     change = _changed(look, best.encoding)
@@ -249,8 +246,9 @@ def _time(
 ) -> None:
     pattern = proposed.time_pattern
     if pattern is None:
-        look.choose("time", "none", "likely", "no known pattern is on half of the lines")
-        look.unknown.append("When things happened: without a time in the lines, that of the broker is taken.")
+        seen, unknown = without_time(lines)
+        look.choose("time", "none", "likely", seen)
+        look.unknown.append(unknown)
         return
     timed = [event for event in events if event.time is not None]
     shows = [_timed(event, proposed.zone) for event in timed[:_SHOWN]]
@@ -261,21 +259,13 @@ def _time(
         shows.append(f"from {_iso(first, 'UTC')} to {_iso(last, 'UTC')}")
     odd = {name: accounting.noticed[name] for name in _ODD if name in accounting.noticed}
     shows += [f"{count:,} × {_ODD[name]}" for name, count in odd.items()]
-    certainty: Certainty = "certain" if timed and len(timed) == len(events) else "likely"
-    others = _other_orders(lines, pattern)
+    certainty: Certainty = "a guess" if not timed else "certain" if len(timed) == len(events) else "likely"
+    others = other_orders(lines, pattern)
     if others:
         certainty = "a guess"
-        orders = " or ".join((pattern, *others))
-        look.unknown.append(f"Day or month first: every time in the sample reads {len(others) + 1} ways ({orders}).")
-    if pattern in ORDERS[1]:
-        look.unknown.append("The century: the lines write two digits of the year, which are taken as 20xx.")
-    if half := _half_days(lines, pattern):
-        look.unknown.append(half)
-    if not proposed.clock().writes_year or (pattern == "month-name" and not _writes_year(lines)):
+    elif certainty == "certain" and not writes_year(lines, pattern):
         certainty = "likely"
-        look.unknown.append(
-            f"The year: the lines write none; {proposed.year} is taken for the first and then counted on."
-        )
+    look.unknown += unknown_of_times(lines, pattern, proposed.year)
     reason = f"{len(timed):,} of {len(events):,} events have such a time"
     look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=others)
 
@@ -286,35 +276,6 @@ _ODD = {
     CLOCK_BACK: "the clock goes back by more than an hour: was it set, or do several processes write?",
     CLOCK_AHEAD: "the clock is ahead of the time of receipt by more than an hour",
 }
-
-
-def _other_orders(lines: Sequence[str], pattern: str) -> tuple[str, ...]:
-    """Return the other orders of day, month and year in which every time of the sample reads, too."""
-    first = [Clock(pattern, "UTC", 2000).read(line)[0] for line in lines]
-    timed = [line for line, time in zip(lines, first, strict=True) if time is not None]
-    others = [name for order in ORDERS if pattern in order for name in order if name != pattern]
-    return tuple(name for name in others if all(Clock(name, "UTC", 2000).read(line)[0] is not None for line in timed))
-
-
-def _half_days(lines: Sequence[str], pattern: str) -> str | None:
-    """Say so where AM or PM follows some times only: it may be a word of the message."""
-    expression = time_expression(pattern)
-    name = next((name for name in ("q", "p") if name in expression.groupindex), None)
-    if name is None:
-        return None
-    times = [match for line in lines if (match := expression.search(line))]
-    halves = sum(1 for match in times if match[name])
-    if not 0 < halves < 0.9 * len(times):
-        return None
-    return (
-        f"AM or PM: {halves:,} of {len(times):,} times are followed by it and read as halves of a day; where PM is a "
-        "word of the message, declare a time pattern of your own."
-    )
-
-
-def _writes_year(lines: Sequence[str]) -> bool:
-    expression = time_expression("month-name")
-    return any(match["Y"] for line in lines[:50] if (match := expression.search(line)))
 
 
 def _timed(event: Event, zone_name: str) -> str:

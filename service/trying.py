@@ -120,6 +120,8 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
         The data of the report.
     """
     good = good_lines(options.good or options.file, options.encoding, options.zone, options.window, options.settings)
+    if options.good is not None:
+        encoding_of_sample(read_sample(options.file), good.source_format.encoding, options.file.name)
     total = sum(1 for _ in read_records(options.file, "", good.source_format.encoding))
     trained = total // 2 if options.good is None else 0
     if options.good is None:

@@ -17,7 +17,7 @@ import pytest
 
 from ingestion import BadInput, Event
 from ingestion.decoding import canonical_encoding
-from ingestion.guessing import guess_encodings
+from ingestion.guessing import encoding_of_sample, guess_encodings
 from ingestion.inspecting import Inspection, inspect_sample, parse_sample
 from ingestion.proposing import propose_masks
 
@@ -94,6 +94,28 @@ def test_a_byte_order_mark_is_followed() -> None:
     assert found.lines == 900
     with pytest.raises(BadInput, match="iconv"):
         inspected(written(JAPANESE).encode("utf-32"))
+
+
+def test_what_has_no_time_and_what_to_do_about_it_is_said() -> None:
+    day = inspected(b"10:00:07 door open\n" * 30)
+    assert any(
+        "time of day alone is not read" in line and "let the logger write the date" in line for line in day.unknown
+    )
+    none = inspected(b"door open\n" * 30)
+    assert any("file read whole have none" in line and "declare a time pattern" in line for line in none.unknown)
+    # All the sample's lines are dropped: nothing is certain of their times.
+    assert certainty(inspected((b"2026-01-05 10:00:00 " + b"x" * 70_000 + b"\n") * 2), "time") == "a guess"
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_refused_with_the_way_out() -> None:
+    sample = b"2026-01-05 10:00:00 door open\r" * 30
+    for refused in (inspected, lambda value: encoding_of_sample(value, None, "x.log")):
+        for value in (sample, sample + b"\n"):
+            with pytest.raises(
+                BadInput, match=r"x\.log ends its lines with a carriage return alone .*: convert it.* tr "
+            ):
+                refused(value)
+    assert inspected(b"one\r\ntwo\r\n" * 30).lines == 60
 
 
 def test_eras_and_orders_of_day_and_month() -> None:

@@ -1,4 +1,4 @@
-"""Which time zone a sample's times are in, and what speaks for it; for `logvq inspect`, which asks a person."""
+"""What a sample tells of its times, above all their zone, and what it cannot; for `logvq inspect`, which asks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ingestion.format import SourceFormat
-from ingestion.timestamps import Clock, time_expression, zone
+from ingestion.timestamps import MIN_SHARE, ORDERS, SEARCH_COLUMNS, Clock, time_expression, zone
 
 Certainty = Literal["certain", "likely", "a guess"]
 # Zones tried when a second time in the line tells the offset, and one per script where nothing else does.
@@ -44,6 +44,7 @@ _SEVERAL_AFTER = re.compile(rf"[:\d.,]* ?\(?({'|'.join(_SEVERAL)})(?![0-9A-Za-z]
 _KANA = re.compile(r"[\u3041-\u30ff\uff66-\uff9d]")
 _HAN = re.compile(r"[\u4e00-\u9fff]")
 _JAPANESE_ENCODINGS = frozenset({"cp932", "eucjp-ms", "euc_jis_2004", "euc_jisx0213"})
+_TIME_OF_DAY = re.compile(r"(?<![\d:])\d{1,2}[:時]\d{2}[:分]\d{2}(?!\d)")
 # Offsets of one place are two, in summer and in winter; more are numbers of the message, or several places.
 _MANY_OFFSETS = 3
 
@@ -162,3 +163,74 @@ def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, 
         if offset is not None and offset.total_seconds() == quarters * 900:
             names.append(name)
     return quarters / 4, names
+
+
+# --- what stays open ---------------------------------------------------------------------------------------------
+
+
+def unknown_of_times(lines: Sequence[str], pattern: str, year: int) -> list[str]:
+    """Return what the times of a sample cannot tell.
+
+    Args:
+        lines: of the sample, decoded.
+        pattern: the name of their time pattern.
+        year: first year of times that write none.
+    """
+    unknown = []
+    if others := other_orders(lines, pattern):
+        orders = " or ".join((pattern, *others))
+        unknown.append(f"Day or month first: every time in the sample reads {len(others) + 1} ways ({orders}).")
+    if pattern in ORDERS[1]:
+        unknown.append("The century: the lines write two digits of the year, which are taken as 20xx.")
+    if half := _half_days(lines, pattern):
+        unknown.append(half)
+    if not writes_year(lines, pattern):
+        unknown.append(f"The year: the lines write none; {year} is taken for the first and then counted on.")
+    return unknown
+
+
+def other_orders(lines: Sequence[str], pattern: str) -> tuple[str, ...]:
+    """Return the other orders of day, month and year in which every time of the sample reads, too."""
+    first = [Clock(pattern, "UTC", 2000).read(line)[0] for line in lines]
+    timed = [line for line, time in zip(lines, first, strict=True) if time is not None]
+    others = [name for order in ORDERS if pattern in order for name in order if name != pattern]
+    return tuple(name for name in others if all(Clock(name, "UTC", 2000).read(line)[0] is not None for line in timed))
+
+
+def writes_year(lines: Sequence[str], pattern: str) -> bool:
+    """Whether the times of a sample write their year."""
+    expression = time_expression(pattern)
+    if pattern != "month-name":
+        return Clock(pattern, "UTC", 2000).writes_year
+    return any(match["Y"] for line in lines[:50] if (match := expression.search(line)))
+
+
+def _half_days(lines: Sequence[str], pattern: str) -> str | None:
+    """Say so where AM or PM follows some times only: it may be a word of the message."""
+    expression = time_expression(pattern)
+    name = next((name for name in ("q", "p") if name in expression.groupindex), None)
+    if name is None:
+        return None
+    times = [match for line in lines if (match := expression.search(line))]
+    halves = sum(1 for match in times if match[name])
+    if not 0 < halves < 0.9 * len(times):
+        return None
+    return (
+        f"AM or PM: {halves:,} of {len(times):,} times are followed by it and read as halves of a day; where PM is a "
+        "word of the message, declare a time pattern of your own."
+    )
+
+
+def without_time(lines: Sequence[str]) -> tuple[str, str]:
+    """Return what lines without a date have instead, and what that means and the way out."""
+    of_day = sum(1 for line in lines if _TIME_OF_DAY.search(line[:SEARCH_COLUMNS])) > MIN_SHARE * len(lines)
+    if of_day:
+        seen = "the lines write a time of day without a date"
+        way_out = "a time of day alone is not read, for nothing says of which day it is: let the logger write the date"
+    else:
+        seen = "no known pattern is on half of the lines"
+        way_out = "where they do write a date, declare a time pattern"
+    return seen, (
+        "When things happened: the lines carry no date. Lines that are followed, pushed or read from Kafka have the "
+        f"time of their receipt; those of a file read whole have none, and gaps and rates cannot be judged; {way_out}."
+    )
