@@ -153,8 +153,8 @@ def load_bundle(directory: Path, device: str = "cpu") -> Bundle:
         if slow := source_format.mask_set().digit_sensitive:
             _LOG.warning(
                 # On three public logs a fifth of the whole parser's speed.
-                "%s: lines are looked up a slower way, for the mask%s %s tell%s one digit from another; where any digit "
-                r"will do, write \d for it",
+                "%s: lines are looked up a slower way, for the mask%s %s tell%s one digit from another; where any "
+                r"digit will do, write \d for it",
                 directory,
                 *("", ", ".join(slow), "s") if len(slow) == 1 else ("s", ", ".join(slow), ""),
             )
