@@ -90,7 +90,7 @@ PATTERNS: dict[str, str] = {
     "month-name": r"(?P<b>[A-Z][a-z]{2}) +(?P<d>\d{1,2}) +"
     + _CLOCK
     + _TAIL
-    + r"(?: +(?:[A-Z]{3,4} +|)(?P<Y>\d{4})(?!\d)|)",
+    + r"(?: +(?:[A-Z]{2,3}T +|)(?P<Y>(?:19|20)\d{2})(?!\d)|)",
     "month-name-year": r"(?P<b>[A-Z][a-z]{2,8})\.? +(?P<d>\d{1,2}),? +(?P<Y>\d{4}),?(?: at)? +" + _CLOCK + _TAIL,
     "common-log": r"(?P<d>\d{1,2})/" + _MONTH + r"/(?P<Y>\d{4}):" + _CLOCK + _OFFSET,
     "day-month-name": r"(?P<d>\d{1,2})[- ]" + _MONTH + r"[- ](?P<Y>\d{4})[T ,:]+" + _CLOCK + _TAIL,
