@@ -12,12 +12,13 @@ In the order the data flows:
                    opened: only these use kafka-python, and are imported where they are needed. `kafka_settings.py`
                    says how to reach a broker, `kafka_values.py` what its records mean, `kafka_dead_letters.py` sends
                    what could not be read; `outage.py` how long to wait for something that is away
-- `decoding.py`    bytes to text under a declared encoding
+- `decoding.py`    bytes to text under a declared encoding; `eucjp.py` is one that Python lacks
 - `envelopes.py`   what a line carries its message in: JSON, syslog, rows, SHDR; `schema.py` sees their fields change
+- `patterns.py`    regular expressions that users declare
 - `timestamps.py`  event times in the source's own zone
 - `framing.py`     which lines make one event
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
-                   from a sample, `guessing.py` its encoding, and `inspecting.py` shows what it does
+                   from a sample, `guessing.py` its encoding, `dating.py` its zone; `inspecting.py` shows what it does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token

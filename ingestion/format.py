@@ -30,8 +30,8 @@ class SourceFormat:
     Attributes:
         encoding: Python name of the text encoding.
         envelope: what a line carries its message in.
-        time_pattern: a name in `ingestion.timestamps.PATTERNS`, or a regular expression with groups of the same names;
-            None where lines carry no time.
+        time_pattern: a name in `ingestion.timestamps.PATTERNS`, or a regular expression in RE2's syntax with groups of
+            the same names; None where lines carry no time.
         zone: IANA zone of times that carry no offset.
         fold: which pass of an hour that the zone's clocks repeat is meant: 0 the first, 1 the second.
         year: first year of times that carry no year.

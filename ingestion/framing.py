@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from ingestion.errors import BadFormat
+from ingestion.patterns import Expression
 
-Start = Literal["line", "time", "pattern"]
-# A pattern looks at this many characters of a line, which bounds what it can cost.
+Start = Literal["line", "time", "pattern", "unless"]
+# A pattern looks at this many characters of a line: where an event starts shows near the start of a line.
 PATTERN_COLUMNS = 1024
 LIMITS: Mapping[str, tuple[float, float]] = {
     "idle_seconds": (0.1, 3600.0),
@@ -25,8 +25,9 @@ class Framing:
 
     Attributes:
         start: `line`: every line is an event. `time`: a line with a time starts one, and lines without a time belong to
-            the event before. `pattern`: a line in which `pattern` is found starts one.
-        pattern: a regular expression; with `start = "pattern"` only.
+            the event before. `pattern`: a line in which `pattern` is found starts one. `unless`: a line in which it is
+            found belongs to the event before, and any other starts one.
+        pattern: a regular expression in RE2's syntax; with `start = "pattern"` or `"unless"` only.
         idle_seconds: silence, by the times lines were received, after which an open event is complete.
         max_lines: an event of more lines is closed and a new one begun, so that a lost start cannot grow for ever.
         max_characters: the same for its characters.
@@ -41,16 +42,13 @@ class Framing:
     def __post_init__(self) -> None:
         if self.start not in get_args(Start):
             raise BadFormat(f"unknown framing start {self.start!r}; one of {', '.join(get_args(Start))}")
-        if (self.pattern is not None) != (self.start == "pattern"):
-            raise BadFormat('a framing has a `pattern` with start = "pattern", and only there')
+        if (self.pattern is not None) != (self.start in ("pattern", "unless")):
+            raise BadFormat('a framing has a `pattern` with start = "pattern" or "unless", and only there')
         for name, (least, most) in LIMITS.items():
             if not least <= getattr(self, name) <= most:
                 raise BadFormat(f"framing.{name} is {getattr(self, name)}; it must lie between {least:g} and {most:g}")
         if self.pattern is not None:
-            try:
-                re.compile(self.pattern)
-            except re.error as error:
-                raise BadFormat(f"the framing pattern {self.pattern!r} is no regular expression: {error}") from error
+            _expression(self.pattern)
 
 
 @dataclass(slots=True)
@@ -86,7 +84,7 @@ class Framer:
 
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
-        self._search = re.compile(framing.pattern).search if framing.pattern else None
+        self._pattern = _expression(framing.pattern) if framing.pattern is not None else None
         self._open: Frame | None = None
         # Later lines are joined at the end: adding each to one text would be quadratic.
         self._rest: list[str] = []
@@ -132,8 +130,8 @@ class Framer:
             return True
         if line.heard is not None and frame.heard is not None and line.heard - frame.heard > framing.idle_seconds:
             return True
-        if self._search is not None:
-            return self._search(what, 0, PATTERN_COLUMNS) is not None
+        if self._pattern is not None:
+            return self._pattern.is_in(what[:PATTERN_COLUMNS]) == (framing.start == "pattern")
         return line.time is not None
 
     def state(self) -> dict[str, Any] | None:
@@ -145,3 +143,11 @@ class Framer:
         self._open = Frame(**state["frame"]) if state else None
         self._rest = list(state["rest"]) if state else []
         self._characters = (len(self._open.text) if self._open else 0) + sum(map(len, self._rest))
+
+
+def _expression(pattern: str) -> Expression:
+    return Expression(
+        pattern,
+        f"the framing pattern {pattern!r}",
+        'for lines that do not look so, say what continuations look like, with start = "unless"',
+    )

@@ -6,38 +6,34 @@ the source; nothing is estimated.
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
 
-from ingestion.decoding import REPLACEMENT, canonical_encoding, line_ending, split_lines
+from ingestion.dating import Certainty, guess_zone, other_orders, unknown_of_times, without_time, writes_year
+from ingestion.decoding import REPLACEMENT, line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
-from ingestion.guessing import EncodingGuess, guess_encodings
+from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_endless
 from ingestion.masking import words
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
-from ingestion.timestamps import AMBIGUOUS, CLOCK_AHEAD, CLOCK_BACK, NONEXISTENT, PATTERNS, Clock, zone
+from ingestion.timestamps import (
+    AMBIGUOUS,
+    CLOCK_AHEAD,
+    CLOCK_BACK,
+    NONEXISTENT,
+    zone,
+)
 from ingestion.vocabulary import Vocabulary
 
-Certainty = Literal["certain", "likely", "a guess"]
 _SHOWN = 3
 _PARSED_LINES = 2500
 _SHOWN_CHARACTERS = 160
-# Zones tried when a second time in the line tells the offset, and one per script where nothing else does.
-_COMMON_ZONES = (
-    "UTC", "Asia/Tokyo", "Asia/Shanghai", "Asia/Singapore", "Asia/Kolkata", "Europe/Berlin", "Europe/London",
-    "Europe/Helsinki", "America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles",
-    "America/Sao_Paulo", "Australia/Sydney",
-)  # fmt: skip
-_JAPANESE = re.compile(r"[\u3041-\u30ff\uff66-\uff9d]")
 
 
 @dataclass(frozen=True)
@@ -148,29 +144,45 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
 
 
 def _encoding(look: _Look, declared: str | None) -> str:
+    refuse_endless(look.sample, look.name)
     guesses = guess_encodings(look.sample)
     best = guesses[0]
-    if best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
+    change = _changed(look, best.encoding)
+    if change is None and best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
         raise BadInput(f"{look.name} looks like binary data in every encoding tried; give a text file, plain or gzip")
     if declared is not None:
-        encoding = canonical_encoding(declared)
+        encoding = declared_encoding(look.sample, declared, look.name)
         shown = _first_lines(look.sample, encoding)
         damaged = sum(1 for line in shown if REPLACEMENT in line or "\\x" in line)
         doubt = () if best.encoding == encoding else (f"{best.encoding}: {best.reason}",)
         reason = "declared" + (f"; {damaged} of the first lines have undecodable bytes" if damaged else "")
         look.choose("encoding", encoding, "certain", reason, shows=shown, otherwise=doubt)
         return encoding
+    if change is not None:
+        best = next((guess for guess in guesses if guess.encoding == change.most), best)
     certainty: Certainty = "certain" if best.is_sure or "byte-order" in best.reason else "likely"
-    if best.written < 0.8:
+    if best.written < 0.8 or change is not None:
         certainty = "a guess"
     if look.sample.isascii() and best.encoding == "utf-8":
         look.unknown.append(
             "The encoding: the sample is plain ASCII. If the source ever writes other characters, declare theirs."
         )
-    others = tuple(_other_encoding(look.sample, guess) for guess in guesses[1:3])
+    others = tuple(_other_encoding(look.sample, guess) for guess in [g for g in guesses if g is not best][:2])
     shows = _first_lines(look.sample, best.encoding)
-    look.choose("encoding", best.encoding, certainty, best.reason, shows=shows, otherwise=others)
+    reason = best.reason if change is None else f"the file is {change}"
+    look.choose("encoding", best.encoding, certainty, reason, shows=shows, otherwise=others)
     return best.encoding
+
+
+def _changed(look: _Look, encoding: str) -> Change | None:
+    """Say so where the file is in two encodings."""
+    change = None if encoding.startswith("utf-16") else find_change(look.sample)
+    if change is not None:
+        look.unknown.append(
+            f"The encoding: the file is {change}. Cut it there and declare each part's: lines in the other encoding "
+            "come out garbled, or are dropped as undecodable."
+        )
+    return change
 
 
 def _other_encoding(sample: bytes, guess: EncodingGuess) -> str:
@@ -223,52 +235,10 @@ def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: s
         zone(declared)
         look.choose("zone", declared, "certain", "declared")
         return declared
-    if proposed.time_pattern is None:
-        look.choose("zone", "UTC", "a guess", "the lines carry no time")
-        return "UTC"
-    texts = [match[0] for line in lines if (match := re.search(PATTERNS[proposed.time_pattern], line))]
-    if proposed.time_pattern == "epoch" or all(re.search(r"(Z|[+-]\d\d:?\d\d)$", text) for text in texts):
-        look.choose("zone", "UTC", "certain", "the times carry their own offset, or count from the epoch in UTC")
-        return "UTC"
-    hint = _zone_beside(lines, proposed.time_pattern, proposed.year)
-    if hint is not None:
-        hours, names = hint
-        reason = f"a second time in the lines is in UTC, and these are {hours:+g} h from it"
-        if names:
-            look.choose("zone", names[0], "likely", reason, otherwise=tuple(names[1:]))
-            look.unknown.append(f"Which zone {hours:+g} h from UTC means: {', '.join(names)} had that offset then.")
-            return names[0]
-    if sum(1 for line in lines if _JAPANESE.search(line)) > 0.05 * len(lines):
-        look.choose("zone", "Asia/Tokyo", "a guess", "the lines are Japanese; nothing in them names a zone")
-        look.unknown.append("The time zone: Asia/Tokyo is taken because the lines are Japanese; declare it with --tz.")
-        return "Asia/Tokyo"
-    look.choose("zone", "UTC", "a guess", "nothing in the lines names a zone")
-    look.unknown.append("The time zone: the times carry no offset and are taken as UTC; declare it with --tz.")
-    return "UTC"
-
-
-def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, list[str]] | None:
-    """Return the offset that a time in epoch seconds beside the local one tells, in hours, and zones that had it."""
-    local, absolute = Clock(pattern, "UTC", year), Clock("epoch", "UTC", year)
-    offsets: Counter[int] = Counter()
-    moment = 0.0
-    for line in lines[:200]:
-        seconds, beside = local.read(line)[0], absolute.read(line)[0]
-        if seconds is not None and beside is not None:
-            offsets[round((seconds - beside) / 900)] += 1
-            moment = beside
-    if not offsets or not local.writes_year:
-        return None
-    quarters, count = offsets.most_common(1)[0]
-    if count < 0.9 * offsets.total() or count < 5 or abs(quarters) > 14 * 4:
-        return None
-    then = datetime.fromtimestamp(moment, UTC)
-    names = []
-    for name in _COMMON_ZONES:
-        offset = then.astimezone(zone(name)).utcoffset()
-        if offset is not None and offset.total_seconds() == quarters * 900:
-            names.append(name)
-    return quarters / 4, names
+    found = guess_zone(lines, proposed)
+    look.choose("zone", found.zone, found.certainty, found.reason, otherwise=found.otherwise)
+    look.unknown += found.unknown
+    return found.zone
 
 
 def _time(
@@ -276,8 +246,9 @@ def _time(
 ) -> None:
     pattern = proposed.time_pattern
     if pattern is None:
-        look.choose("time", "none", "likely", "no known pattern is on half of the lines")
-        look.unknown.append("When things happened: without a time in the lines, that of the broker is taken.")
+        seen, unknown = without_time(lines)
+        look.choose("time", "none", "likely", seen)
+        look.unknown.append(unknown)
         return
     timed = [event for event in events if event.time is not None]
     shows = [_timed(event, proposed.zone) for event in timed[:_SHOWN]]
@@ -288,19 +259,15 @@ def _time(
         shows.append(f"from {_iso(first, 'UTC')} to {_iso(last, 'UTC')}")
     odd = {name: accounting.noticed[name] for name in _ODD if name in accounting.noticed}
     shows += [f"{count:,} × {_ODD[name]}" for name, count in odd.items()]
-    certainty: Certainty = "certain" if len(timed) == len(events) else "likely"
-    other = _other_order(lines, pattern)
-    if other is not None:
+    certainty: Certainty = "a guess" if not timed else "certain" if len(timed) == len(events) else "likely"
+    others = other_orders(lines, pattern)
+    if others:
         certainty = "a guess"
-        look.unknown.append(f"Day or month first: every time in the sample reads both ways ({pattern} or {other}).")
-    if not proposed.clock().writes_year or (pattern == "month-name" and not _writes_year(lines)):
+    elif certainty == "certain" and not writes_year(lines, pattern):
         certainty = "likely"
-        look.unknown.append(
-            f"The year: the lines write none; {proposed.year} is taken for the first and then counted on."
-        )
+    look.unknown += unknown_of_times(lines, pattern, proposed.year)
     reason = f"{len(timed):,} of {len(events):,} events have such a time"
-    otherwise = () if other is None else (other,)
-    look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=otherwise)
+    look.choose("time", pattern, certainty, reason, shows=tuple(shows), otherwise=others)
 
 
 _ODD = {
@@ -309,19 +276,6 @@ _ODD = {
     CLOCK_BACK: "the clock goes back by more than an hour: was it set, or do several processes write?",
     CLOCK_AHEAD: "the clock is ahead of the time of receipt by more than an hour",
 }
-
-
-def _other_order(lines: Sequence[str], pattern: str) -> str | None:
-    other = {"day-first": "month-first", "month-first": "day-first"}.get(pattern)
-    if other is None:
-        return None
-    clock, first = Clock(other, "UTC", 2000), Clock(pattern, "UTC", 2000)
-    return other if all(clock.read(line)[0] is not None or first.read(line)[0] is None for line in lines) else None
-
-
-def _writes_year(lines: Sequence[str]) -> bool:
-    expression = re.compile(PATTERNS["month-name"])
-    return any(match["Y"] for line in lines[:50] if (match := expression.search(line)))
 
 
 def _timed(event: Event, zone_name: str) -> str:
@@ -347,8 +301,9 @@ def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accou
     lines = sum(event.lines for event in events)
     shows = [f"{lines:,} lines make {len(events):,} events; the longest has {longest.lines:,} lines:"]
     shows += [f"│ {line[:_SHOWN_CHARACTERS]}" for line in longest.text.split("\n")[: _SHOWN + 1]]
-    value = "time: a line without a time belongs to the event before" if start == "time" else proposed.framing.pattern
-    look.choose("framing", value or start, "likely", "indented lines and stack traces follow", shows=tuple(shows))
+    what = "a line without a time" if start == "time" else f"a line with {proposed.framing.pattern}"
+    value = f"{start}: {what} belongs to the event before"
+    look.choose("framing", value, "likely", "indented lines and stack traces follow", shows=tuple(shows))
     if longest.lines >= proposed.framing.max_lines:
         look.unknown.append("Where the longest event ends: it reaches the cap on lines.")
 

@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import re2
-
 from ingestion.errors import BadFormat
+from ingestion.patterns import compiled
 
 # A template looks at this many words of a line: parsing stays linear in the line and bounded per line.
 MAX_WORDS = 256
@@ -318,25 +317,16 @@ def _check(pattern: str, name: str) -> int:
         raise BadFormat(f"the mask name {name!r} is not in capitals and underscores, such as LOT_ID")
     if re.search(r"\s", pattern):
         raise BadFormat(f"the mask {name} ({pattern}) holds white space; a mask sees one word at a time")
-    compiled = _compile(pattern, name)
-    if compiled.search("") is not None:
+    expression = _compile(pattern, name)
+    if expression.search("") is not None:
         raise BadFormat(f"the mask {name} ({pattern}) matches the empty string; make it need one character, + for *")
-    if compiled.groups > 1:
-        raise BadFormat(f"the mask {name} ({pattern}) has {compiled.groups} groups; use (?:…) for all but one")
-    return int(compiled.groups)
+    if expression.groups > 1:
+        raise BadFormat(f"the mask {name} ({pattern}) has {expression.groups} groups; use (?:…) for all but one")
+    return int(expression.groups)
 
 
 def _compile(pattern: str, name: str = "") -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0].decode() if isinstance(error.args[0], bytes) else error.args[0]
-        raise BadFormat(
-            f"the mask {name} ({pattern}) is no regular expression of RE2: {reason}. "
-            "RE2 has no lookaround and no back-references; put the part to mask in a group instead"
-        ) from error
+    return compiled(pattern, f"the mask {name} ({pattern})", "put the part to mask in a group instead")
 
 
 def _is_digit_blind(pattern: str) -> bool:

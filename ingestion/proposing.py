@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from ingestion.decoding import decode, encoding_of_sample, line_ending, split_lines
+from ingestion.decoding import decode, line_ending, split_lines
 from ingestion.envelopes import (
     DelimitedEnvelope,
     Envelope,
@@ -24,6 +24,7 @@ from ingestion.envelopes import (
 from ingestion.errors import BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
+from ingestion.guessing import encoding_of_sample
 from ingestion.timestamps import Clock, detect_pattern
 
 # Lines looked at; times and delimiters of plant logs show within the first thousand.
@@ -55,8 +56,8 @@ _MANY = 20
 _MAX_MASKS = 5
 _RUNS = re.compile(r"[0-9]+|[A-Z]+|[a-z]+")
 _CONTINUED = re.compile(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b")
-# What starts an event where lines carry no time of their own: what does not look continued.
-_START = r"^(?!\s|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b)"
+# What goes on with an event where lines carry no time of their own: `_CONTINUED` in RE2's syntax.
+_GOES_ON = r"^(?:[\s\pZ]|Caused by|Traceback|[\pL\pN_.$]+(?:Exception|Error)\b)"
 
 
 def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int) -> SourceFormat:
@@ -263,7 +264,7 @@ def _propose_framing(texts: Sequence[str], pattern: str | None, clock: Clock, en
         # Every line has its envelope's time, or none has one: only its look tells a continuation.
         continued = sum(1 for text in texts if _CONTINUED.match(text))
         worth = 0.02 * len(texts) < continued < 0.95 * len(texts)
-        return Framing(start="pattern", pattern=_START) if worth else Framing()
+        return Framing(start="unless", pattern=_GOES_ON) if worth else Framing()
     untimed = [text for text in texts if clock.read(text)[0] is None]
     # A lone line without a time does not count as a continuation unless it looks like one.
     continued = sum(1 for text in untimed if _CONTINUED.match(text))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ingestion.errors import BadFormat
 from ingestion.parsing import Event
+from ingestion.patterns import Expression
 from ingestion.watermark import Watermark
 
 DEFAULT_EVENTS = 64
@@ -22,7 +23,7 @@ MAX_WINDOW_EVENTS = 4096
 # Events of one source in windows that are open, together: some 50 MB where lines have 100 bytes.
 MAX_OPEN_EVENTS = 65_536
 MAX_OPEN_WINDOWS = 10_000
-# A key stands near the start of a line: a pattern is not let loose on 64 KiB of hostile text.
+# A key stands near the start of a line.
 KEY_COLUMNS = 1024
 _MAX_KEY = 128
 _SESSION = "session:"
@@ -41,8 +42,9 @@ class WindowSpec:
     Attributes:
         events: events in a window; the only limit where `seconds` and `session` are None.
         seconds: length of a window by event time, aligned to multiples of it since the epoch; None does not cut so.
-        session: regular expression that finds the key of a window in a line, such as `blk_-?\d+`: its one group, or the
-            whole match where it has none; None does not cut so. Lines without a key share windows of their own.
+        session: regular expression, in RE2's syntax, that finds the key of a window in a line, such as `blk_-?\d+`: its
+            one group, or the whole match where it has none; None does not cut so. Lines without a key share windows of
+            their own.
         idle: seconds without an event, by the source's clock, after which a session is complete.
         open: sessions that may be open at once; beyond them the one that has been idle longest is closed.
         lateness: seconds by which events may come out of order: a window is final only when the source's clock has
@@ -67,11 +69,8 @@ class WindowSpec:
             raise BadFormat(f"late={self.lateness}: events cannot be late by less than nothing")
 
     def _check_session(self) -> None:
-        try:
-            pattern = re.compile(self.session or "")
-        except re.error as error:
-            raise BadFormat(f"the session pattern {self.session!r} is no regular expression: {error}") from error
-        if not self.session or pattern.fullmatch(""):
+        pattern = _expression(self.session or "")
+        if pattern.is_in(""):
             raise BadFormat(
                 f"the session pattern {self.session!r} matches the empty string, which is in every line; say what a "
                 r"key looks like, such as session:blk_-?\d+"
@@ -131,6 +130,10 @@ class WindowSpec:
         return cut + (f", up to {_duration(self.lateness)} late" if self.lateness else "")
 
 
+def _expression(pattern: str) -> Expression:
+    return Expression(pattern, f"the session pattern {pattern!r}", "put the key in the one group instead")
+
+
 def _number(name: str, value: str) -> int:
     counted = name in ("max", "open")
     match = re.fullmatch(r"(\d+)" if counted else r"(\d+)([smhd])", value)
@@ -182,7 +185,7 @@ class Windower:
         self.watermark = Watermark(spec.lateness)
         self.cut = 0
         self._spec = spec
-        self._key = re.compile(spec.session) if spec.session is not None else None
+        self._key = _expression(spec.session) if spec.session is not None else None
         self._next = 0
         # Longest untouched first.
         self._open: OrderedDict[int, OpenWindow] = OrderedDict()
@@ -217,8 +220,8 @@ class Windower:
 
     def _group(self, event: Event) -> int | str | None:
         if self._key is not None:
-            found = self._key.search(event.text, 0, KEY_COLUMNS)
-            return found[found.re.groups][:_MAX_KEY] if found and found[found.re.groups] else None
+            key = self._key.key(event.text[:KEY_COLUMNS])
+            return None if key is None else key[:_MAX_KEY]
         if self._spec.seconds is None or self.watermark.value is None:
             return None
         time = self.watermark.latest if event.time is None else event.time

@@ -331,6 +331,7 @@ class SourcePipeline:
             "replaced": accounting.replaced,
             "noticed": dict(accounting.noticed),
             "schema_changes": self.parser.schema_changes,
+            "digit_sensitive_masks": list(self._bundle.source_format.mask_set().digit_sensitive),
             "windows": self._windows,
             "unjudged": len(self._complete),
             "unshown": self._open.events - sum(self._open.shown().values()),

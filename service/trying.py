@@ -28,7 +28,7 @@ from ingestion import (
     read_records,
     read_sample,
 )
-from ingestion.decoding import encoding_of_sample
+from ingestion.guessing import declared_encoding, encoding_of_sample
 from service import __version__
 from service.alarms.budget import AlarmThreshold
 from service.alarms.choices import choices
@@ -53,6 +53,7 @@ _FRAMINGS = {
     "line": "one line, one event",
     "time": "lines without a time belong to the event before",
     "pattern": "lines that a pattern does not start belong to the event before",
+    "unless": "lines that a pattern finds belong to the event before",
 }
 _CURVE = tuple(round(1.0 + step * 0.1, 1) for step in range(31))
 
@@ -99,6 +100,8 @@ def good_lines(
             sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
         )
     else:
+        if encoding is not None:
+            encoding = declared_encoding(sample, encoding, path.name)
         source_format = declared.for_file(path, encoding, zone)
         encoding_of_sample(sample, source_format.encoding, path.name)
         window = window or declared.window
@@ -118,6 +121,8 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
         The data of the report.
     """
     good = good_lines(options.good or options.file, options.encoding, options.zone, options.window, options.settings)
+    if options.good is not None:
+        encoding_of_sample(read_sample(options.file), good.source_format.encoding, options.file.name)
     total = sum(1 for _ in read_records(options.file, "", good.source_format.encoding))
     trained = total // 2 if options.good is None else 0
     if options.good is None:

@@ -105,6 +105,8 @@ def test_syslog_of_both_kinds() -> None:
     assert (content.message, content.time) == ("crit su: 'su root' failed", "Oct 11 22:14:15")
     (content,) = SYSLOG.open("Oct  1 22:14:15 mymachine su: no priority")
     assert content.message == "su: no priority"
+    (content,) = SYSLOG.open("<34>2026-01-31T10:00:00.5+09 mymachine su: offset of hours alone")
+    assert (content.message, content.time) == ("crit su: offset of hours alone", "2026-01-31T10:00:00.5+09")
     assert SYSLOG.open("<13>anything at all")[0].message == "notice anything at all"
     assert SyslogEnvelope(source_field="host").source("<34>Oct 11 22:14:15 mymachine su: x") == "mymachine"
 

@@ -17,7 +17,7 @@ import pytest
 
 from ingestion import BadInput, Event
 from ingestion.decoding import canonical_encoding
-from ingestion.guessing import guess_encodings
+from ingestion.guessing import encoding_of_sample, guess_encodings
 from ingestion.inspecting import Inspection, inspect_sample, parse_sample
 from ingestion.proposing import propose_masks
 
@@ -74,6 +74,50 @@ def test_other_encodings_are_told_apart() -> None:
     assert any("encoding" in line for line in inspected(b"2026-01-05 00:00:00 plain\n" * 50).unknown)
 
 
+def test_a_file_in_two_encodings_is_said_to_be() -> None:
+    for kinds, other in ((JAPANESE, "cp932"), (JAPANESE, "euc-jp"), (GERMAN, "cp1252")):
+        lines = written(kinds).splitlines(keepends=True)
+        cut = next(n for n in range(450, 900) if not lines[n].isascii())
+        sample = "".join(lines[:cut]).encode() + "".join(lines[cut:]).encode(other)
+        found = inspected(sample)
+        assert certainty(found, "encoding") == "a guess"
+        assert found.source_format.encoding == "utf-8"
+        words = f"in two encodings: utf-8, and {canonical_encoding(other)} from line {cut + 1} on"
+        assert any(words in line for line in found.unknown)
+        assert any(words in line for line in inspected(sample, encoding=other).unknown)
+
+
+def test_a_byte_order_mark_is_followed() -> None:
+    sample = b"\xfe\xff" + written(JAPANESE).encode("utf-16-be")
+    found = inspected(sample, encoding="utf-16")
+    assert found.source_format.encoding == "utf-16-be"
+    assert found.lines == 900
+    with pytest.raises(BadInput, match="iconv"):
+        inspected(written(JAPANESE).encode("utf-32"))
+
+
+def test_what_has_no_time_and_what_to_do_about_it_is_said() -> None:
+    day = inspected(b"10:00:07 door open\n" * 30)
+    assert any(
+        "time of day alone is not read" in line and "let the logger write the date" in line for line in day.unknown
+    )
+    none = inspected(b"door open\n" * 30)
+    assert any("file read whole have none" in line and "declare a time pattern" in line for line in none.unknown)
+    # All the sample's lines are dropped: nothing is certain of their times.
+    assert certainty(inspected((b"2026-01-05 10:00:00 " + b"x" * 70_000 + b"\n") * 2), "time") == "a guess"
+
+
+def test_lines_that_end_with_a_carriage_return_alone_are_refused_with_the_way_out() -> None:
+    sample = b"2026-01-05 10:00:00 door open\r" * 30
+    for refused in (inspected, lambda value: encoding_of_sample(value, None, "x.log")):
+        for value in (sample, sample + b"\n"):
+            with pytest.raises(
+                BadInput, match=r"x\.log ends its lines with a carriage return alone .*: convert it.* tr "
+            ):
+                refused(value)
+    assert inspected(b"one\r\ntwo\r\n" * 30).lines == 60
+
+
 def test_eras_and_orders_of_day_and_month() -> None:
     era = written(JAPANESE, "令和8年1月{day}日 {hour}時{minute:02}分{second:02}秒")
     assert inspected(era.encode("cp932")).source_format.time_pattern == "era"
@@ -82,6 +126,45 @@ def test_eras_and_orders_of_day_and_month() -> None:
     unclear = inspected(b"02.01.2026 10:00:00 door open\n" * 30)
     assert certainty(unclear, "time") == "a guess"
     assert any("Day or month first" in line for line in unclear.unknown)
+
+
+def zone_of(found: Inspection) -> tuple[str, str, str]:
+    return next((choice.value, choice.certainty, choice.reason) for choice in found.choices if choice.name == "zone")
+
+
+def test_the_zone_is_what_the_lines_write() -> None:
+    for stamp in ("2026-01-31T10:00:00+09", "2026-01-31 10:00:00 JST", "Sat Jan 31 10:00:00 UTC 2026"):
+        value, sure, reason = zone_of(inspected(f"{stamp} door open\n".encode() * 30))
+        assert (value, sure) == ("UTC", "certain")
+        assert "carry their own offset" in reason
+    value, sure, reason = zone_of(inspected(b"2026-01-31 10:00:00 IST door open\n" * 30))
+    assert (value, sure) == ("UTC", "a guess")
+    assert "IST after the times may mean Asia/Kolkata" in reason
+    mixed = b"2026-01-31 10:00:00 door open\n2026-01-31 10:00:00+09:00 door shut\n" * 20
+    assert "20 of 40 times carry an offset" in zone_of(inspected(mixed))[2]
+    numbers = b"".join(b"2026-01-31 10:00:00 %+03d00 rpm\n" % (n % 9) for n in range(40))
+    assert any(line.startswith("Offsets: 9 different") for line in inspected(numbers).unknown)
+
+
+def test_a_language_is_evidence_of_a_zone_and_said_to_be_a_guess() -> None:
+    kanji = ("温度正常", "主軸起動完了", "油圧低下 {}")
+    for encoding in ("cp932", "euc-jp", "iso2022_jp"):
+        value, sure, reason = zone_of(inspected(written(kanji).encode(encoding)))
+        assert (value, sure) == ("Asia/Tokyo", "a guess"), encoding
+        assert "is an encoding of Japanese" in reason
+    found = inspected(written(kanji).encode())
+    assert zone_of(found)[:2] == ("Asia/Tokyo", "a guess")
+    assert any("kanji without kana: Japanese, or Chinese" in line for line in found.unknown)
+    chinese = inspected(written(("设备温度正常", "主轴启动", "油压过低 {}")).encode())
+    assert zone_of(chinese)[:2] == ("Asia/Shanghai", "a guess")
+
+
+def test_two_digits_of_a_year_and_halves_of_a_day_that_are_rare_are_named() -> None:
+    short = inspected(b"".join(b"%02d.01.26 10:00:00 door open\n" % day for day in range(20, 29)))
+    assert short.source_format.time_pattern == "day-first-short"
+    assert any(line.startswith("The century") for line in short.unknown)
+    pm = inspected(b"2026-01-31 10:00:00 PM started\n" + b"2026-01-31 10:00:00 door open\n" * 30)
+    assert any(line.startswith("AM or PM: 1 of 31") for line in pm.unknown)
 
 
 def test_envelopes_are_proposed_with_their_fields() -> None:
@@ -114,7 +197,7 @@ def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     found = inspected("".join(trace.format(n=n) for n in range(9)).encode())
     assert found.source_format.framing.start == "time"
     untimed = inspected(b"failed\n\tat a.b.C\nfine\nfine\n" * 20)
-    assert untimed.source_format.framing.start == "pattern"
+    assert untimed.source_format.framing.start == "unless"
     events, _ = parse_sample(b"failed\n\tat a.b.C\nfine\nfine\n" * 20, untimed.source_format)
     assert len(events) == 60
 

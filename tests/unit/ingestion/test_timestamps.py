@@ -101,6 +101,82 @@ WRITTEN = {
 }
 
 
+# Each line: its pattern, the time, and what is left for the message. Offsets and halves of a day that lines do write
+# count; numbers and words after a time that are neither stay.
+OFFSETS = {
+    "20260131T100000Z x": ("compact-year", "2026-01-31T10:00:00+00:00", " x"),
+    "20260131T100000+0900 x": ("compact-year", "2026-01-31T10:00:00+09:00", " x"),
+    "20260131-10:00:00.250 x": ("compact-year", "2026-01-31T10:00:00.250-05:00", " x"),
+    "2026/01/31 10:00:00 +0900 x": ("year-first", "2026-01-31T10:00:00+09:00", " x"),
+    "2026/01/31,10:00:00,x": ("year-first", "2026-01-31T10:00:00-05:00", ",x"),
+    "2026/01/31\t10:00:00\tx": ("year-first", "2026-01-31T10:00:00-05:00", "\tx"),
+    "2026/01/31 10:00:00 PM x": ("year-first", "2026-01-31T22:00:00-05:00", " x"),
+    "2026年1月31日 午後10時00分 +09:00 x": ("japanese", "2026-01-31T22:00:00+09:00", " x"),
+    "Sat, 31 Jan 2026 10:00:00 +0900 x": ("day-month-name", "2026-01-31T10:00:00+09:00", " x"),
+    "31-Jan-2026 10:00:00 PM -0500 x": ("day-month-name", "2026-01-31T22:00:00-05:00", " x"),
+    "31/01/2026 10:00:00+09:00 x": ("day-first", "2026-01-31T10:00:00+09:00", " x"),
+    "31.01.26 10:00:00 x": ("day-first-short", "2026-01-31T10:00:00-05:00", " x"),
+    "01/31/26 10:00:00 x": ("month-first-short", "2026-01-31T10:00:00-05:00", " x"),
+    "Jan 31, 2026 10:00:00 PM x": ("month-name-year", "2026-01-31T22:00:00-05:00", " x"),
+    "January 31, 2026 at 10:00:00 p.m. x": ("month-name-year", "2026-01-31T22:00:00-05:00", " x"),
+    "Sat Jan 31 2026 10:00:00 GMT+0900 (JST)": ("month-name-year", "2026-01-31T10:00:00+09:00", " (JST)"),
+    "Sat Jan 31 10:00:00 UTC 2026": ("month-name", "2026-01-31T10:00:00+00:00", ""),
+    "Sat Jan 31 10:00:00 IST 2026": ("month-name", "2026-01-31T10:00:00-05:00", ""),
+    "Jan 31 10:00:00 PLC 2026 x": ("month-name", "2000-01-31T10:00:00-05:00", " PLC 2026 x"),
+    "Jan 31 10:00:00 4711 x": ("month-name", "2000-01-31T10:00:00-05:00", " 4711 x"),
+    "Jan 31 10:00:00 host 2026": ("month-name", "2000-01-31T10:00:00-05:00", " host 2026"),
+    "2026-Jan-31 10:00:00 x": ("year-month-name", "2026-01-31T10:00:00-05:00", " x"),
+    "2026-01-31-10.00.00.250000+0900 x": ("bluegene", "2026-01-31T10:00:00.250+09:00", " x"),
+    "2026-01-31t10:00:00z x": ("iso", "2026-01-31T10:00:00+00:00", " x"),
+    "2026-01-31T10:00:00+09 x": ("iso", "2026-01-31T10:00:00+09:00", " x"),
+    "2026-01-31T10:00:00+11 x": ("iso", "2026-01-31T10:00:00+11:00", " x"),
+    "2026-01-31 10:00:00 -03 [7] LOG": ("iso", "2026-01-31T10:00:00-03:00", " [7] LOG"),
+    "2026-01-31 10:00:00.250 UTC [7] LOG": ("iso", "2026-01-31T10:00:00.250+00:00", " [7] LOG"),
+    "2026-01-31 10:00:00 JST [7] LOG": ("iso", "2026-01-31T10:00:00+09:00", " [7] LOG"),
+    "2026-01-31 10:00:00 UTC+9 x": ("iso", "2026-01-31T10:00:00+09:00", " x"),
+    "2026-01-31 10:00:00PM-0500 x": ("iso", "2026-01-31T22:00:00-05:00", " x"),
+    "2026-01-31 10:00:00 CST x": ("iso", "2026-01-31T10:00:00-05:00", " CST x"),
+    "2026-01-31 10:00:00 JSTX x": ("iso", "2026-01-31T10:00:00-05:00", " JSTX x"),
+    "2026-01-31 10:00:00 -5 mm": ("iso", "2026-01-31T10:00:00-05:00", " -5 mm"),
+    "2026-01-31 10:00:00 -12 mm": ("iso", "2026-01-31T10:00:00-05:00", " -12 mm"),
+    "2026-01-31 10:00:00 -05% x": ("iso", "2026-01-31T10:00:00-05:00", " -05% x"),
+    "2026-01-31 10:00:00 +1234 rpm": ("iso", "2026-01-31T10:00:00-05:00", " +1234 rpm"),
+    "2026-01-31 10:00:00+12.5 mm": ("iso", "2026-01-31T10:00:00-05:00", "+12.5 mm"),
+    "2026-01-31 10:00:00-10:15:00 x": ("iso", "2026-01-31T10:00:00-05:00", "-10:15:00 x"),
+    "2026-01-31 10:00:00 Z axis": ("iso", "2026-01-31T10:00:00-05:00", " Z axis"),
+    "2026-01-31 10:00:00 PM-07 x": ("iso", "2026-01-31T10:00:00-05:00", " PM-07 x"),
+    "2026-01-31 14:00:00 PM x": ("iso", "2026-01-31T14:00:00-05:00", " x"),
+}
+
+
+@pytest.mark.parametrize("line", OFFSETS)
+def test_an_offset_and_a_half_of_the_day_that_a_line_writes_count(line: str) -> None:
+    pattern, expected, rest = OFFSETS[line]
+    assert detect_pattern([line] * 3) == pattern
+    seconds, _, end = Clock(pattern, "America/New_York", 2000).read(line)
+    assert seconds == pytest.approx(datetime.fromisoformat(expected).timestamp(), abs=1e-5)
+    assert line[end:] == rest
+
+
+def test_of_orders_that_read_alike_the_one_whose_times_lie_closest_is_taken() -> None:
+    for form, pattern in (
+        ("%d.%m.%Y", "day-first"),
+        ("%m/%d/%Y", "month-first"),
+        ("%y/%m/%d", "two-digit-year"),
+        ("%d/%m/%y", "day-first-short"),
+        ("%m/%d/%y", "month-first-short"),
+    ):
+        days = [datetime(2006, 5, day, 10, tzinfo=UTC) for day in range(6, 12)]
+        assert detect_pattern([f"{day:{form} %H:%M:%S} door open" for day in days]) == pattern
+
+
+def test_a_name_that_is_no_offset_is_an_impossible_time_and_no_error() -> None:
+    pattern = r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d) (?P<H>\d\d):(?P<M>\d\d) (?P<z>\w+)"
+    clock = Clock(pattern, "UTC", 2000)
+    assert clock.read("2026-01-31 10:00 JST")[0] == datetime(2026, 1, 31, 1, tzinfo=UTC).timestamp()
+    assert clock.read("2026-01-31 10:00 MARS") == (None, 0, 21)
+
+
 @pytest.mark.parametrize("line", WRITTEN)
 def test_times_as_plants_write_them(line: str) -> None:
     pattern, expected = WRITTEN[line]
@@ -117,7 +193,7 @@ def test_a_pattern_of_ones_own() -> None:
         == datetime(2026, 11, 25, 14, 5, tzinfo=UTC).timestamp()
     )
     for bad, words in (("klingon", "unknown time pattern"), (r"(?P<H>\d", "no regular"), (r"(?P<H>\d)", "needs the"),
-                       (r"(?P<q>\d)", "unknown groups")):  # fmt: skip
+                       (r"(?P<x>\d)", "unknown groups")):  # fmt: skip
         with pytest.raises(BadFormat, match=words):
             Clock(bad, "UTC", 2000)
 

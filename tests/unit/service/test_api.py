@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from service import inbox_table
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
-from service.bundle import Bundle
+from service.bundle import Bundle, save_bundle
 from service.cli import main
 from service.inbox import InboxInput
 from service.inbox_table import Once
@@ -121,6 +122,23 @@ def test_every_line_of_a_source_is_accounted_for(client: TestClient, machine_lin
     assert lines["consumed"] == len(machine_lines) + 2
     assert lines["dropped"] == {"blank": 1, "too-long": 1}
     assert lines["parsed"] + lines["unparsed"] + 2 == lines["consumed"]
+
+
+def test_masks_that_make_parsing_slow_are_named_once_at_load_and_by_the_api(
+    client: TestClient, bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (source,) = client.get("/api/v1/sources").json()["items"]
+    assert source["digit_sensitive_masks"] == []
+    masks = ((r"LOT7[0-9]+", "LOT"), (r"BAY\d", "BAY"))
+    slow = save_bundle(replace(bundle, source_format=replace(bundle.source_format, masks=masks)), tmp_path / "slow")
+    assert [record.getMessage() for record in caplog.records if "a slower way" in record.getMessage()] == [
+        f"{tmp_path / 'slow'}: lines are looked up a slower way, for the mask LOT tells one digit from another; "
+        r"where any digit will do, write \d for it"
+    ]
+    store = Store(tmp_path / "slow.sqlite")
+    score_records(slow, store, iter([Record("x", "file:x", 0, 1, b"LOT71", None)]), AlarmPolicy(), lambda _: None)
+    assert store.source_summaries()[0]["digit_sensitive_masks"] == ["LOT"]
+    store.close()
 
 
 def test_a_dead_letter_keeps_its_bytes(context: Context) -> None:

@@ -97,7 +97,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path: Path, text: str, wo
         SourceFormat(
             envelope=JsonEnvelope(message=("log.message", 'odd "name"'), time="t", source_field="unit"),
             time_pattern=r"(?P<e>\d+)",
-            framing=Framing(start="pattern", pattern=r"^(?!\s|'at')", idle_seconds=2.5),
+            framing=Framing(start="unless", pattern=r"^(?:\s|'at')", idle_seconds=2.5),
             masks=((r"LOT-\d+'", "LOT"), ("ロット", "JA")),
             fold=1,
         ),

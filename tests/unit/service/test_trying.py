@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingestion import Record
+import pytest
+
+from ingestion import BadInput, Record
 from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.held_back import describing, held_back
+from service.settings import load_settings
 from service.store import Store
-from service.trying import score_records
+from service.trying import TryOptions, good_lines, score_records, try_file
 
 
 def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: list[bytes], tmp_path: Path) -> None:
@@ -55,3 +58,23 @@ def test_what_a_used_up_budget_holds_back_is_told_and_counted(
     assert strengths == sorted(strengths, reverse=True)
     assert store.source_summaries()[0]["alarms"]["held_back"] > 0
     store.close()
+
+
+def test_a_file_whose_lines_have_no_ends_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    old, good = tmp_path / "old.log", tmp_path / "good.log"
+    old.write_bytes(b"2026-01-05 10:00:00 door open\r" * 2000)
+    good.write_bytes(old.read_bytes().replace(b"\r", b"\n"))
+    for known_good in (good, None):
+        options = TryOptions(old, known_good, None, "UTC", None, AlarmPolicy(), None, "logvq try")
+        with pytest.raises(BadInput, match=r"old\.log ends its lines with a carriage return alone"):
+            try_file(options, lambda *_: None)
+
+
+def test_utf_16_on_the_command_line_is_what_the_file_s_mark_says(tmp_path: Path) -> None:
+    log, config = tmp_path / "press.log", tmp_path / "logvq.toml"
+    log.write_bytes(b"\xfe\xff" + "2026-01-05 10:00:00 door open\n".encode("utf-16-be") * 5)
+    config.write_text('[default]\ntime = "iso"\n')
+    for settings in (None, load_settings(config)):
+        good = good_lines(log, "utf-16", None, None, settings)
+        assert good.source_format.encoding == "utf-16-be"
+        assert len(list(good.records)) == 5
