@@ -155,6 +155,28 @@ def test_lines_without_which_a_window_is_only_stranger_are_not_cited(bundle: Bun
     assert found.left_nats < cycle.judge(window).strength
 
 
+def test_where_a_window_is_no_weaker_without_its_lines_none_is_cited(bundle: Bundle) -> None:
+    cycle = Detector.fit([window_of([2, 3, 4, 5] * 4, gaps=1.0) for _ in range(60)])
+    tokens, waits = [2, 3, 4, 5] * 4, [1.0] * 9 + [5000.0] + [1.0] * 6
+    silent = replace(window_of(tokens, gaps=1.0), gaps=np.array(waits))
+    usual, citing = read_as_usual(bundle, tokens, waits), Citing(cycle, bundle.warm_state())
+    found = finished(bundle, citing.cite(silent, tokens, waits, usual, 0.01))
+    assert (found.lines, found.left_nats) == ((), cycle.judge(silent).strength)
+
+
+def test_lines_that_carry_nothing_of_the_window_are_not_cited(bundle: Bundle, lines: list[bytes]) -> None:
+    events, wait = parsed(bundle, lines), 90 * 86_400.0
+    place = len(events) - 4
+    later = [replace(event, time=(event.time or 0.0) + wait * (at >= place)) for at, event in enumerate(events)]
+    window, scores = seen(bundle, later)
+    tokens, gaps = [bundle.vocabulary.model_token(event.token) for event in later], scores.gap_seconds.tolist()
+    carried = line_nats(weigh(bundle.detector, window, bundle.detector.judge(window)))
+    citing, usual = Citing(bundle.detector, bundle.warm_state()), read_as_usual(bundle, tokens, gaps)
+    found = finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01))
+    assert found.lines
+    assert all(carried.get(line, 0.0) >= 0.1 for line in found.lines)
+
+
 def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: list[bytes]) -> None:
     events, wait = parsed(bundle, lines), 90 * 86_400.0
     alone = [bundle.detector.memory.gaps.longest([event.token], [wait]) for event in events[:-1]]
