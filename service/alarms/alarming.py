@@ -208,15 +208,18 @@ class Alarms:
         judged, row, record = window.judged, window.judged.row, window.judged.record
         reason, signature, title = judged.reason, judged.signature, judged.title
         leading = [*record["ranked"][:1], *record["unseen"]] or [0]
+        carrying = record["cited"] or [line for line in record["ranked"] if record["carried"].get(str(line))]
+        first = min(carrying or leading)
         if row["strength"] < row["threshold"] and matched.always is not None:
             # The rule alone wants it: its lines are what there is to tell.
             name, leading = matched.always[0], list(matched.always[1])
+            first = min(leading)
             line = clean(window.events[leading[0]].text.partition("\n")[0])[:_TITLE]
             reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
-        first, worst = (window.events[place] for place in (min(leading), leading[0]))
+        first_event, worst_event = (_event(window.events[place]) for place in (first, leading[0]))
         shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
         severity = matched.severity or USUAL_SEVERITY
-        return Told(reason, signature, title, severity, _event(first), _event(worst), shapes)
+        return Told(reason, signature, title, severity, first_event, worst_event, shapes)
 
     def summary(self) -> dict[str, Any]:
         """Return what the API shows of it."""

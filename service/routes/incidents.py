@@ -49,6 +49,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "end": iso(row["end"]),
         "score": round(row["score"], 3),
         "strength": round(row["strength"], 3),
+        **{name: row[name] | {"time": iso(row[name]["time"])} for name in ("first_event", "worst_event")},
     }
 
 
