@@ -19,10 +19,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
-from service.alarms.budget import Budget
+from service.alarms.budget import DAY_SECONDS, Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
 from service.errors import BadSetting
+from service.pages.formatting import duration
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -141,9 +142,10 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
         f"{read['templates']:,} templates; windows of {data['training']['window']}."
     )
     if budget["days"]:
+        rate = "" if budget["realised_per_day"] is None else f": {budget['realised_per_day']:.2f} a day"
+        incidents = f"{budget['incidents']:,} incident{'s' * (budget['incidents'] != 1)}"
         console.print(
-            f"{budget['incidents']:,} incidents in {budget['days']:,.1f} days: {budget['realised_per_day']:.2f} a day, "
-            f"budget {budget['alarms_per_day']:g}."
+            f"{incidents} in {duration(budget['days'] * DAY_SECONDS)}{rate}; budget {budget['alarms_per_day']:g} a day."
         )
     for choice in budget["choices"]:
         missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
@@ -307,7 +309,7 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     with progress_bars() as report:
         found = evaluate(asked, lambda share, detail: report("score", share, detail))
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
     print(f"bundle {found['bundle']}, {found['windows']:,} windows")
     for name, value in found["figures"].items():
@@ -316,10 +318,10 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
 
 
 def _figure(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_figure, value))
-    if value is None:
+    if value is None or value == []:
         return "-"
+    if isinstance(value, list):
+        return ", ".join(map(clean, value)) if isinstance(value[0], str) else " to ".join(map(_figure, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
 
 

@@ -8,7 +8,7 @@ one `name` are the same incident.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.errors import BadSetting
+
+Bools = npt.NDArray[np.bool_]
 
 _COLUMNS = {"start", "end", "key", "source", "name"}
 
@@ -31,6 +33,7 @@ class Label:
         source: whose it is; None for every source.
         start, end: epoch seconds; None for a session.
         key: of the session; None for a stretch of time.
+        name: of the incident.
     """
 
     incident: int
@@ -38,18 +41,7 @@ class Label:
     start: float | None = None
     end: float | None = None
     key: str | None = None
-
-    def marks(self, window: Mapping[str, Any]) -> bool:
-        """Whether a window, a row of the store, is marked by it."""
-        if self.source is not None and window["source"] != self.source:
-            return False
-        if self.key is not None:
-            return bool(window["key"] == self.key)
-        assert self.start is not None
-        assert self.end is not None
-        if window["start"] is None:
-            return False
-        return bool(window["start"] <= self.end and window["end"] >= self.start)
+    name: str = ""
 
 
 def read_labels(path: Path, zone: tzinfo) -> list[Label]:
@@ -74,17 +66,17 @@ def read_labels(path: Path, zone: tzinfo) -> list[Label]:
     found = []
     for row in rows:
         where = f"{path}, line {rows.line_num}"
-        name = (row.get("name") or "").strip() or f"row {rows.line_num}"
+        name = (row.get("name") or "").strip() or f"line {rows.line_num}"
         number = numbers.setdefault(name, len(numbers))
         source = (row.get("source") or "").strip() or None
         key = (row.get("key") or "").strip()
         if key:
-            found.append(Label(number, source, key=key))
+            found.append(Label(number, source, key=key, name=name))
             continue
         start, end = (_time(row.get(column), zone, where, column) for column in ("start", "end"))
         if end < start:
             raise BadSetting(f"{where}: end lies before start")
-        found.append(Label(number, source, start, end))
+        found.append(Label(number, source, start, end, name=name))
     if not found:
         raise BadSetting(f"{path} has no labels; give at least one row below the header")
     return found
@@ -100,11 +92,28 @@ def _time(text: str | None, zone: tzinfo, where: str, column: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
 
 
-def incidents_of(windows: Sequence[Mapping[str, Any]], labels: Iterable[Label]) -> npt.NDArray[np.int64]:
-    """Return the number of the incident that each window belongs to, -1 for none; the first label that marks it."""
-    found = np.full(len(windows), -1, np.int64)
+def marked(windows: Sequence[Mapping[str, Any]], labels: Sequence[Label]) -> dict[int, Bools]:
+    """Return which windows each incident of the labels marks, by its number; one of which there is none marks none.
+
+    A window begins with the event before it: it judges the silence before its first event, too. One of a session
+    begins with its own first event.
+
+    Args:
+        windows: rows of the store, final and of one bundle.
+        labels: at least one.
+    """
+    sources, keys = (np.array([window[name] for window in windows], dtype=object) for name in ("source", "key"))
+    ends = np.array([np.nan if window["end"] is None else window["end"] for window in windows], np.float64)
+    before = {(window["source"], window["index"] + 1): window["end"] for window in windows if window["key"] is None}
+    begins = np.full(len(windows), np.nan)
+    for place, window in enumerate(windows):
+        if window["start"] is not None:
+            earlier = before.get((window["source"], window["index"])) if window["key"] is None else None
+            begins[place] = window["start"] if earlier is None else min(earlier, window["start"])
+    found: dict[int, Bools] = {}
     for label in labels:
-        for place, window in enumerate(windows):
-            if found[place] < 0 and label.marks(window):
-                found[place] = label.incident
+        mine = (keys == label.key) if label.key is not None else (begins <= label.end) & (ends >= label.start)
+        if label.source is not None:
+            mine = mine & (sources == label.source)
+        found[label.incident] = found.get(label.incident, np.zeros(len(windows), bool)) | mine
     return found

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from ingestion import Record
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
+from service.cli import main
 from service.store import Store
 from service.trying import _choices, score_records
 
@@ -26,3 +30,17 @@ def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: 
     quiet = [row for row in final if row["strength"] < 1.0]
     assert sum(choice["alarms"] for choice in _choices(bundle, store, quiet)) > 0
     store.close()
+
+
+def test_a_file_of_less_than_a_day_has_counts_and_no_rates(
+    machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, report = tmp_path / "mazak01.log", tmp_path / "report.html"
+    log.write_bytes(b"\n".join(machine_lines[-2000:]) + b"\n")
+    assert main(["try", str(log), "-o", str(report), "--json"]) == 0
+    budget = json.loads(capsys.readouterr().out)["budget"]
+    assert budget["days"] < 1
+    assert budget["realised_per_day"] is None
+    assert {choice["realised_per_day"] for choice in budget["choices"]} == {None}
+    assert {point["alarms_per_day"] for point in budget["curve"]} == {None}
+    assert "covers less than a day" in report.read_text("utf-8")
