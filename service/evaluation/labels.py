@@ -112,7 +112,10 @@ def marked(windows: Sequence[Mapping[str, Any]], labels: Sequence[Label]) -> dic
             begins[place] = window["start"] if earlier is None else min(earlier, window["start"])
     found: dict[int, Bools] = {}
     for label in labels:
-        mine = (keys == label.key) if label.key is not None else (begins <= label.end) & (ends >= label.start)
+        if label.start is None or label.end is None:
+            mine = keys == label.key
+        else:
+            mine = (begins <= label.end) & (ends >= label.start)
         if label.source is not None:
             mine = mine & (sources == label.source)
         found[label.incident] = found.get(label.incident, np.zeros(len(windows), bool)) | mine

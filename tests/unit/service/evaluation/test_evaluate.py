@@ -72,7 +72,7 @@ def test_figures_are_printed_with_what_was_missed(
     figures = {name: value.strip() for name, value in shown.items()}
     assert (figures["incidents"], figures["incidents found"], figures["recall"]) == ("2", "1", "0.500")
     assert figures["missed"] == figures["missed without a window"] == "電源断"
-    assert float(figures["alarms a day"]) == pytest.approx(int(figures["alarms"]) / float(figures["days"]), 0.01)
+    assert float(figures["alarms a day"]) == pytest.approx(int(figures["alarms"]) / float(figures["days"]), abs=0.01)
 
 
 def test_a_file_is_read_as_it_is_declared(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
