@@ -311,7 +311,12 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     if options.json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
+    lines = found["lines"]
+    dropped = "".join(f" + {count:,} dropped ({reason})" for reason, count in lines["dropped"].items())
     print(f"bundle {found['bundle']}, {found['windows']:,} windows")
+    print(
+        f"{lines['consumed']:,} lines = {lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape{dropped}"
+    )
     for name, value in found["figures"].items():
         print(f"{name.replace('_', ' '):28} {_figure(value)}")
     return 0

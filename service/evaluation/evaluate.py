@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import SourceFormat, read_records
+from ingestion import DROP_REASONS, SourceFormat, read_records
 from ingestion.timestamps import zone
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
@@ -59,7 +60,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        `figures` by name; those by the clock only where windows have times, and None where there is nothing to count.
+        What became of the `lines`, how many `windows` they make, and `figures` by name; those by the clock only where windows have times, and None where there is nothing to count.
 
     Raises:
         BadSetting: an option is not usable, or the labels mark no window or every window.
@@ -85,10 +86,11 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
                 bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"), origins
             )
         windows = [row for row in store.find_windows(limit=None) if row["bundle"] == bundle.id]
+        lines = _lines(store)
     progress(1.0, f"{len(windows):,} windows")
     windows = sorted((row for row in windows if row["status"] == "final"), key=lambda row: (row["sequence"], row["id"]))
     if not windows:
-        raise BadSetting(f"there is no complete window of bundle {bundle.id}; give more lines, or another database")
+        raise BadSetting(f"there is no complete window of bundle {bundle.id}{_why_none(lines)}")
     found = marked(windows, labels)
     anomalous = np.logical_or.reduce(list(found.values()))
     if not anomalous.any():
@@ -97,7 +99,31 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         )
     if anomalous.all():
         raise BadSetting(f"{options.labels} marks every one of the {len(windows):,} windows")
-    return {"bundle": bundle.id, "windows": len(windows), "figures": measure(windows, labels, found)}
+    figures = measure(windows, labels, found)
+    return {"bundle": bundle.id, "lines": lines, "windows": len(windows), "figures": figures}
+
+
+def _lines(store: Store) -> dict[str, Any]:
+    """Return what became of the lines of all sources."""
+    accounts = [summary["lines"] for summary in store.source_summaries()]
+    dropped: Counter[str] = Counter()
+    for account in accounts:
+        dropped.update(account["dropped"])
+    summed = {name: sum(account[name] for account in accounts) for name in ("consumed", "parsed", "unparsed")}
+    return summed | {"dropped": dict(dropped)}
+
+
+def _why_none(lines: Mapping[str, Any]) -> str:
+    dropped = sum(lines["dropped"].values())
+    if not dropped:
+        return "; give more lines, or another database"
+    reasons = ", ".join(
+        f"{count:,} as {reason} ({DROP_REASONS[reason]})" for reason, count in sorted(lines["dropped"].items())
+    )
+    return (
+        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are written, as "
+        "`logvq inspect FILE -o TOML` proposes, or give more lines"
+    )
 
 
 def measure(
@@ -152,8 +178,8 @@ def _by_the_clock(
 ) -> dict[str, Any]:
     starts, ends = (np.array([window[name] for window in windows], np.float64) for name in ("start", "end"))
     alarms = np.array([window["incident"] is not None for window in windows])
-    days = (ends.max() - starts.min()) / DAY
-    clock: dict[str, Any] = {"days": float(days)}
+    days = float(ends.max() - starts.min()) / DAY
+    clock: dict[str, Any] = {"days": days}
     for name in ("alarms", "false_alarms"):
         clock[f"{name}_a_day"] = figures[name] / days if days >= 1 else None
     for budget in BUDGETS:

@@ -68,7 +68,7 @@ def test_figures_are_printed_with_what_was_missed(
     with labels.open("a") as file:
         file.write("2017-01-19 05:00,2017-01-19 05:10,電源断\n")
     assert main(["evaluate", str(bundle_dir), str(log), "--labels", str(labels), "--budget", "20"]) == 0
-    shown = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines()[1:])
+    shown = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines()[2:])
     figures = {name: value.strip() for name, value in shown.items()}
     assert (figures["incidents"], figures["incidents found"], figures["recall"]) == ("2", "1", "0.500")
     assert figures["missed"] == figures["missed without a window"] == "電源断"
@@ -89,6 +89,19 @@ def test_a_file_is_read_as_it_is_declared(bundle_dir: Path, log: Path, labels: P
     )
     other = replace(asked, file=enveloped, settings=load_settings(declared))
     assert evaluate(other, quiet) == evaluate(asked, quiet)
+
+
+def test_where_no_line_could_be_read_that_is_said(
+    bundle_dir: Path, log: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = EvaluateOptions(bundle_dir, log, SOURCE, None, labels, None, AlarmPolicy())
+    lines = log.read_bytes().splitlines()[:100]
+    log.write_bytes("プレス温度異常\n".encode("cp932") * 100)
+    with pytest.raises(BadSetting, match=r"of 100 lines 100 were dropped, 100 as undecodable .*--config"):
+        evaluate(asked, quiet)
+    log.write_bytes(b"\n".join(lines[:3]) + b"\n")
+    with pytest.raises(BadSetting, match="give more lines"):
+        evaluate(asked, quiet)
 
 
 def test_labels_that_mark_nothing_are_refused(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
