@@ -18,7 +18,7 @@ MIN_LINES = 8
 MAX_LINES = 128
 # What a line of the window carries at least, in nats, to be cited: without the line after a silence the silence lies
 # before the next one, and one line after another would be cited that has no part in it.
-LEAST_NATS = 0.1
+LEAST_NATS = 0.01
 # Lines taken out between two looks, as a share of those taken out before: a window is looked at eight times at most.
 # Alarms come in floods, and must not hold up the lines behind them.
 _STEP = 1.0

@@ -314,9 +314,8 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     lines = found["lines"]
     dropped = "".join(f" + {count:,} dropped ({reason})" for reason, count in lines["dropped"].items())
     print(f"bundle {found['bundle']}, {found['windows']:,} windows")
-    print(
-        f"{lines['consumed']:,} lines = {lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape{dropped}"
-    )
+    known = f"{lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape"
+    print(f"{lines['consumed']:,} lines = {known}{dropped}")
     for name, value in found["figures"].items():
         print(f"{name.replace('_', ' '):28} {_figure(value)}")
     return 0

@@ -60,7 +60,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        What became of the `lines`, how many `windows` they make, and `figures` by name; those by the clock only where windows have times, and None where there is nothing to count.
+        What became of the `lines`, how many `windows` they make, and `figures` by name; those by the clock only where
+        windows have times, and None where there is nothing to count.
 
     Raises:
         BadSetting: an option is not usable, or the labels mark no window or every window.
@@ -121,8 +122,8 @@ def _why_none(lines: Mapping[str, Any]) -> str:
         f"{count:,} as {reason} ({DROP_REASONS[reason]})" for reason, count in sorted(lines["dropped"].items())
     )
     return (
-        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are written, as "
-        "`logvq inspect FILE -o TOML` proposes, or give more lines"
+        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are written, "
+        "as `logvq inspect FILE -o TOML` proposes, or give more lines"
     )
 
 

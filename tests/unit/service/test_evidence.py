@@ -179,7 +179,7 @@ def test_lines_that_carry_nothing_of_the_window_are_not_cited(bundle: Bundle, li
     citing, usual = Citing(bundle.detector, bundle.warm_state()), read_as_usual(bundle, tokens, gaps)
     found = finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01))
     assert found.lines
-    assert all(carried.get(line, 0.0) >= 0.1 for line in found.lines)
+    assert all(carried.get(line, 0.0) > 0.0 for line in found.lines)
 
 
 @pytest.mark.parametrize(
