@@ -214,13 +214,14 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 
 
 def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from service.database import existing  # noqa: PLC0415
     from service.feedback_store import FeedbackStore  # noqa: PLC0415
     from service.known_faults import without_faults  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.trying import source_name  # noqa: PLC0415
 
     source = options.source or source_name(Path(good.name))
-    store = Store(options.feedback, options.database_password_file)
+    store = Store(existing(options.feedback), options.database_password_file)
     try:
         faults = FeedbackStore(store).faults(source)
     finally:

@@ -29,6 +29,7 @@ from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
 from service.database import FEEDBACK_LOCK, answering, lock, storable
 from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.explain import iso
 from service.packing import pack, unpack
 from service.schema import feedback, incidents, windows
 from service.store import Store
@@ -92,6 +93,11 @@ class FeedbackStore:
                 raise BadFeedback(
                     f"the lines of {found[0].source} carry no time that {said.verdict} could hold until: say "
                     "false-alarm, and take it back when it holds no more"
+                )
+            if said.until is not None and said.until <= max(timed):
+                raise BadFeedback(
+                    f"{about} ended at {iso(max(timed))}, and {said.verdict} until {iso(said.until)} would hold for "
+                    "nothing after it: give a later time"
                 )
             patterns = [unpack(row.pattern) for row in found if row.pattern is not None]
             if said.verdict in ("false-alarm", "known") and not patterns:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingestion import UNSEEN, Event, clean, event_shape
+from ingestion.timestamps import Clock
 from service.bundle import Bundle
 from service.detection.counts import EXACT, Difference
 from service.detection.pace import Slowness
@@ -191,10 +192,14 @@ class Wording:
         return _short(self._bundle.vocabulary.text(about.token or UNSEEN))
 
     def _message(self, line: int) -> str:
-        """Return the first line of an event without its time."""
-        head = self._events[line].text.partition("\n")[0]
-        _, start, end = self._clock.read(head)
-        return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
+        return message(self._events[line].text, self._clock)
+
+
+def message(text: str, clock: Clock) -> str:
+    """Return the first line of an event without its time, cut to what a title holds."""
+    head = text.partition("\n")[0]
+    _, start, end = clock.read(head)
+    return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
 
 def sentence(head: Mapping[str, Any], score: float) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any
 
-from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, clean, event_shape
+from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
 from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
@@ -21,13 +21,14 @@ from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
 from service.judging import Judged
 from service.packing import pack
+from service.reasons import message
 from service.rereading import Rereading
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
-_EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
+_EVENT_TEXT, _SHAPE_TEXT = 400, 300
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class Alarms:
             # The rule alone wants it: its lines are what there is to tell.
             name, leading = matched.always[0], list(matched.always[1])
             first = min(leading)
-            line = clean(window.events[leading[0]].text.partition("\n")[0])[:_TITLE]
+            line = message(window.events[leading[0]].text, self._format.clock())
             reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
         first_event, worst_event = (_event(window.events[place]) for place in (first, leading[0]))
         shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])

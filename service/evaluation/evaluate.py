@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ingestion import DROP_REASONS, SourceFormat, read_records
-from ingestion.timestamps import zone
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
+from service.database import existing
 from service.errors import BadSetting
 from service.evaluation.figures import (
     DAY,
@@ -72,12 +72,10 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
     source_format, origins = bundle.source_format, dict[str, SourceFormat]()
     if options.file is not None:
         source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
-    labels = read_labels(options.labels, zone(options.zone or source_format.zone))
+    labels = read_labels(options.labels, options.zone or source_format.zone)
     with ExitStack() as opened:
         if options.database is not None:
-            if not options.database.exists():
-                raise BadSetting(f"no database {options.database}")
-            store = Store(options.database)
+            store = Store(existing(options.database))
         else:
             store = Store(Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-")), "windows.sqlite"))
         opened.callback(store.close)
@@ -122,8 +120,8 @@ def _why_none(lines: Mapping[str, Any]) -> str:
         f"{count:,} as {reason} ({DROP_REASONS[reason]})" for reason, count in sorted(lines["dropped"].items())
     )
     return (
-        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are written, "
-        "as `logvq inspect FILE -o TOML` proposes, or give more lines"
+        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are "
+        "written, as `logvq inspect FILE -o TOML` proposes, or give more lines"
     )
 
 

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ingestion.timestamps import Clock
+from ingestion.timestamps import zone as zone_named
 from service.errors import BadSetting
 
 Bools = npt.NDArray[np.bool_]
 
+# Forms of a time beside ISO 8601 in which no day can be taken for a month; Excel writes the first in Japan.
+_PATTERNS = ("year-first", "japanese", "era")
+# They write the year themselves.
+_NO_YEAR = 2000
 _COLUMNS = {"start", "end", "key", "source", "name"}
 
 
@@ -44,17 +51,17 @@ class Label:
     name: str = ""
 
 
-def read_labels(path: Path, zone: tzinfo) -> list[Label]:
+def read_labels(path: Path, zone: str) -> list[Label]:
     """Read a file of labels.
+
+    Args:
+        path: the file, in UTF-8 or, as Excel saves CSV in Japan, in CP932.
+        zone: IANA zone of times without an offset.
 
     Raises:
         BadSetting: it cannot be read, or a row is not valid; the message names the line.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSetting(f"cannot read the labels {path}: {error}") from error
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(_text(path).splitlines())
     columns = set(rows.fieldnames or ())
     unknown = columns - _COLUMNS
     if unknown or not ({"start", "end"} <= columns or "key" in columns):
@@ -82,14 +89,31 @@ def read_labels(path: Path, zone: tzinfo) -> list[Label]:
     return found
 
 
-def _time(text: str | None, zone: tzinfo, where: str, column: str) -> float:
+def _text(path: Path) -> str:
     try:
-        moment = datetime.fromisoformat((text or "").strip())
-    except ValueError as error:
-        raise BadSetting(
-            f"{where}: cannot read {column} {text!r}; give a time such as 2026-01-31T06:00 or 2026-01-31T06:00+09:00"
-        ) from error
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BadSetting(f"cannot read the labels {path}: {error}") from error
+    # UTF-16 has zero bytes, which CP932 would read as text.
+    for encoding in () if b"\0" in raw else ("utf-8-sig", "cp932"):
+        with suppress(UnicodeDecodeError):
+            return raw.decode(encoding)
+    raise BadSetting(f"the labels {path} are neither UTF-8 nor CP932: save the file as CSV in UTF-8")
+
+
+def _time(text: str | None, zone: str, where: str, column: str) -> float:
+    text = (text or "").strip()
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone_named(zone))).timestamp()
+    for pattern in _PATTERNS:
+        seconds, start, end = Clock(pattern, zone, _NO_YEAR).read(text)
+        if seconds is not None and (start, end) == (0, len(text)):
+            return seconds
+    raise BadSetting(
+        f"{where}: cannot read {column} {text!r}; give a time such as 2026-01-31T06:00, 2026-01-31T06:00+09:00 or "
+        "2026/01/31 6:00"
+    )
 
 
 def marked(windows: Sequence[Mapping[str, Any]], labels: Sequence[Label]) -> dict[int, Bools]:

@@ -284,6 +284,10 @@ def test_what_cannot_be_said_is_refused_with_a_way_out(plant: Plant) -> None:
     quiet = plant.write()
     with pytest.raises(BadFeedback, match="nothing to quiet"):
         plant.feedback.say(quiet["id"], said("false-alarm"))
+    loud = plant.write("PUMP")
+    for verdict, until in itertools.product(("known", "shelved"), (loud["start"] - 3600.0, loud["end"])):
+        with pytest.raises(BadFeedback, match="give a later time"):
+            plant.feedback.say(loud["id"], said(verdict, until))
     with pytest.raises(NotFound):
         plant.feedback.say("i-none", said("real"))
     with pytest.raises(NotFound):
@@ -311,6 +315,7 @@ def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) 
         (incident,) = plant.store.find_incidents()
         assert (incident["severity"], incident["decided_by"]) == ("critical", "rule pump")
         assert incident["title"].startswith("Rule pump: ")
+        assert "2016-12-30" not in incident["title"]
         assert "Sovr|90" in incident["first_event"]["text"]
         assert plant.store.source_summaries()[0]["alarms"]["opened"] == 0
     else:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from service.errors import BadSetting
 from service.evaluation.labels import Label, marked, read_labels
 
-TOKYO = ZoneInfo("Asia/Tokyo")
+TOKYO = "Asia/Tokyo"
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -27,6 +26,23 @@ def window(
 def test_times_without_an_offset_are_in_the_logs_zone(tmp_path: Path) -> None:
     path = written(tmp_path, "start,end\n2026-01-01 09:00,2026-01-01T00:30:00Z\n")
     assert read_labels(path, TOKYO) == [Label(0, None, 1_767_225_600.0, 1_767_227_400.0, name="line 2")]
+
+
+@pytest.mark.parametrize(
+    "time", ["2026/01/01 09:00", "2026/1/1 9:00:00", "2026年1月1日 9時00分", "令和8年1月1日 9:00", "2026-01-01T00:00Z"]
+)
+def test_times_are_read_as_spreadsheets_write_them(tmp_path: Path, time: str) -> None:
+    (label,) = read_labels(written(tmp_path, f"start,end\n{time},{time}\n"), TOKYO)
+    assert label.start == label.end == 1_767_225_600.0
+
+
+def test_a_file_that_excel_saved_in_japan_is_read_and_any_other_encoding_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("start,end,name\n2026/01/01 09:00,2026/01/01 09:30,断線\n".encode("cp932"))
+    assert [label.name for label in read_labels(path, TOKYO)] == ["断線"]
+    path.write_bytes("start,end,name\n2026-01-01,2026-01-02,断線\n".encode("utf-16"))
+    with pytest.raises(BadSetting, match="save the file as CSV in UTF-8"):
+        read_labels(path, TOKYO)
 
 
 def test_rows_of_one_name_are_one_incident(tmp_path: Path) -> None:
@@ -72,6 +88,7 @@ def test_a_window_that_two_incidents_touch_counts_for_both() -> None:
         ("start,end\n", "no labels"),
         ("start,end\nyesterday,2026-01-01\n", "line 2: cannot read start 'yesterday'"),
         ("start,end\n2026-01-02,2026-01-01\n", "line 2: end lies before start"),
+        ("start,end\n01/02/2026 10:00,01/02/2026 10:30\n", "line 2: cannot read start"),
         ("start,end,name\n2026-01-02,,x\n", "line 2: cannot read end"),
     ],
 )
