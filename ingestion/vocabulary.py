@@ -13,8 +13,8 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,14 @@ class Vocabulary:
         known = {(template.pattern, template.states) for template in self.templates}
         fresh = [template for template in templates if (template.pattern, template.states) not in known]
         return Vocabulary([*self.templates, *fresh], self.learned)
+
+    def counted(self, lines: Mapping[int, int]) -> Vocabulary:
+        """Return this vocabulary with how many training lines had each token; ids stay, and what is unseen stays so."""
+        templates = [
+            replace(template, count=lines.get(token, 0) or template.count) if template.count else template
+            for token, template in enumerate(self.templates, start=FIRST_TEMPLATE)
+        ]
+        return Vocabulary(templates, self.learned)
 
     def is_unseen(self, token: int) -> bool:
         """Whether no training line had this token."""

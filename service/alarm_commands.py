@@ -17,6 +17,7 @@ from rich.table import Table
 from ingestion import clean
 from ingestion.timestamps import zone
 from service.alarms.rules import load_rules
+from service.database import existing
 from service.errors import BadSetting
 from service.feedback_store import FeedbackStore, Said
 from service.routes.feedback import shown
@@ -26,7 +27,7 @@ from service.store import Store
 
 def run_feedback(options: argparse.Namespace) -> int:
     """Say something of an incident or a window, list what was said, or take it back."""
-    store = Store(options.database, options.database_password_file)
+    store = Store(existing(options.database), options.database_password_file)
     try:
         feedback = FeedbackStore(store)
         if options.action == "list":
@@ -64,14 +65,15 @@ def _list(entries: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
         print(json.dumps(rows, ensure_ascii=False, indent=1))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("no.", "said", "who", "about", "verdict", "until", "reason"):
-        table.add_column(name)
+    # What is copied into the next command stays whole on a narrow terminal; the rest is folded.
+    for name in ("no.", "said", "who", "about", "source", "verdict", "until", "reason"):
+        table.add_column(name, no_wrap=name in ("no.", "about"), overflow="fold")
     for row in rows:
         verdict = f"undoes {row['undoes']}" if row["undoes"] else str(row["verdict"])
         if row["undone_by"]:
             verdict += f" (undone by {row['undone_by']})"
-        about = f"{row['about']} {row['source']}"
-        cells = [str(row["id"]), row["said"][:16], row["who"], about, verdict, (row["until"] or "")[:16], row["reason"]]
+        said, until = (str(row[name] or "")[:16].replace("T", " ") for name in ("said", "until"))
+        cells = [str(row["id"]), said, row["who"], row["about"], row["source"], verdict, until, row["reason"]]
         table.add_row(*(escape(clean(cell)) for cell in cells))
     Console().print(table)
 
@@ -83,7 +85,7 @@ def run_rules(options: argparse.Namespace) -> int:
         print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
         return 0
     own_zone = zone(options.tz or "UTC")
-    store = Store(options.database, options.database_password_file)
+    store = Store(existing(options.database), options.database_password_file)
     try:
         found = compare(store, rules, own_zone)
     finally:

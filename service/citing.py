@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,6 +16,9 @@ from service.rereading import Rereading
 MAX_SHARE = 1 / 3
 MIN_LINES = 8
 MAX_LINES = 128
+# What a line of the window carries at least, in nats, to be cited: without the line after a silence the silence lies
+# before the next one, and one line after another would be cited that has no part in it.
+LEAST_NATS = 0.01
 # Lines taken out between two looks, as a share of those taken out before: a window is looked at eight times at most.
 # Alarms come in floods, and must not hold up the lines behind them.
 _STEP = 1.0
@@ -27,7 +29,7 @@ class Cited:
     """The lines that carry an alarm.
 
     Attributes:
-        lines: by index in the window, in the order they were taken out.
+        lines: by index in the window, in the order they were taken out; none where the window is no weaker without any.
         left_nats: strength of the window without them.
     """
 
@@ -62,7 +64,7 @@ class Citing:
 
         The line that carries most goes first, and what is left is judged again, until that would be no alarm. Where it
         stays one, those lines carry it without which it is weakest: a cycle that lacks a line is as strange as one that
-        has a line too many.
+        has a line too many. Where it is weakest as it came, as a silence may be, no line does.
 
         Args:
             window: a window that is an alarm.
@@ -76,11 +78,12 @@ class Citing:
         was = usual.surprisal_nats.astype(np.float64)
         cited: list[int] = []
         left, judged = window, self._detector.judge(window)
-        weakest, found = math.inf, 0
+        carried = line_nats(weigh(self._detector, left, judged))
+        worth = {line for line, nats in carried.items() if nats >= LEAST_NATS}
+        weakest, found = judged.strength, 0
         while len(cited) < limit and not (cited and judged.strength < threshold_nats):
-            carried = line_nats(weigh(self._detector, left, judged))
             step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
-            out = heaviest(carried, len(kept))[:step]
+            out = [place for place in heaviest(carried, len(kept)) if kept[place] in worth][:step]
             if not out:
                 break
             cited += [kept[line] for line in out]
@@ -93,7 +96,8 @@ class Citing:
             judged = self._detector.judge(left)
             if judged.strength < weakest:
                 weakest, found = judged.strength, len(cited)
-        return Cited(tuple(cited[:found]), weakest if found else judged.strength)
+            carried = line_nats(weigh(self._detector, left, judged))
+        return Cited(tuple(cited[:found]), weakest)
 
 
 def heaviest(carried: Mapping[int, float], events: int) -> list[int]:

@@ -19,10 +19,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Column, Table
 
 from ingestion import WindowSpec, clean
-from service.alarms.budget import Budget
+from service.alarms.budget import DAY_SECONDS, Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
 from service.errors import BadSetting
+from service.pages.formatting import duration
 from service.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -142,9 +143,10 @@ def _print_summary(data: dict[str, Any], output: Path) -> None:
         f"{read['templates']:,} templates; windows of {data['training']['window']}."
     )
     if budget["days"]:
+        rate = "" if budget["realised_per_day"] is None else f": {budget['realised_per_day']:.2f} a day"
+        incidents = f"{budget['incidents']:,} incident{'s' * (budget['incidents'] != 1)}"
         console.print(
-            f"{budget['incidents']:,} incidents in {budget['days']:,.1f} days: {budget['realised_per_day']:.2f} a day, "
-            f"budget {budget['alarms_per_day']:g}."
+            f"{incidents} in {duration(budget['days'] * DAY_SECONDS)}{rate}; budget {budget['alarms_per_day']:g} a day."
         )
     for choice in budget["choices"]:
         missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
@@ -226,13 +228,14 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 
 
 def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from service.database import existing  # noqa: PLC0415
     from service.feedback_store import FeedbackStore  # noqa: PLC0415
     from service.known_faults import without_faults  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.trying import source_name  # noqa: PLC0415
 
     source = options.source or source_name(Path(good.name))
-    store = Store(options.feedback, options.database_password_file)
+    store = Store(existing(options.feedback), options.database_password_file)
     try:
         faults = FeedbackStore(store).faults(source)
     finally:
@@ -326,19 +329,23 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     with progress_bars() as report:
         found = evaluate(asked, lambda share, detail: report("score", share, detail))
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
+    lines = found["lines"]
+    dropped = "".join(f" + {count:,} dropped ({reason})" for reason, count in lines["dropped"].items())
     print(f"bundle {found['bundle']}, {found['windows']:,} windows")
+    known = f"{lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape"
+    print(f"{lines['consumed']:,} lines = {known}{dropped}")
     for name, value in found["figures"].items():
         print(f"{name.replace('_', ' '):28} {_figure(value)}")
     return 0
 
 
 def _figure(value: Any) -> str:
-    if isinstance(value, list):
-        return " to ".join(map(_figure, value))
-    if value is None:
+    if value is None or value == []:
         return "-"
+    if isinstance(value, list):
+        return ", ".join(map(clean, value)) if isinstance(value[0], str) else " to ".join(map(_figure, value))
     return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
 
 

@@ -102,6 +102,17 @@ def open_database(database: Path | str, password_file: Path | None = None) -> sa
     return engine
 
 
+def existing(database: Path | str) -> Path | str:
+    """Return a database that is to be read: a SQLite file that is not there would be made, and found empty.
+
+    Raises:
+        BadSetting: there is no such file.
+    """
+    if isinstance(database, Path) and not database.exists():
+        raise BadSetting(f"no database {database}; name the one that `logvq serve` writes with --database")
+    return database
+
+
 def _url(database: str, password_file: Path | None) -> sa.URL:
     try:
         url = sa.make_url(database)

@@ -181,7 +181,8 @@ class Explainer:
 
         def cite() -> Rereading[tuple[Cited, Sequence[int], WithoutCodes | None]]:
             cited = yield from self._citing.cite(window, tokens, gaps, usual, threshold)
-            ranked = self._ranked(scored, explained.carried, cited.lines)
+            told = self._ranked(scored, explained.carried, cited.lines)
+            ranked = told if cited.lines else explained.record["ranked"]
             codes = self._leaning.most(ranked[:_SURPRISES], scored)
             found = yield from self._otherwise.without_codes(window, tokens, gaps, usual, codes, scored.codes)
             return cited, ranked, found

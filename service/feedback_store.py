@@ -8,13 +8,17 @@ Four verdicts on an incident or a window:
 - `shelved`      nothing of its source is an alarm until a time
 
 An entry is never changed. What is taken back is taken back by an entry of its own, and then holds no more.
+
+Shelving aside, verdicts say what something was, and the latest holds: one of an incident also in place of those of its
+windows. Whatever quiets what was called real later holds no more, too. When the later verdict is taken back, the
+earlier one holds again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -25,6 +29,7 @@ from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
 from service.database import FEEDBACK_LOCK, answering, lock, storable
 from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.explain import iso
 from service.packing import pack, unpack
 from service.schema import feedback, incidents, windows
 from service.store import Store
@@ -35,6 +40,8 @@ UNDO = "undo"
 # Of an incident, so many windows are remembered as normal: its first, and the strangest.
 MAX_PATTERNS = 10
 _HOLDS_UNTIL = ("known", "shelved")
+_NORMAL = ("false-alarm", "known")
+_WHAT_IT_WAS = (*_NORMAL, "real")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +93,11 @@ class FeedbackStore:
                 raise BadFeedback(
                     f"the lines of {found[0].source} carry no time that {said.verdict} could hold until: say "
                     "false-alarm, and take it back when it holds no more"
+                )
+            if said.until is not None and said.until <= max(timed):
+                raise BadFeedback(
+                    f"{about} ended at {iso(max(timed))}, and {said.verdict} until {iso(said.until)} would hold for "
+                    "nothing after it: give a later time"
                 )
             patterns = [unpack(row.pattern) for row in found if row.pattern is not None]
             if said.verdict in ("false-alarm", "known") and not patterns:
@@ -161,41 +173,81 @@ class FeedbackStore:
         with answering(self._engine.connect) as connection:
             return set(connection.execute(sa.select(feedback.c.source).where(feedback.c.id > number)).scalars())
 
+    def verdicts(self, about: Collection[str]) -> dict[str, str]:
+        """Return what holds of each of these incidents and windows, where somebody has said what it was."""
+        query = _holding().where(feedback.c.about.in_(about), feedback.c.verdict.in_(_WHAT_IT_WAS))
+        with answering(self._engine.connect) as connection:
+            return {row.about: row.verdict for row in connection.execute(query)}
+
     def heard(self, source: str, bundle: str) -> Heard:
         """Return what holds of a source, as its alarms take it; faults are windows of this bundle."""
-        rows = self._holding(source)
-        confirmed = [
-            Confirmation(row.id, Pattern.from_dict(pattern), row.until)
-            for row in rows
-            if row.verdict in ("false-alarm", "known")
-            for pattern in unpack(row.patterns)["patterns"]
-        ]
+        rows = self._said_of(source)
+        real = [row for row in rows if row.verdict == "real"]
         shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
-        faults = [row for row in rows if row.verdict == "real" and row.bundle == bundle]
+        faults = [row for row in real if row.bundle == bundle]
         incident_ids = {row.about for row in faults if row.about.startswith("i-")}
         joined_since = sa.select(windows.c.index).where(
             windows.c.source == source, windows.c.incident.in_(incident_ids)
         )
         with answering(self._engine.connect) as connection:
             indexes = set(connection.execute(joined_since).scalars()) if incident_ids else set()
-        indexes |= {index for row in faults for index in json.loads(row.windows)}
-        return Heard(confirmed, shelved, indexes, incident_ids)
+        for row in rows:
+            # In order: a window of a fault may have been called normal since, and a fault again.
+            if row.bundle == bundle and row.verdict == "real":
+                indexes |= _indexes(row)
+            elif row.bundle == bundle and row.verdict in _NORMAL:
+                indexes -= _indexes(row)
+        return Heard(_confirmed(rows, real), shelved, indexes, incident_ids)
 
     def faults(self, source: str) -> list[tuple[float, float]]:
         """Return when a source had confirmed faults, in epoch seconds: nothing to learn as normal."""
-        rows = self._holding(source)
+        rows = self._said_of(source)
         return sorted((row.start, row.end) for row in rows if row.verdict == "real" and row.start is not None)
 
-    def _holding(self, source: str) -> Sequence[Any]:
-        undone = feedback.alias("undone")
-        query = (
-            sa.select(feedback)
-            .where(feedback.c.source == source, feedback.c.verdict != UNDO)
-            .where(~sa.exists().where(undone.c.undoes == feedback.c.id))
-            .order_by(feedback.c.id)
-        )
+    def _said_of(self, source: str) -> Sequence[Any]:
+        """Return what was said of a source and holds, first said first."""
         with answering(self._engine.connect) as connection:
-            return connection.execute(query).all()
+            rows = connection.execute(_holding().where(feedback.c.source == source)).all()
+        return [row for place, row in enumerate(rows) if not any(_overrules(later, row) for later in rows[place + 1 :])]
+
+
+def _holding() -> sa.Select[Any]:
+    """Return the query for what was not taken back, first said first."""
+    undone = feedback.alias("undone")
+    return (
+        sa.select(feedback)
+        .where(feedback.c.verdict != UNDO, ~sa.exists().where(undone.c.undoes == feedback.c.id))
+        .order_by(feedback.c.id)
+    )
+
+
+def _overrules(later: Any, earlier: Any) -> bool:
+    """Whether what was said later takes the place of what was said earlier."""
+    if later.verdict == earlier.verdict or not {later.verdict, earlier.verdict} <= set(_WHAT_IT_WAS):
+        return False
+    return later.about == earlier.about or (
+        later.about.startswith("i-") and later.bundle == earlier.bundle and _indexes(earlier) <= _indexes(later)
+    )
+
+
+def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:
+    """Return what was called normal, without what would quiet something that was called real later."""
+    faults = [(row.id, pattern) for row in real for pattern in _patterns(row)]
+    return [
+        Confirmation(row.id, pattern, row.until)
+        for row in rows
+        if row.verdict in _NORMAL
+        for pattern in _patterns(row)
+        if not any(number > row.id and pattern.covers(fault) for number, fault in faults)
+    ]
+
+
+def _indexes(row: Any) -> set[int]:
+    return set(json.loads(row.windows))
+
+
+def _patterns(row: Any) -> list[Pattern]:
+    return [Pattern.from_dict(values) for values in unpack(row.patterns)["patterns"]]
 
 
 def _windows_of(connection: sa.Connection, about: str) -> Sequence[Any]:

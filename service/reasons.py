@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingestion import UNSEEN, Event, clean, event_shape
+from ingestion.timestamps import Clock
 from service.bundle import Bundle
 from service.counterfactuals import Restored
-from service.detection.counts import Difference
+from service.detection.counts import EXACT, Difference
 from service.detection.pace import Slowness
 from service.detection.ranges import Outlier
 from service.detection.silence import Gap
@@ -132,12 +133,12 @@ class Wording:
         return self._bundle.detector.memory.counts.differences([event.token for event in self._events])
 
     def _missing(self, about: Difference) -> Words:
-        template = self._template(about)
+        template, usual = self._template(about), _usually(about.expected, "at least")
         return {
             "title": f"Missing: {template}",
             "text": f"“{template}” {_came(about.seen)} in {len(self._events):,} events; the known-good window most "
-            f"like this one has it at least {_times(about.expected)}.",
-            "expected": f"at least {_times(about.expected)}",
+            f"like this one has it {usual}.",
+            "expected": usual,
             "seen": _times(about.seen),
         }
 
@@ -158,7 +159,7 @@ class Wording:
     def _counts(self, about: Difference, line: int | None) -> Words:
         template = self._template(about)
         shown = template if line is None else self._message(line)
-        usual = f"at least {_times(about.expected)}" if about.expected else "not at all"
+        usual = _usually(about.expected, "about") if about.expected else "not at all"
         return {
             "title": f"{_times(about.seen)}: {shown}",
             "text": f"Lines like “{template}” came {_times(about.seen)} in {len(self._events):,} events; in the "
@@ -214,10 +215,14 @@ class Wording:
         return _short(self._bundle.vocabulary.text(about.token or UNSEEN))
 
     def _message(self, line: int) -> str:
-        """Return the first line of an event without its time."""
-        head = self._events[line].text.partition("\n")[0]
-        _, start, end = self._clock.read(head)
-        return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
+        return message(self._events[line].text, self._clock)
+
+
+def message(text: str, clock: Clock) -> str:
+    """Return the first line of an event without its time, cut to what a title holds."""
+    head = text.partition("\n")[0]
+    _, start, end = clock.read(head)
+    return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
 
 
 def sentence(head: Mapping[str, Any], score: float) -> str:
@@ -231,6 +236,11 @@ def _short(text: str) -> str:
 
 def _times(count: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def _usually(count: int, beyond: str) -> str:
+    """Return how often a known-good window has an event; above `EXACT` that is the least of a level of counts."""
+    return _times(count) if count <= EXACT else f"{beyond} {_times(count)}"
 
 
 def _came(count: int) -> str:

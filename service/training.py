@@ -14,7 +14,7 @@ part has then join the vocabulary. The detector learns from all windows, and is 
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +134,8 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
     # A template that only the later part brings is known by name, not by the model.
     vocabulary = extend_vocabulary(learn_vocabulary(labelled[:fit]), labelled[fit:])
     events = [replace(event, token=vocabulary.token(shape)) for event, shape in zip(events, shapes, strict=True)]
+    # Both parts are known-good, and people are told how often a line came in them.
+    vocabulary = vocabulary.counted(Counter(event.token for event in events))
     report("templates", 1.0, f"{len(vocabulary.templates):,} templates")
     windows = cut_windows(events, fit, window)
     if len(windows.held_out) < MIN_CALIBRATION_WINDOWS:

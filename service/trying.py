@@ -214,6 +214,8 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
     windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
     days = _days(windows)
+    # Of less than a day there are counts: a rate would be a guess about hours that nobody has seen.
+    told_days = days if days is not None and days >= 1 else None
     anomalous = [window for window in windows if window["anomalous"]]
     incidents = sum(entry["count"] for entry in entries)
     lines = summary["lines"] if summary else {"parsed": 0, "unparsed": 0, "dropped": {}}
@@ -260,18 +262,21 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
             "threshold": round(threshold, 3),
             "days": days and round(days, 2),
             "incidents": incidents,
-            "realised_per_day": round(incidents / days, 3) if days else None,
+            "realised_per_day": round(incidents / told_days, 3) if told_days else None,
             "curve": [
                 {
                     "threshold": level,
-                    "alarms_per_day": round(_runs(final, level) / days, 4) if days else None,
+                    "alarms_per_day": round(_runs(final, level) / told_days, 4) if told_days else None,
                     "alarms": _runs(final, level),
                 }
                 for level in _CURVE
             ],
             "held_back": held_back(store, final, strange),
             # Without a clock nothing is a day.
-            "choices": choices(final, bundle.calibration.windows_per_day, describing(store), strange)
+            "choices": [
+                choice if told_days else choice | {"realised_per_day": None}
+                for choice in choices(final, bundle.calibration.windows_per_day, describing(store), strange)
+            ]
             if final and final[0]["start"] is not None
             else [],
         },

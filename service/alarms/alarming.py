@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from typing import Any
 
-from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, clean, event_shape
+from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
 from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
@@ -21,13 +21,14 @@ from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
 from service.judging import Judged
 from service.packing import pack
+from service.reasons import message
 from service.rereading import Rereading
 
 # Columns of a window's row that are filled here.
 UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": None}
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
-_EVENT_TEXT, _TITLE, _SHAPE_TEXT = 400, 120, 300
+_EVENT_TEXT, _SHAPE_TEXT = 400, 300
 
 
 @dataclass(frozen=True)
@@ -215,15 +216,18 @@ class Alarms:
         judged, row, record = window.judged, window.judged.row, window.judged.record
         reason, signature, title = judged.reason, judged.signature, judged.title
         leading = [*record["ranked"][:1], *record["unseen"]] or [0]
+        carrying = record["cited"] or [line for line in record["ranked"] if record["carried"].get(str(line))]
+        first = min(carrying or leading)
         if row["strength"] < row["threshold"] and matched.always is not None:
             # The rule alone wants it: its lines are what there is to tell.
             name, leading = matched.always[0], list(matched.always[1])
-            line = clean(window.events[leading[0]].text.partition("\n")[0])[:_TITLE]
+            first = min(leading)
+            line = message(window.events[leading[0]].text, self._format.clock())
             reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
-        first, worst = (window.events[place] for place in (min(leading), leading[0]))
+        first_event, worst_event = (_event(window.events[place]) for place in (first, leading[0]))
         shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
         severity = matched.severity or USUAL_SEVERITY
-        return Told(reason, signature, title, severity, _event(first), _event(worst), shapes)
+        return Told(reason, signature, title, severity, first_event, worst_event, shapes)
 
     def summary(self) -> dict[str, Any]:
         """Return what the API shows of it."""

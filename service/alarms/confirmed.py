@@ -72,6 +72,10 @@ class Pattern:
         known = {shape for shape, most in self.counts.items() if counts[shape] <= SLACK * most}
         return [place for place, shape in enumerate(shapes) if shape in known]
 
+    def covers(self, other: Pattern) -> bool:
+        """Whether it excuses all that was unusual about another window."""
+        return all(count <= SLACK * self.counts.get(shape, 0) for shape, count in other.counts.items())
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {"counts": dict(self.counts)}

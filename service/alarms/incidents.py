@@ -42,7 +42,7 @@ class Told:
         signature: what makes two incidents the same kind of thing.
         title: the incident in a few words.
         severity: how grave, of `rules.SEVERITIES`.
-        first: its first unusual line, as position, time and text.
+        first: its first unusual line, the earliest of those that carry it, as position, time and text.
         worst: its strangest line.
         shapes: shapes of its unusual lines, strangest first.
     """

@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from fnmatch import fnmatchcase
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -204,7 +205,9 @@ def load_rules(path: Path) -> Rules:
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise BadSetting(f"the rules {path} are not UTF-8, as TOML is: save the file as UTF-8") from error
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"cannot read the rules {path}: {error}") from error
     _known(content, ("rule", "maintenance"), str(path))
     rules = [_rule(table, where) for table, where in _tables(content, "rule", path)]
@@ -255,7 +258,7 @@ def _choice(table: Mapping[str, Any], key: str, allowed: Sequence[str], where: s
 
 def _limit(table: Mapping[str, Any], key: str, where: str) -> float | None:
     value = table.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value)):
         raise BadSetting(f"{where}: {key} = {value!r} is no number")
     return None if value is None else float(value)
 

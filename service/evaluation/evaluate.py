@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,23 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import SourceFormat, read_records
-from ingestion.timestamps import zone
+from ingestion import DROP_REASONS, SourceFormat, read_records
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
+from service.database import existing
 from service.errors import BadSetting
-from service.evaluation.figures import DAY, Ints, area_under_roc, at_budget, average_precision, delays, f1, interval
-from service.evaluation.labels import incidents_of, read_labels
+from service.evaluation.figures import (
+    DAY,
+    Bools,
+    Floats,
+    Ints,
+    area_under_roc,
+    average_precision,
+    f1,
+    interval,
+    strongest_alarms,
+)
+from service.evaluation.labels import Label, marked, read_labels
 from service.settings import Settings
 from service.store import Store
 from service.trying import score_records, source_name
@@ -49,7 +60,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        `figures` by name; those with a clock only where windows have times.
+        What became of the `lines`, how many `windows` they make, and `figures` by name; those by the clock only where
+        windows have times, and None where there is nothing to count.
 
     Raises:
         BadSetting: an option is not usable, or the labels mark no window or every window.
@@ -60,12 +72,10 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
     source_format, origins = bundle.source_format, dict[str, SourceFormat]()
     if options.file is not None:
         source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
-    labels = read_labels(options.labels, zone(options.zone or source_format.zone))
+    labels = read_labels(options.labels, options.zone or source_format.zone)
     with ExitStack() as opened:
         if options.database is not None:
-            if not options.database.exists():
-                raise BadSetting(f"no database {options.database}")
-            store = Store(options.database)
+            store = Store(existing(options.database))
         else:
             store = Store(Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-")), "windows.sqlite"))
         opened.callback(store.close)
@@ -75,60 +85,129 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
                 bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"), origins
             )
         windows = [row for row in store.find_windows(limit=None) if row["bundle"] == bundle.id]
+        lines = _lines(store)
     progress(1.0, f"{len(windows):,} windows")
     windows = sorted((row for row in windows if row["status"] == "final"), key=lambda row: (row["sequence"], row["id"]))
     if not windows:
-        raise BadSetting(f"there is no complete window of bundle {bundle.id}; give more lines, or another database")
-    incidents = incidents_of(windows, labels)
-    if not (incidents >= 0).any():
+        raise BadSetting(f"there is no complete window of bundle {bundle.id}{_why_none(lines)}")
+    found = marked(windows, labels)
+    anomalous = np.logical_or.reduce(list(found.values()))
+    if not anomalous.any():
         raise BadSetting(
             f"{options.labels} marks none of the {len(windows):,} windows; check its times, their zone and its sources"
         )
-    if (incidents >= 0).all():
+    if anomalous.all():
         raise BadSetting(f"{options.labels} marks every one of the {len(windows):,} windows")
-    return {"bundle": bundle.id, "windows": len(windows), "figures": measure(windows, incidents, len(labels))}
+    figures = measure(windows, labels, found)
+    return {"bundle": bundle.id, "lines": lines, "windows": len(windows), "figures": figures}
 
 
-def measure(windows: Sequence[Mapping[str, Any]], incidents: np.ndarray, labels: int) -> dict[str, Any]:
+def _lines(store: Store) -> dict[str, Any]:
+    """Return what became of the lines of all sources."""
+    accounts = [summary["lines"] for summary in store.source_summaries()]
+    dropped: Counter[str] = Counter()
+    for account in accounts:
+        dropped.update(account["dropped"])
+    summed = {name: sum(account[name] for account in accounts) for name in ("consumed", "parsed", "unparsed")}
+    return summed | {"dropped": dict(dropped)}
+
+
+def _why_none(lines: Mapping[str, Any]) -> str:
+    dropped = sum(lines["dropped"].values())
+    if not dropped:
+        return "; give more lines, or another database"
+    reasons = ", ".join(
+        f"{count:,} as {reason} ({DROP_REASONS[reason]})" for reason, count in sorted(lines["dropped"].items())
+    )
+    return (
+        f": of {lines['consumed']:,} lines {dropped:,} were dropped, {reasons}; say with --config how they are "
+        "written, as `logvq inspect FILE -o TOML` proposes, or give more lines"
+    )
+
+
+def measure(
+    windows: Sequence[Mapping[str, Any]], labels: Sequence[Label], found: Mapping[int, Bools]
+) -> dict[str, Any]:
     """Return every figure of judged windows.
+
+    An alarm is an incident opened, and true where one of its windows is marked. What people marked is an incident of
+    theirs, found where a window of an alarm is marked by it, once, however many are. Figures a day need a day at least.
 
     Args:
         windows: rows of the store, in order.
-        incidents: number of the incident of each, -1 for none.
-        labels: how many labels there are, found in the windows or not.
+        labels: what people marked.
+        found: which windows each incident of theirs marks, by its number.
     """
-    anomalous = incidents >= 0
+    anomalous = np.logical_or.reduce(list(found.values()))
+    raised: dict[str, list[int]] = {}
+    for place, window in enumerate(windows):
+        if window["incident"] is not None:
+            raised.setdefault(window["incident"], []).append(place)
+    names = {label.incident: label.name for label in labels}
+    missed = [number for number, mine in found.items() if not _touched(raised.values(), mine)]
+    true = sum(bool(anomalous[places].any()) for places in raised.values())
+    figures: dict[str, Any] = {
+        "labels": len(labels),
+        "incidents": len(found),
+        "incidents_found": len(found) - len(missed),
+        "missed": [names[number] for number in missed],
+        "missed_without_a_window": [names[number] for number in missed if not found[number].any()],
+        "recall": 1 - len(missed) / len(found),
+        "alarms": len(raised),
+        "false_alarms": len(raised) - true,
+        "precision": true / len(raised) if raised else None,
+    }
+    timed = all(window["start"] is not None for window in windows)
+    if timed:
+        figures |= _by_the_clock(windows, labels, found, anomalous, figures)
+    starts = np.array([window["start"] for window in windows], np.float64) if timed else None
+    return figures | _of_windows(windows, anomalous, starts)
+
+
+def _touched(alarms: Iterable[Sequence[int]], marked: Bools) -> bool:
+    return any(marked[places].any() for places in alarms)
+
+
+def _by_the_clock(
+    windows: Sequence[Mapping[str, Any]],
+    labels: Sequence[Label],
+    found: Mapping[int, Bools],
+    anomalous: Bools,
+    figures: Mapping[str, Any],
+) -> dict[str, Any]:
+    starts, ends = (np.array([window[name] for window in windows], np.float64) for name in ("start", "end"))
+    alarms = np.array([window["incident"] is not None for window in windows])
+    days = float(ends.max() - starts.min()) / DAY
+    clock: dict[str, Any] = {"days": days}
+    for name in ("alarms", "false_alarms"):
+        clock[f"{name}_a_day"] = figures[name] / days if days >= 1 else None
+    for budget in BUDGETS:
+        strongest = strongest_alarms(windows, round(budget * days))
+        hits = sum(bool(anomalous[places].any()) for places in strongest)
+        credit = sum(_touched(strongest, mine) for mine in found.values())
+        clock[f"precision_at_{budget}_a_day"] = hits / len(strongest) if strongest else None
+        clock[f"recall_at_{budget}_a_day"] = credit / len(found) if strongest else None
+    waited: list[float] = []
+    for number, mine in found.items():
+        began = [label.start for label in labels if label.incident == number and label.start is not None]
+        if (hit := mine & alarms).any():
+            waited.append(float(ends[hit].min() - min(began or starts[mine])))
+    return clock | {"median_delay_seconds": median(waited) if waited else None}
+
+
+def _of_windows(windows: Sequence[Mapping[str, Any]], anomalous: Bools, starts: Floats | None) -> dict[str, Any]:
     scores = np.array([window["strength"] for window in windows], np.float64)
     alarms = np.array([bool(window["anomalous"]) for window in windows])
     copies = np.ones(len(windows), np.int64)
-    timed = all(window["start"] is not None for window in windows)
-    starts = np.array([window["start"] for window in windows], np.float64) if timed else None
-    found: dict[str, Any] = {"labels": labels, "anomalous_windows": int(anomalous.sum()), "alarms": int(alarms.sum())}
     ranked: dict[str, Callable[[Ints], float]] = {
-        "auroc": lambda at: area_under_roc(anomalous[at], scores[at], copies[at]),
-        "ap": lambda at: average_precision(anomalous[at], scores[at], copies[at]),
-        "f1": lambda at: f1(anomalous[at], alarms[at], copies[at]),
+        "window_auroc": lambda at: area_under_roc(anomalous[at], scores[at], copies[at]),
+        "window_ap": lambda at: average_precision(anomalous[at], scores[at], copies[at]),
+        "window_f1": lambda at: f1(anomalous[at], alarms[at], copies[at]),
     }
+    found: dict[str, Any] = {"anomalous_windows": int(anomalous.sum()), "alarm_windows": int(alarms.sum())}
     for name, figure in ranked.items():
         found[name] = figure(np.arange(len(windows)))
         found[f"{name}_95"] = list(interval(figure, anomalous, starts))
-    found["precision"] = float((anomalous & alarms).sum() / max(1, alarms.sum()))
-    found["recall"] = float((anomalous & alarms).sum() / anomalous.sum())
-    if starts is not None:
-        ends = np.array([window["end"] for window in windows], np.float64)
-        days = max((ends.max() - starts.min()) / DAY, 1 / 24)
-        found |= {
-            "days": float(days),
-            "alarms_a_day": float(alarms.sum() / days),
-            "false_alarms_a_day": float((alarms & ~anomalous).sum() / days),
-        }
-        for budget in BUDGETS:
-            at = at_budget(anomalous, scores, budget * days)
-            found[f"precision_at_{budget}_a_day"], found[f"recall_at_{budget}_a_day"] = at
-        count, waited = delays(incidents, alarms, starts, ends)
-        found |= {
-            "incidents": count,
-            "incidents_found": len(waited),
-            "median_delay_seconds": median(waited) if waited else None,
-        }
+    found["window_precision"] = float((anomalous & alarms).sum() / alarms.sum()) if alarms.any() else None
+    found["window_recall"] = float((anomalous & alarms).sum() / anomalous.sum())
     return found

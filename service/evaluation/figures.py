@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from service.alarms.budget import MAX_SHARE
+from service.alarms.incidents import MAX_GAP_SECONDS, MAX_QUIET_WINDOWS
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -72,6 +76,40 @@ def at_budget(anomalous: Bools, scores: Floats, alarms: float) -> tuple[float, f
     taken = np.argsort(-scores, kind="stable")[: round(alarms)]
     hits = anomalous[taken].sum()
     return float(hits / max(len(taken), 1)), float(hits / anomalous.sum())
+
+
+def strongest_alarms(windows: Sequence[Mapping[str, Any]], most: int) -> list[list[int]]:
+    """Return what a threshold would raise that raises no more than so many alarms, as the windows of each by place.
+
+    Windows join as they do into incidents: those of one source over a quiet window between them. As in service no more
+    than `MAX_SHARE` of the windows are alarms: beyond it they run together into a few.
+
+    Args:
+        windows: rows of the store, final and of one bundle.
+        most: how many alarms.
+    """
+    place_of = {(window["source"], window["index"]): place for place, window in enumerate(windows)}
+    alarm_of: dict[int, list[int]] = {}
+    count = 0
+    ranked = sorted(range(len(windows)), key=lambda place: (-windows[place]["strength"], place))
+    for place in ranked[: int(MAX_SHARE * len(windows))]:
+        mine, joined = [place], set[int]()
+        for step in range(-1 - MAX_QUIET_WINDOWS, 2 + MAX_QUIET_WINDOWS):
+            other = place_of.get((windows[place]["source"], windows[place]["index"] + step))
+            if other in alarm_of and id(alarm_of[other]) not in joined and _near(windows[place], windows[other]):
+                joined.add(id(alarm_of[other]))
+                mine += alarm_of[other]
+        if count + 1 - len(joined) > most:
+            break
+        count += 1 - len(joined)
+        alarm_of |= dict.fromkeys(mine, mine)
+    return list({id(alarm): alarm for alarm in alarm_of.values()}.values())
+
+
+def _near(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    if one["start"] is None or other["start"] is None:
+        return True
+    return bool(max(one["start"], other["start"]) - min(one["end"], other["end"]) <= MAX_GAP_SECONDS)
 
 
 def delays(incidents: Ints, alarms: Bools, starts: Floats, ends: Floats) -> tuple[int, list[float]]:

@@ -58,15 +58,22 @@ class WindowView:
     surprises: list[SurpriseView]
     worst: Mapping[str, Any] | None
     cited: int
+    carrying: bool
     shown: int
     capped: bool
 
 
-def _note(line: Mapping[str, Any]) -> str:
+def carrying(window: Mapping[str, Any]) -> bool:
+    """Whether a window would be no alarm without its cited lines."""
+    left, threshold = number(window.get("without_cited")), number(window.get("threshold"))
+    return left is not None and threshold is not None and left < threshold
+
+
+def _note(line: Mapping[str, Any], cited_as: str) -> str:
     rank, share = line.get("rank"), number(line.get("share"))
     notes = []
     if line.get("cited"):
-        notes.append("carries the alarm")
+        notes.append(cited_as)
     elif isinstance(rank, int):
         notes.append("weighs most" if rank == 1 else f"weighs {ordinal(rank)} most")
     if notes and share is not None and share >= LEAST_SHARE:
@@ -87,7 +94,7 @@ def worst_indexes(lines: Sequence[Mapping[str, Any]], wanted: int = WORST_LINES)
 
 
 def line_rows(
-    lines: Sequence[Mapping[str, Any]], usual_nats: float | None, limit: int | None = None
+    lines: Sequence[Mapping[str, Any]], usual_nats: float | None, limit: int | None = None, *, carry: bool = False
 ) -> list[LineRow | GapRow]:
     """Rows of a lines table, cut to the neighbourhood of the worst lines where a limit is given.
 
@@ -95,6 +102,7 @@ def line_rows(
         lines: lines of a window, in order.
         usual_nats: highest usual surprisal; bars above it are hatched. None where unknown.
         limit: lines shown at most, None for all.
+        carry: whether the cited lines carry an alarm: there would be none without them.
 
     Returns:
         Rows in order; a `GapRow` stands for every run of lines left out.
@@ -121,7 +129,11 @@ def line_rows(
             rows.append(GapRow(len(skipped), max(skipped)))
             skipped = []
         above = usual_nats is not None and value is not None and value > usual_nats
-        note, text, template = _note(line), str(line.get("text") or ""), str(line.get("template") or "")
+        note, text, template = (
+            _note(line, "carries the alarm" if carry else "part of the alarm"),
+            str(line.get("text") or ""),
+            str(line.get("template") or ""),
+        )
         rows.append(
             LineRow(
                 line=line,
@@ -153,7 +165,7 @@ def window_view(window: Mapping[str, Any], limit: int | None = None, surprises: 
     """
     lines: Sequence[Mapping[str, Any]] = window.get("lines") or []
     usual = number((window.get("surprisal_nats") or {}).get("usual_max"))
-    rows = line_rows(lines, usual, limit)
+    rows = line_rows(lines, usual, limit, carry=carrying(window))
     views = []
     for surprise in (window.get("surprises") or [])[:surprises]:
         index = surprise.get("line")
@@ -173,6 +185,7 @@ def window_view(window: Mapping[str, Any], limit: int | None = None, surprises: 
         surprises=views,
         worst=lines[worst_indexes(lines, 1)[0]] if lines else None,
         cited=sum(bool(line.get("cited")) for line in lines),
+        carrying=carrying(window),
         shown=sum(isinstance(row, LineRow) for row in rows),
         capped=score is not None and cap is not None and score >= cap,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.pages.charts import strip
 from service.pages.environment import FOLDER, environment
-from service.pages.evidence import line_rows, window_view
+from service.pages.evidence import carrying, line_rows, window_view
 from service.pages.formatting import number
 
 MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -100,7 +100,7 @@ def render_incident(
             feedback=feedback,
             view=window_view(worst_window, limit=16, surprises=1),
             window=worst_window,
-            top_rows=line_rows(incident.get("top_lines") or [], usual),
+            top_rows=line_rows(incident.get("top_lines") or [], usual, carry=carrying(worst_window)),
         )
     )
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 
 from service.errors import NotFound
 from service.explain import iso
+from service.feedback_store import FeedbackStore
 from service.joined_incidents import joined
 from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor
 from service.routes.windows import explained
@@ -26,7 +27,7 @@ def list_incidents(
     rows = context.store.find_incidents(source=source, after=decode_cursor(cursor), limit=limit)
     following = encode_cursor(rows[-1], "sequence") if len(rows) == limit else None
     groups = joined(context.store, rows)
-    items = [shown(row) | {"group": group_name(groups[row["id"]])} for row in rows]
+    items = [item | {"group": group_name(groups[item["id"]])} for item in with_verdicts(context.store, rows)]
     return {"items": items, "next_cursor": following}
 
 
@@ -48,7 +49,14 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "end": iso(row["end"]),
         "score": round(row["score"], 3),
         "strength": round(row["strength"], 3),
+        **{name: row[name] | {"time": iso(row[name]["time"])} for name in ("first_event", "worst_event")},
     }
+
+
+def with_verdicts(store: Store, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return stored incidents as the API shows them, each with the verdict that holds; None where nobody gave one."""
+    verdicts = FeedbackStore(store).verdicts([row["id"] for row in rows])
+    return [shown(row) | {"verdict": verdicts.get(row["id"])} for row in rows]
 
 
 def with_lines(store: Store, incident_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -64,4 +72,5 @@ def with_lines(store: Store, incident_id: str) -> tuple[dict[str, Any], dict[str
     ranked = sorted((line for line in worst["lines"] if line["rank"]), key=lambda line: line["rank"])
     group = joined(store, [row])[row["id"]]
     others = [{name: item[name] for name in ("id", "source", "title")} for item in group if item["id"] != row["id"]]
-    return shown(row) | {"top_lines": ranked[:_TOP_LINES], "group": group_name(group), "joined_with": others}, worst
+    (item,) = with_verdicts(store, [row])
+    return item | {"top_lines": ranked[:_TOP_LINES], "group": group_name(group), "joined_with": others}, worst

@@ -12,7 +12,7 @@ from service.feedback_store import FeedbackStore
 from service.pages import render_home, render_incident, render_window, static_file
 from service.routes.common import Shared
 from service.routes.feedback import shown as shown_feedback
-from service.routes.incidents import shown, with_lines
+from service.routes.incidents import with_lines, with_verdicts
 from service.routes.windows import explained, shown_window
 
 router = APIRouter(include_in_schema=False)
@@ -34,7 +34,7 @@ def home(context: Shared) -> HTMLResponse:
     return HTMLResponse(
         render_home(
             store.source_summaries(),
-            [shown(row) for row in store.find_incidents(limit=_SHOWN)],
+            with_verdicts(store, store.find_incidents(limit=_SHOWN)),
             [summary(row) for row in store.find_windows(by_strength=True, limit=_SHOWN)],
             __version__,
         )

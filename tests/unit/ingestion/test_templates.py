@@ -92,6 +92,17 @@ def test_new_templates_are_appended_and_known_ids_stay() -> None:
     assert vocabulary.is_unseen(token(vocabulary, "coolant level low"))
 
 
+def test_counts_can_be_those_of_more_lines_and_what_was_never_seen_stays_unseen() -> None:
+    vocabulary = learn_vocabulary(machine(2000))
+    ready, never = token(vocabulary, "execution READY"), token(vocabulary, "execution FOO")
+    counted = vocabulary.counted({ready: 5000, never: 3})
+    assert counted.count(ready) == 5000
+    assert counted.is_unseen(never)
+    other = next(found for found in range(2, len(vocabulary)) if found != ready and not vocabulary.is_unseen(found))
+    assert counted.count(other) == vocabulary.count(other)
+    assert counted.learned == vocabulary.learned
+
+
 def distinct(count: int, draw: random.Random, words_per_line: int = 1) -> list[list[str]]:
     return [
         ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(words_per_line)] for _ in range(count)

@@ -188,6 +188,14 @@ def test_dead_letters_can_be_looked_at(bundle: Bundle, tmp_path: Path, capsys: p
 def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
     items = client.get("/api/v1/incidents").json()["items"]
     assert items
+    for item in items:
+        opening = client.get(f"/api/v1/windows/{item['first_window']}").json()
+        lines = opening["lines"]
+        first = ([line for line in lines if line["cited"]] or [line for line in lines if line["share"]])[0]
+        assert {name: item["first_event"][name] for name in ("position", "time")} == {
+            name: first[name] for name in ("position", "time")
+        }
+        assert item["worst_event"]["time"] in {line["time"] for line in lines} or item["windows"] > 1
     incident = client.get(f"/api/v1/incidents/{items[0]['id']}").json()
     assert incident["worst_window"] in incident["window_ids"]
     assert incident["top_lines"][0]["rank"] == 1

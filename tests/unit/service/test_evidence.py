@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,16 +19,20 @@ from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, Record, SourceForm
 from model import ExplainedEvents, NewEvents
 from service.bundle import Bundle
 from service.citing import Citing, without
+from service.detection.counts import EXACT, Difference
 from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
 from service.event_scores import EventScores
-from service.evidence import line_nats, weigh
+from service.evidence import Evidence, line_nats, weigh
 from service.judging import Judge
 from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
 from service.packing import pack, unpack
+from service.reasons import Wording
 from service.rereading import Rereading, read
+from service.sample import good_sample
+from tests.conftest import GOOD_LINES
 
 T = TypeVar("T")
 FAULT = b"2017-01-20T10:00:00Z|servo_cond|Fault|31|||EXCESS LOAD"
@@ -153,6 +158,59 @@ def test_lines_without_which_a_window_is_only_stranger_are_not_cited(bundle: Bun
     found = finished(bundle, Citing(cycle, state).cite(window, known, gaps, read_as_usual(bundle, known, gaps), 0.01))
     assert found.lines == (8,)
     assert found.left_nats < cycle.judge(window).strength
+
+
+def test_where_a_window_is_no_weaker_without_its_lines_none_is_cited(bundle: Bundle) -> None:
+    cycle = Detector.fit([window_of([2, 3, 4, 5] * 4, gaps=1.0) for _ in range(60)])
+    tokens, waits = [2, 3, 4, 5] * 4, [1.0] * 9 + [5000.0] + [1.0] * 6
+    silent = replace(window_of(tokens, gaps=1.0), gaps=np.array(waits))
+    usual, citing = read_as_usual(bundle, tokens, waits), Citing(cycle, bundle.warm_state())
+    found = finished(bundle, citing.cite(silent, tokens, waits, usual, 0.01))
+    assert (found.lines, found.left_nats) == ((), cycle.judge(silent).strength)
+
+
+def test_lines_that_carry_nothing_of_the_window_are_not_cited(bundle: Bundle, lines: list[bytes]) -> None:
+    events, wait = parsed(bundle, lines), 90 * 86_400.0
+    place = len(events) - 4
+    later = [replace(event, time=(event.time or 0.0) + wait * (at >= place)) for at, event in enumerate(events)]
+    window, scores = seen(bundle, later)
+    tokens, gaps = [bundle.vocabulary.model_token(event.token) for event in later], scores.gap_seconds.tolist()
+    carried = line_nats(weigh(bundle.detector, window, bundle.detector.judge(window)))
+    citing, usual = Citing(bundle.detector, bundle.warm_state()), read_as_usual(bundle, tokens, gaps)
+    found = finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01))
+    assert found.lines
+    assert all(carried.get(line, 0.0) > 0.0 for line in found.lines)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "words"),
+    [
+        (0, 1, ("did not come", "has it once")),
+        (2, 3, ("came twice", "has it 3 times")),
+        (1, 5, ("came once", "has it at least 5 times")),
+        (4, 3, ("came 4 times", "like this one 3 times")),
+        (3, 1, ("came 3 times", "like this one once")),
+        (9, 5, ("came 9 times", "like this one about 5 times")),
+        (3, 0, ("came 3 times", "like this one not at all")),
+    ],
+)
+def test_counts_are_said_as_exactly_as_they_are_known(
+    bundle: Bundle, lines: list[bytes], seen: int, expected: int, words: Sequence[str]
+) -> None:
+    events = parsed(bundle, lines)
+    about = Difference(FIRST_TEMPLATE, seen, expected, 3.0)
+    kind = MISSING_EVENT if seen < expected else UNUSUAL_COUNTS
+    text = Wording(bundle, events, scored(bundle, events)).say(kind, Evidence(3.0, {}, about))["text"]
+    assert all(part in text for part in words)
+    assert ("at least" in text) == (expected > EXACT and seen < expected)
+
+
+def test_how_often_a_line_came_counts_all_known_good_lines(bundle: Bundle) -> None:
+    parser = SourceParser(bundle.source_format, bundle.vocabulary)
+    records = itertools.islice(good_sample().records, GOOD_LINES)
+    found = [item.token for record in records for item in parser.feed(record) if isinstance(item, Event)]
+    came = Counter(found)
+    assert all(bundle.vocabulary.count(token) == count for token, count in came.items())
 
 
 def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: list[bytes]) -> None:

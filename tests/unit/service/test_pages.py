@@ -151,7 +151,15 @@ def test_a_window_page_says_which_lines_the_alarm_does_not_stand_without_or_that
     lines = [dict(line) | {"cited": line["rank"] == 1} for line in alarm["lines"]]
     cited = pages.render_window(alarm | {"lines": lines, "without_cited": 1.2}, None)
     assert "Without the line that carries the alarm this window would have a strength of 1.20" in cited
-    assert "was looked for" not in cited
+    assert cited.count("carries the alarm") == 2
+    still = pages.render_window(alarm | {"lines": lines, "without_cited": 2.6}, None)
+    assert "would have a strength of 2.60, and still be an alarm: no line by itself carries it" in still
+    assert "carries the alarm" not in still
+    assert "part of the alarm" in still
+    none = [dict(line) | {"cited": False} for line in alarm["lines"]]
+    nothing = pages.render_window(alarm | {"lines": none, "without_cited": 3.1}, None)
+    assert "No line by itself carries the alarm" in nothing
+    assert not any("was looked for" in page for page in (cited, still, nothing))
     assert "was looked for" not in pages.render_window(examples.window(11, anomalous=False), None)
 
 

@@ -30,6 +30,16 @@ def test_both_sums_are_shown_and_add_up() -> None:
     assert "88,308 parsed + 8 unparsed + 3 dropped (blank) + 1 dropped (too long) adds up" in text
 
 
+def test_of_less_than_a_day_there_are_counts_and_no_rates() -> None:
+    data = examples.report()
+    data["budget"] |= {"days": 0.067, "incidents": 5, "realised_per_day": None}
+    data["budget"]["curve"] = [point | {"alarms_per_day": None} for point in data["budget"]["curve"]]
+    text = text_of(render_report(data))
+    assert "Alarms 5 in 1 h 36 min; 2.0 a day allowed" in text
+    assert "this file gives 5 alarms over 1 h 36 min" in text
+    assert "covers less than a day" in text
+
+
 def test_a_sum_that_fails_says_by_how_much() -> None:
     data = examples.report()
     data["accounting"]["outcomes"]["parsed"] -= 5

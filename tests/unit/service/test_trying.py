@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
+from service.cli import main
 from service.held_back import describing, held_back
 from service.settings import load_settings
 from service.store import Store
@@ -78,3 +80,17 @@ def test_utf_16_on_the_command_line_is_what_the_file_s_mark_says(tmp_path: Path)
         good = good_lines(log, "utf-16", None, None, settings)
         assert good.source_format.encoding == "utf-16-be"
         assert len(list(good.records)) == 5
+
+
+def test_a_file_of_less_than_a_day_has_counts_and_no_rates(
+    machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, report = tmp_path / "mazak01.log", tmp_path / "report.html"
+    log.write_bytes(b"\n".join(machine_lines[-2000:]) + b"\n")
+    assert main(["try", str(log), "-o", str(report), "--json"]) == 0
+    budget = json.loads(capsys.readouterr().out)["budget"]
+    assert budget["days"] < 1
+    assert budget["realised_per_day"] is None
+    assert {choice["realised_per_day"] for choice in budget["choices"]} == {None}
+    assert {point["alarms_per_day"] for point in budget["curve"]} == {None}
+    assert "covers less than a day" in report.read_text("utf-8")

@@ -44,12 +44,35 @@ def test_feedback_is_given_listed_and_taken_back(database: Path, capsys: pytest.
     shown = capsys.readouterr().out
     assert "undone by 2" in shown
     assert "Sato" in shown
+    # On a terminal of 80 columns too an id can be copied.
+    assert shown.count(about) == 2
     assert main(["feedback", "undo", "1", *given]) == 2
     assert "taken back before" in capsys.readouterr().err
     assert main(["feedback", "say", about, "known", *given]) == 2
     assert "until a time" in capsys.readouterr().err
     assert main(["feedback", "say", about, "known", "--until", "soon", *given]) == 2
     assert "2026-01-31T06:00" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "feedback list",
+        "feedback say i-1 real --reason x",
+        "feedback undo 1 --reason x",
+        "rules rules.toml",
+        "train rules.toml --out b --feedback missing.sqlite",
+    ],
+)
+def test_a_database_that_is_not_there_is_refused_and_not_made(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rules.toml").write_text("[[rule]]\nname = 'all'\nmatch = '.'\nalarm = 'always'\n")
+    database = [] if "missing" in command else ["--database", "missing.sqlite"]
+    assert main([*command.split(), *database]) == 2
+    assert "no database missing.sqlite" in capsys.readouterr().err
+    assert not Path("missing.sqlite").exists()
 
 
 def test_rules_and_model_are_held_against_each_other(

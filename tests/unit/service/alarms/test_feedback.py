@@ -133,6 +133,73 @@ def test_workers_that_die_after_every_window_store_what_one_that_lives_does(bund
         each.store.close()
 
 
+def test_what_was_called_a_fault_last_is_an_alarm_again_until_that_is_taken_back(plant: Plant) -> None:
+    incident = plant.write("PUMP")["incident"]
+    normal = plant.feedback.say(incident, said("false-alarm"))
+    plant.settle()
+    assert not plant.write("PUMP")["anomalous"]
+    fault = plant.feedback.say(incident, said("real"))
+    assert plant.feedback.verdicts([incident]) == {incident: "real"}
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.undo(fault["id"], "Ito", "mistaken")
+    assert plant.feedback.verdicts([incident]) == {incident: "false-alarm"}
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == f"feedback {normal['id']}"
+    assert [item["verdict"] for item in plant.feedback.entries(about=incident)] == ["undo", "real", "false-alarm"]
+
+
+def test_a_fault_is_an_alarm_whatever_was_called_normal_before(plant: Plant) -> None:
+    rows = [plant.write("PUMP"), plant.write("PUMP")]
+    plant.feedback.say(rows[0]["id"], said("false-alarm"))
+    plant.settle()
+    muted = plant.write("PUMP")
+    assert (muted["anomalous"], muted["decided_by"]) == (False, "feedback 1")
+    for about in (rows[1]["id"], muted["id"]):
+        fault = plant.feedback.say(about, said("real"))
+        assert plant.feedback.heard(SOURCE, muted["bundle"]).confirmed == []
+        plant.feedback.undo(fault["id"], "Ito", "mistaken")
+    plant.feedback.say(muted["id"], said("real"))
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.say(muted["id"], said("false-alarm"))
+    plant.settle()
+    assert not plant.write("PUMP")["anomalous"]
+
+
+def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
+    rows = [plant.write("PUMP"), plant.write("PUMP")]
+    bundle, incident = rows[0]["bundle"], rows[0]["incident"]
+    assert rows[1]["incident"] == incident
+    plant.feedback.say(incident, said("real"))
+    one = plant.feedback.say(rows[1]["id"], said("false-alarm"))
+    assert plant.feedback.heard(SOURCE, bundle).faults == {rows[0]["index"]}
+    plant.feedback.undo(one["id"], "Ito", "mistaken")
+    assert plant.feedback.heard(SOURCE, bundle).faults == {row["index"] for row in rows}
+    plant.feedback.say(incident, said("false-alarm"))
+    heard = plant.feedback.heard(SOURCE, bundle)
+    assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
+
+
+def test_what_is_said_of_an_incident_holds_for_its_windows_too(plant: Plant) -> None:
+    rows = [plant.write("PUMP"), plant.write("PUMP", "SPINDLE OVER CURRENT")]
+    plant.feedback.say(rows[0]["id"], said("false-alarm"))
+    plant.feedback.say(rows[0]["incident"], said("real"))
+    heard = plant.feedback.heard(SOURCE, rows[0]["bundle"])
+    assert (heard.confirmed, heard.faults) == ([], {row["index"] for row in rows})
+
+
+def test_what_was_said_twice_holds_until_both_are_taken_back(plant: Plant) -> None:
+    incident = plant.write("PUMP")["incident"]
+    first, second = (plant.feedback.say(incident, said("false-alarm")) for _ in range(2))
+    plant.feedback.undo(second["id"], "Ito", "said before")
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == f"feedback {first['id']}"
+    plant.feedback.undo(first["id"], "Ito", "mistaken")
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+
+
 def test_something_else_beside_what_is_normal_is_still_an_alarm(plant: Plant) -> None:
     plant.feedback.say(plant.write("PUMP")["id"], said("false-alarm"))
     plant.settle()
@@ -217,6 +284,10 @@ def test_what_cannot_be_said_is_refused_with_a_way_out(plant: Plant) -> None:
     quiet = plant.write()
     with pytest.raises(BadFeedback, match="nothing to quiet"):
         plant.feedback.say(quiet["id"], said("false-alarm"))
+    loud = plant.write("PUMP")
+    for verdict, until in itertools.product(("known", "shelved"), (loud["start"] - 3600.0, loud["end"])):
+        with pytest.raises(BadFeedback, match="give a later time"):
+            plant.feedback.say(loud["id"], said(verdict, until))
     with pytest.raises(NotFound):
         plant.feedback.say("i-none", said("real"))
     with pytest.raises(NotFound):
@@ -244,6 +315,7 @@ def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) 
         (incident,) = plant.store.find_incidents()
         assert (incident["severity"], incident["decided_by"]) == ("critical", "rule pump")
         assert incident["title"].startswith("Rule pump: ")
+        assert "2016-12-30" not in incident["title"]
         assert "Sovr|90" in incident["first_event"]["text"]
         assert plant.store.source_summaries()[0]["alarms"]["opened"] == 0
     else:
@@ -274,9 +346,14 @@ def test_feedback_over_rest(plant: Plant) -> None:
     assert abs(time.time() - time.mktime(time.strptime(entry["said"][:19], "%Y-%m-%dT%H:%M:%S"))) < 86_400
     assert not plant.write("PUMP")["anomalous"]
     assert client.get(path).json()["items"] == [entry]
+    (listed,) = client.get("/api/v1/incidents").json()["items"]
+    assert listed["verdict"] == client.get(path.removesuffix("/feedback")).json()["verdict"] == "false-alarm"
+    assert "false-alarm" in client.get("/ui/").text
+    assert "What holds" in client.get(f"/ui/incidents/{row['incident']}").text
     assert client.get("/api/v1/feedback?source=other").json()["items"] == []
     undo = client.post(f"/api/v1/feedback/{entry['id']}/undo", json={"who": "Sato", "reason": "no"})
     assert (undo.status_code, undo.json()["undoes"]) == (201, entry["id"])
+    assert client.get("/api/v1/incidents").json()["items"][0]["verdict"] is None
     assert client.get("/api/v1/feedback?limit=1").json()["next_cursor"]
     for body, status, slug in (
         ({"verdict": "false-alarm", "who": "Sato"}, 422, "bad-request"),

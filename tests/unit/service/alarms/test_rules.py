@@ -143,6 +143,8 @@ def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: in
         ("[[rule]]\nname = 'x'\nmatch = 'a'\nseverity = 3", "no text"),
         ("[[rule]]\nname = 'x'\nmatch = 'a'\nabove = 3\nalarm = 'always'", "the number that the one group"),
         ("[[rule]]\nname = 'x'\nmatch = 'a([0-9])'\nabove = 'hot'\nalarm = 'always'", "no number"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a([0-9])'\nabove = nan\nalarm = 'always'", "above = nan is no number"),
+        ("[[rule]]\nname = 'x'\nmatch = 'a([0-9])'\nbelow = -inf\nalarm = 'always'", "below = -inf is no number"),
         ("[[maintenance]]\nname = 'x'", "say when"),
         ("[[maintenance]]\nname = 'x'\nweekly = 'Sonntag 2-3'", "Sun 02:00-06:00"),
         ("[[maintenance]]\nname = 'x'\nweekly = 'Sun 25:00-26:00'", "no such time of day"),
@@ -155,6 +157,13 @@ def test_what_is_no_rule_is_refused_with_a_way_out(tmp_path: Path, text: str, sa
     path = tmp_path / "rules.toml"
     path.write_text(text, "utf-8")
     with pytest.raises(BadSetting, match=said):
+        load_rules(path)
+
+
+def test_rules_in_another_encoding_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_bytes(RULES.encode("cp932"))
+    with pytest.raises(BadSetting, match="save the file as UTF-8"):
         load_rules(path)
 
 
