@@ -196,10 +196,10 @@ def find_change(sample: bytes) -> Change | None:
         return None
     rest = b"\n".join(line for (_, line), utf_8 in zip(lines, in_utf_8, strict=True) if not utf_8)
     other = guess_encodings(rest)[0]
-    whole = _guess(b"\n".join(line for _, line in lines), other.encoding, "")
-    # Short half-width katakana in CP932 may be valid UTF-8; a file of them reads well in CP932 alone.
-    alone = whole.damaged <= MAX_DAMAGED_SHARE * whole.lines and whole.encoding in ("cp932", "eucjp-ms")
-    if other.encoding == "utf-8" or other.written < 0.8 or other.damaged > MAX_DAMAGED_SHARE * other.lines or alone:
+    some = b"\n".join(line for (_, line), utf_8 in zip(lines, in_utf_8, strict=True) if utf_8)
+    # Short half-width katakana in CP932 may be valid UTF-8, and is no writing there.
+    unwritten = min(other.written, _guess(some, "utf-8", "").written) < 0.8
+    if other.encoding == "utf-8" or unwritten or other.damaged > MAX_DAMAGED_SHARE * other.lines:
         return None
     turns = [number for number in range(1, len(lines)) if in_utf_8[number] != in_utf_8[number - 1]]
     names = ("utf-8", other.encoding) if in_utf_8[0] else (other.encoding, "utf-8")
