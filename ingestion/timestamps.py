@@ -206,7 +206,8 @@ class Clock:
                 minute = self._read_minute(match, text, received)
             except (ValueError, OverflowError):
                 return None, start, end
-        if not 0 <= within < MAX_SECOND:
+        # Neither is what a declared pattern may take for a number, such as nan.
+        if not within < MAX_SECOND:
             return None, start, end
         seconds = minute + within
         if last is not None and seconds < last - STEP_SECONDS:
