@@ -18,7 +18,7 @@ from sys import getsizeof
 from weakref import WeakSet
 
 from ingestion.masking import BUILT_IN, MAX_WORDS, Masks, digits_matter, prepare
-from ingestion.vocabulary import Vocabulary
+from ingestion.vocabulary import PADDING, Vocabulary
 
 # Bytes each of a matcher's three caches may hold before it starts anew; what is in use is back after a few thousand
 # lines. All matchers of a process share the larger bound, however many bundles it serves.
@@ -64,6 +64,8 @@ class _Words(dict[str, str]):
 
 class Matcher:
     """Tells the tokens of messages, as `vocabulary.token(words(message, delimiter, masks))` does.
+
+    A message without words, which no template can ever know, is no event and has the token `PADDING`.
 
     Attributes:
         by_shape: whether lines are looked up with their digits made equal. A declared mask that tells digits apart
@@ -117,7 +119,8 @@ class Matcher:
     def _by_masked(self, masked: str) -> int:
         token = self._masked.get(masked)
         if token is None:
-            token = self._token(masked.split(None, MAX_WORDS)[:MAX_WORDS])
+            found = masked.split(None, MAX_WORDS)[:MAX_WORDS]
+            token = self._token(found) if found else PADDING
             if len(masked) <= _MAX_BYTES:
                 size = getsizeof(masked) + _ENTRY_BYTES
                 self._masked_bytes += size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -16,7 +15,7 @@ from ingestion.matching import Matcher
 from ingestion.records import Record
 from ingestion.schema import Schema
 from ingestion.splitting import lines_of, origin_of, unpadded
-from ingestion.vocabulary import UNSEEN, Vocabulary
+from ingestion.vocabulary import PADDING, UNSEEN, Vocabulary
 
 # A line whose time cannot be and that has its broker's time instead.
 IMPOSSIBLE = "impossible-time"
@@ -155,7 +154,6 @@ class SourceParser:
         self._readers: dict[str, _Reader] = {}
         self._stream: str | None = None
         self._reader = self._reader_of("")
-        self._silent = string.whitespace + (source_format.delimiter or "")
         self._token = Matcher.of(vocabulary, source_format.delimiter, source_format.mask_set()).token
 
     def feed(self, record: Record) -> list[Event | Dropped]:
@@ -238,7 +236,7 @@ class SourceParser:
             # Most lines of most plants end here.
             message, received = text[end:], record.timestamp
             token = self._token(message)
-            if token == UNSEEN and not message[-1:].isalnum() and self._says_nothing(message):
+            if token == PADDING:
                 made.append(self._drop(record, value, "blank"))
                 return
             self._count(1, token)
@@ -276,11 +274,15 @@ class SourceParser:
         if len(opened) == 1:
             time, message, shown = opened[0]
             token = self._token(message)
+            if token == PADDING:
+                made.append(self._drop(record, value, "blank"))
+                return
             self._count(1, token)
             when = received if time is None else time
             made.append(Event(record.stream, record.position, next_position, when, received, shown, 1, message, token))
             return
-        tokens = [self._token(message) for _, message, _ in opened]
+        # One of several that says nothing is unseen: its line says something.
+        tokens = [self._token(message) or UNSEEN for _, message, _ in opened]
         # A line counts once, as unparsed where any of its events is.
         self._count(1, next((token for token in tokens if self._vocabulary.is_unseen(token)), tokens[0]))
         last = len(opened) - 1
@@ -316,14 +318,9 @@ class SourceParser:
         self.accounting.drop(reason)
         return Dropped(record.stream, record.position, reason, value, record.length, record.timestamp)
 
-    def _says_nothing(self, message: str) -> bool:
-        """Whether a message has no words, so that no template can ever know it: a line with nothing but its time."""
-        said = message.strip(self._silent)
-        return not said or (not said[0].isprintable() and not words(said, self._format.delimiter))
-
     def _closed(self, frame: Frame) -> list[Event | Dropped]:
         token = self._token(frame.message)
-        if token == UNSEEN and self._says_nothing(frame.message):
+        if token == PADDING:
             for _ in range(frame.lines):
                 self.accounting.drop("blank")
             value = frame.text.encode("utf-8")

@@ -8,6 +8,7 @@ that clocks repeat in autumn is meant. Such times, and times that the zone skips
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -233,7 +234,11 @@ class Clock:
             within, text = 0.0, line[start:end]
         else:
             digits = line[begin:stop]
-            within = float(digits.replace(",", ".") if "," in digits else digits)
+            try:
+                within = float(digits.replace(",", ".") if "," in digits else digits)
+            except ValueError:
+                # A declared pattern may take any text for seconds.
+                within = math.inf
             text = line[start:begin] + line[stop:end]
         minute = self._memo.get(text)
         last = self.last
@@ -242,7 +247,8 @@ class Clock:
                 minute = self._read_minute(match, text, received)
             except (ValueError, OverflowError):
                 return None, start, end
-        if within >= MAX_SECOND:
+        # Neither is what a declared pattern may take for a number, such as nan.
+        if not within < MAX_SECOND:
             return None, start, end
         seconds = minute + within
         if last is not None and seconds < last - STEP_SECONDS:

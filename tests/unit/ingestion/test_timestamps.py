@@ -81,6 +81,12 @@ def test_epoch_seconds_that_no_calendar_shows_are_impossible() -> None:
     assert clock.read("1767225600.5 x")[0] == 1_767_225_600.5
 
 
+@pytest.mark.parametrize("second", ["ab", "nan", "inf", "61"])
+def test_a_declared_pattern_that_takes_no_number_for_seconds_raises_nothing(second: str) -> None:
+    clock = Clock(r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d) (?P<H>\d\d):(?P<M>\d\d):(?P<S>\S+)", "UTC", 2000)
+    assert clock.read(f"2026-01-01 00:00:{second} x") == (None, 0, 17 + len(second))
+
+
 def test_an_unknown_zone_is_refused() -> None:
     with pytest.raises(BadFormat, match="Asia/Tokyo"):
         zone("Mars/Base")
