@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -208,7 +209,7 @@ class FeedbackStore:
         """Return what was said of a source and holds, first said first."""
         with answering(self._engine.connect) as connection:
             rows = connection.execute(_holding().where(feedback.c.source == source)).all()
-        return [row for place, row in enumerate(rows) if not any(_overrules(later, row) for later in rows[place + 1 :])]
+        return _latest(rows)
 
 
 def _holding() -> sa.Select[Any]:
@@ -221,24 +222,41 @@ def _holding() -> sa.Select[Any]:
     )
 
 
-def _overrules(later: Any, earlier: Any) -> bool:
-    """Whether what was said later takes the place of what was said earlier."""
-    if later.verdict == earlier.verdict or not {later.verdict, earlier.verdict} <= set(_WHAT_IT_WAS):
-        return False
-    return later.about == earlier.about or (
-        later.about.startswith("i-") and later.bundle == earlier.bundle and _indexes(earlier) <= _indexes(later)
-    )
+def _latest(rows: Sequence[Any]) -> list[Any]:
+    """Return what was said, in order, without what something else was said of later: of it, or of its incident."""
+    kept: list[Any] = []
+    later: defaultdict[Hashable, set[str]] = defaultdict(set)
+    for row in reversed(rows):
+        if row.verdict in _WHAT_IT_WAS:
+            its_windows = [(row.bundle, index) for index in _indexes(row)]
+            of_incident = row.about.startswith("i-")
+            others = later[row.about] | (set() if of_incident else later[its_windows[0]])
+            for key in (row.about, *(its_windows if of_incident else ())):
+                later[key].add(row.verdict)
+            if others - {row.verdict}:
+                continue
+        kept.append(row)
+    return kept[::-1]
 
 
 def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:
     """Return what was called normal, without what would quiet something that was called real later."""
-    faults = [(row.id, pattern) for row in real for pattern in _patterns(row)]
+    # Only a pattern that has the shape can excuse it.
+    faults: defaultdict[str, list[tuple[int, Pattern]]] = defaultdict(list)
+    for row in real:
+        for pattern in _patterns(row):
+            for shape in list(pattern.counts)[:1]:
+                faults[shape].append((row.id, pattern))
     return [
         Confirmation(row.id, pattern, row.until)
         for row in rows
         if row.verdict in _NORMAL
         for pattern in _patterns(row)
-        if not any(number > row.id and pattern.covers(fault) for number, fault in faults)
+        if not any(
+            number > row.id and pattern.covers(fault)
+            for shape in pattern.counts
+            for number, fault in faults.get(shape, ())
+        )
     ]
 
 

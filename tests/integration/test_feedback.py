@@ -15,7 +15,7 @@ from service.packing import pack
 from service.store import Batch, Store
 from tests.integration.conftest import Database
 
-PATTERN = Pattern.of(["pump failed", "door open", "door open"], [0])
+PATTERN, FAULT = (Pattern.of(["pump failed", "door open", "door open"], places) for places in ([0], [1]))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def window(number: int) -> dict[str, Any]:
         "bundle": "b", "status": "final", "start": 60.0 * number, "end": 60.0 * number + 50, "stream": "x",
         "first_position": 0, "next_position": 1, "events": 3, "score": 2.0, "strength": 4.0, "threshold": 3.0,
         "anomalous": True, "incident": None, "sentence": "", "record": None, "decided_by": None, "rules": None,
-        "pattern": pack(PATTERN.to_dict()),
+        "pattern": pack((FAULT if number == 2 else PATTERN).to_dict()),
     }  # fmt: skip
 
 
@@ -55,6 +55,10 @@ def test_what_holds_is_heard_by_another_process_as_it_was_said(store: Store, dat
     assert (list(heard.shelved), set(heard.faults)) == ([(second["id"], 900.0)], {2})
     assert other.heard(source, "another bundle").faults == set()
     assert other.faults(source) == [(120.0, 170.0)]
+    fault = other.say("w-1", said("real"))
+    assert (feedback.heard(source, "b").confirmed, feedback.verdicts(["w-0", "w-1"])["w-1"]) == ([], "real")
+    other.undo(fault["id"], "Ito", "wrong")
+    assert len(feedback.heard(source, "b").confirmed) == 1
     other.undo(first["id"], "Ito", "wrong")
     assert feedback.heard(source, "b").confirmed == []
     assert feedback.entries()[-1]["reason"].startswith("ポンプ交換")
