@@ -24,6 +24,7 @@ from model import (
 )
 from model.config import Mixer
 from model.digest import digest
+from model.signals import held_back
 from model.stack import Stack
 from tests.unit.model.examples import SMALL, grammar, with_mixer
 
@@ -140,6 +141,11 @@ def test_an_ignored_signal_stays_ignored(
     options = replace(options, max_steps=8, min_steps=8)
     train(SMALL, *STREAMS, options, lambda at: told.append(at.step), checkpoint=tmp_path / "training")
     assert told == [*range(1, 9)]
+
+
+def test_a_signal_after_the_last_step_is_not_lost(handled: None) -> None:
+    with pytest.raises(KeyboardInterrupt), held_back():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_without_a_checkpoint_a_signal_stops_at_once(
