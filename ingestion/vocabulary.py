@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -148,10 +147,6 @@ class Vocabulary:
         # Asked for with every line that is shown.
         self._texts = ["(start of stream)", "(a line of unknown shape)"]
         self._texts += [template.text for template in self.templates]
-        self._once: dict[str, int] = {}
-        for template in self.templates:
-            family = template.text.split(" ", 1)[0]
-            self._once[family] = self._once.get(family, 0) + (template.count == 1)
 
     def _index_patterns(self) -> None:
         # Per word count and first word: the position sets that patterns fix, most words first, each with a hash of
@@ -246,15 +241,6 @@ class Vocabulary:
     def is_unseen(self, token: int) -> bool:
         """Whether no training line had this token."""
         return token == UNSEEN or (token >= FIRST_TEMPLATE and self.templates[token - FIRST_TEMPLATE].count == 0)
-
-    def family_nats(self, words: Sequence[str]) -> float:
-        """Return -ln of the chance that a line of new shape is of this line's family, the lines with its first word.
-
-        The chance is the family's part of the shapes that training saw once (Good and Turing's reading: shapes seen
-        once tell where unseen shapes come from; I. J. Good, Biometrika 1953), with half a shape added everywhere.
-        """
-        once = self._once.get(words[0], 0) if words else 0
-        return -math.log((once + 0.5) / (sum(self._once.values()) + 0.5 * (len(self._once) + 1)))
 
     def count(self, token: int) -> int:
         """Return how many training lines had this token."""

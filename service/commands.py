@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Column
 
 from ingestion import WindowSpec, clean
-from service.alarms.budget import DAY_SECONDS, Budget
+from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
 from service.errors import BadSetting
-from service.pages.formatting import duration
 from service.settings import Settings, load_settings
+from service.summary import print_summary
 
 if TYPE_CHECKING:
     # Loads torch, which `inspect` does without.
@@ -36,8 +35,6 @@ _STAGES = {
     "calibration": "calibrating",
     "score": "scoring",
 }
-_SHOWN_ENTRIES = 10
-_SHOWN_HELD_BACK = 3
 
 
 @contextmanager
@@ -92,7 +89,7 @@ def run_try(options: argparse.Namespace, command: str) -> int:
         shown["entries"] = [{k: v for k, v in entry.items() if k != "window"} for entry in data["entries"]]
         print(json.dumps(shown | {"report": str(options.output)}, ensure_ascii=False, indent=1))
     else:
-        _print_summary(data, options.output)
+        print_summary(data, options.output)
     return 0
 
 
@@ -129,54 +126,6 @@ def _check_writable(path: Path) -> None:
         raise BadSetting(f"{path} is a directory; name the report file with -o, such as -o {path}/report.html")
     if not path.parent.is_dir():
         raise BadSetting(f"there is no directory {path.parent} for the report; make it or name another with -o")
-
-
-def _print_summary(data: dict[str, Any], output: Path) -> None:
-    console = Console()
-    read, budget = data["accounting"], data["budget"]
-    console.print(f"\n[bold]{escape(clean(data['verdict']))}[/bold]")
-    outcomes = read["outcomes"]
-    dropped = sum(outcomes["dropped"].values())
-    console.print(
-        f"{read['read']:,} lines read: {read['trained']:,} trained on, {read['scored']:,} scored "
-        f"({outcomes['parsed']:,} known, {outcomes['unparsed']:,} of new shape, {dropped:,} dropped); "
-        f"{read['templates']:,} templates; windows of {data['training']['window']}."
-    )
-    if budget["days"]:
-        rate = "" if budget["realised_per_day"] is None else f": {budget['realised_per_day']:.2f} a day"
-        incidents = f"{budget['incidents']:,} incident{'s' * (budget['incidents'] != 1)}"
-        console.print(
-            f"{incidents} in {duration(budget['days'] * DAY_SECONDS)}{rate}; budget {budget['alarms_per_day']:g} a day."
-        )
-    for choice in budget["choices"]:
-        missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
-        console.print(
-            f"  {choice['alarms_per_day']:g} a day: {choice['alarms']:,} alarms, {choice['kinds']:,} kinds"
-            + escape(missed)
-            + (f" and {choice['missed'] - 1:,} more" if choice["missed"] > 1 else ""),
-            soft_wrap=True,
-        )
-    if held := budget["held_back"]["kinds"]:
-        titles = "; ".join(clean(kind["title"]) for kind in held[:_SHOWN_HELD_BACK])
-        rest = f"; and {len(held) - _SHOWN_HELD_BACK:,} more" if len(held) > _SHOWN_HELD_BACK else ""
-        console.print(
-            f"Held back, because the budget was used up (a larger one: --budget): {escape(titles)}{rest}.",
-            soft_wrap=True,
-        )
-    if data["entries"]:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("score", "times"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("first", no_wrap=True)
-        table.add_column("what")
-        for entry in data["entries"][:_SHOWN_ENTRIES]:
-            first = (entry["first"] or "")[:16].replace("T", " ")
-            table.add_row(f"{entry['score']:.1f}", f"{entry['count']:,}", first, escape(clean(entry["title"])))
-        console.print(table)
-        more = len(data["entries"]) - _SHOWN_ENTRIES
-        if more > 0:
-            console.print(f"… and {more:,} more in the report")
-    console.print(f"report: {output}")
 
 
 def run_train(options: argparse.Namespace, _: str) -> int:

@@ -1,0 +1,66 @@
+"""What `logvq try` prints: the verdict, what became of the lines, other budgets, the short list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ingestion import clean
+from service.alarms.budget import DAY_SECONDS
+from service.pages.formatting import duration
+
+_SHOWN_ENTRIES = 10
+_SHOWN_HELD_BACK = 3
+
+
+def print_summary(data: dict[str, Any], output: Path) -> None:
+    """Print the data of a report, and where the report is."""
+    console = Console()
+    read, budget = data["accounting"], data["budget"]
+    console.print(f"\n[bold]{escape(clean(data['verdict']))}[/bold]")
+    outcomes = read["outcomes"]
+    dropped = sum(outcomes["dropped"].values())
+    console.print(
+        f"{read['read']:,} lines read: {read['trained']:,} trained on, {read['scored']:,} scored "
+        f"({outcomes['parsed']:,} known, {outcomes['unparsed']:,} of new shape, {dropped:,} dropped); "
+        f"{read['templates']:,} templates; windows of {data['training']['window']}."
+    )
+    if budget["days"]:
+        rate = "" if budget["realised_per_day"] is None else f": {budget['realised_per_day']:.2f} a day"
+        incidents = f"{budget['incidents']:,} incident{'s' * (budget['incidents'] != 1)}"
+        console.print(
+            f"{incidents} in {duration(budget['days'] * DAY_SECONDS)}{rate}; budget {budget['alarms_per_day']:g} a day."
+        )
+    for choice in budget["choices"]:
+        missed = f"; missed: {clean(choice['strongest_missed'])}" if choice["missed"] else ""
+        console.print(
+            f"  {choice['alarms_per_day']:g} a day: {choice['alarms']:,} alarms, {choice['kinds']:,} kinds"
+            + escape(missed)
+            + (f" and {choice['missed'] - 1:,} more" if choice["missed"] > 1 else ""),
+            soft_wrap=True,
+        )
+    if held := budget["held_back"]["kinds"]:
+        titles = "; ".join(clean(kind["title"]) for kind in held[:_SHOWN_HELD_BACK])
+        rest = f"; and {len(held) - _SHOWN_HELD_BACK:,} more" if len(held) > _SHOWN_HELD_BACK else ""
+        console.print(
+            f"Held back, because the budget was used up (a larger one: --budget): {escape(titles)}{rest}.",
+            soft_wrap=True,
+        )
+    if data["entries"]:
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("score", "times"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("first", no_wrap=True)
+        table.add_column("what")
+        for entry in data["entries"][:_SHOWN_ENTRIES]:
+            first = (entry["first"] or "")[:16].replace("T", " ")
+            table.add_row(f"{entry['score']:.1f}", f"{entry['count']:,}", first, escape(clean(entry["title"])))
+        console.print(table)
+        more = len(data["entries"]) - _SHOWN_ENTRIES
+        if more > 0:
+            console.print(f"… and {more:,} more in the report")
+    console.print(f"report: {output}")
