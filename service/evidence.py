@@ -112,7 +112,7 @@ def _counts(found: dict[str, Evidence], detector: Detector, window: Observed, na
     if not total:
         found[UNUSUAL_COUNTS].nats += nats
     surprisal = window.surprisal_nats
-    crowding = _crowding(differences, len(new))
+    crowding = _crowding(differences, len(window.tokens), len(new))
     crowded_out = [difference for difference in differences if crowding and difference.seen < difference.expected]
     pushed = sum(difference.nats for difference in crowded_out) / max(1, len(crowding))
     for difference in differences:
@@ -132,15 +132,21 @@ def _counts(found: dict[str, Evidence], detector: Detector, window: Observed, na
             found[UNUSUAL_COUNTS].about = found[UNUSUAL_COUNTS].about or difference
 
 
-def _crowding(differences: Sequence[Difference], new: int) -> list[Difference]:
+def _crowding(differences: Sequence[Difference], events: int, new: int) -> list[Difference]:
     """Return what came so often that other events had no place in the window; nothing where that explains none.
 
-    In windows of so many events, events are missing whenever others are too many: a burst is no lack of all else.
+    In windows of so many events, events are missing whenever others are too many: a burst that fills half a window is
+    no lack of all else.
     """
     excess = {d.token: (new if d.token is None else d.seen) - d.expected for d in differences}
     most = max(excess.values(), default=0)
     lacking = [-count for count in excess.values() if count < 0]
-    if not lacking or most <= max(lacking) or sum(count for count in excess.values() if count > 0) < sum(lacking):
+    if (
+        not lacking
+        or most <= max(lacking)
+        or 2 * most < events
+        or sum(count for count in excess.values() if count > 0) < sum(lacking)
+    ):
         return []
     return [difference for difference in differences if 2 * excess[difference.token] >= most]
 
