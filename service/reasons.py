@@ -119,8 +119,7 @@ class Wording:
                 "seen": seen,
             }
         times = sum(event.token == token for event in self._events)
-        usual = max((about.expected for about in self._differences() if about.token == token), default=times)
-        often = f", {times:,} times" if times >= _OFTEN and times > 2 * usual else ""
+        often = f", {times:,} times" if times >= _OFTEN and times > 2 * self._usual_times(token, times) else ""
         return {
             "title": f"Unexpected: {seen}{often}",
             "text": f"“{seen}” came where “{likely['template']}” was expected ({likely['probability']:.0%}): "
@@ -129,8 +128,10 @@ class Wording:
             "seen": seen,
         }
 
-    def _differences(self) -> list[Difference]:
-        return self._bundle.detector.memory.counts.differences([event.token for event in self._events])
+    def _usual_times(self, token: int, times: int) -> int:
+        """Return how often the known-good window most like this one has an event; `times` where it has as many."""
+        differences = self._bundle.detector.memory.counts.differences([event.token for event in self._events])
+        return next((about.expected for about in differences if about.token == token), times)
 
     def _missing(self, about: Difference) -> Words:
         template, usual = self._template(about), _usually(about.expected, "at least")

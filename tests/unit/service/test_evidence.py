@@ -26,7 +26,7 @@ from service.detection.ranges import KnownRanges, Range
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.judging import Judge
-from service.kinds import KINDS, MISSING_EVENT, PARAMETER, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
+from service.kinds import KINDS, MISSING_EVENT, PARAMETER, RARE_TRANSITION, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
 from service.packing import pack, unpack
 from service.reasons import Wording
@@ -336,3 +336,28 @@ def test_numbers_are_read_alike_where_only_some_places_matter(texts: list[str]) 
 )
 def test_what_is_packed_comes_back_but_for_half_characters(values: Any) -> None:
     assert unpack(pack(values)) == json.loads(json.dumps(values, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def test_a_burst_that_fills_the_window_is_no_lack_of_all_else(bundle: Bundle, lines: list[bytes]) -> None:
+    events = parsed(bundle, [*lines[:16], *[lines[15]] * 48])
+    window, _ = seen(bundle, events)
+    judged = bundle.detector.judge(window)
+    evidence = weigh(bundle.detector, window, judged)
+    assert evidence[MISSING_EVENT].nats == 0
+    assert evidence[UNUSUAL_COUNTS].nats > 0
+    about = evidence[UNUSUAL_COUNTS].about
+    assert isinstance(about, Difference)
+    assert about.token == events[15].token
+    assert sum(found.nats for found in evidence.values()) == pytest.approx(judged.strength)
+    record = judge_of(bundle, 1.0).judge("s", 0, None, events, scored(bundle, events), {}).record
+    titles = {reason["kind"]: reason["title"] for reason in record["reasons"]}
+    assert titles[UNUSUAL_COUNTS].startswith("49 times: ")
+    wording = Wording(bundle, events, scored(bundle, events))
+    told = [wording.say(RARE_TRANSITION, Evidence(1.0, {line: 1.0}))["title"] for line in range(len(events))]
+    unexpected = [
+        (event.token == events[15].token, title.endswith(", 49 times"))
+        for event, title in zip(events, told, strict=True)
+        if title.startswith("Unexpected: ")
+    ]
+    assert (True, True) in unexpected
+    assert all(same == often for same, often in unexpected)
