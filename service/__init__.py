@@ -4,7 +4,8 @@ In: log files, pushed lines, Kafka topics. Out: judged windows and incidents in 
 
 In the order the data flows:
 
-- `cli.py`          the command `logvq`; `commands.py` what each verb does, `summary.py` what `try` prints
+- `cli.py`          the command `logvq`; `commands.py` what each verb does, `summary.py` what `try` prints;
+                    `process.py` how every process runs
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
 - `training.py`     known-good lines, in windows by `cutting.py`, to a bundle; `bundle.py` its directory of plain files;
                     `calibration.py` how sure it may be

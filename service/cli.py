@@ -7,19 +7,15 @@ standard error. Nothing heavy is imported before a verb needs it, so that `--hel
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from service import __version__
+from service.process import settle
 
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LAST_PORT = 65_535
 _EPILOG = """\
 start here:
@@ -313,23 +309,9 @@ def _add_dead_letters(verbs: argparse._SubParsersAction[argparse.ArgumentParser]
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
-def _keep_memory() -> None:
-    """Let glibc keep freed memory: tensors that are mapped and unmapped each time cost up to six times as much.
-
-    Set in the process: the variables of the environment are read before it runs, and one of them alone,
-    MALLOC_TRIM_THRESHOLD_, also ends glibc's own adjustment and makes scoring 2.5 times slower.
-    """
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
-            mallopt(parameter, 1 << 30)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    # Two threads of OpenMP on two busy cores stall each other by factors of ten; one thread a process does not.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _keep_memory()
+    settle()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(given)
     # A service manager stops a process with SIGTERM; it is handled as Ctrl-C is.

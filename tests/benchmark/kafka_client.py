@@ -24,6 +24,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from ingestion.consumer import KafkaInput
 from ingestion.kafka_settings import KafkaSettings
+from service.process import settle
 from service.sample import later_lines
 from tests.benchmark.report import keep
 from tests.broker.kafka_broker import KafkaBroker, free_port
@@ -92,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Lines per CPU-second of the consuming loop.")
     parser.add_argument("--lines", type=int, default=LINES)
     count = parser.parse_args().lines
+    settle()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     readers: dict[str, Read] = {"KafkaInput": ours, "kafka-python poll": polled, "kafka-python for": iterated}
     figures: dict[str, dict[str, int]] = {}

@@ -30,6 +30,7 @@ from model import TrainingOptions
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
 from service.pipeline import SourcePipeline, score, take
+from service.process import settle
 from service.sample import good_sample, later_lines
 from service.store import Batch, Store
 from service.training import train_bundle
@@ -147,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Lines per CPU-second from records to judged windows.")
     parser.add_argument("--lines", type=int, default=40_960)
     options = parser.parse_args()
+    settle()
     torch.set_num_threads(1)
     rows, figures = [], {}
     with tempfile.TemporaryDirectory() as scratch:
