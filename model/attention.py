@@ -91,6 +91,23 @@ class Window(nn.Module):
         absent[:, 0, 0, 0, : self.block].masked_fill_(begins[:, None], NEGATIVE)
         return bias + absent
 
+    def whole(self, position: Tensor, length: int, fading: float) -> Tensor:
+        """Return the bias (b, h, l, block + l) of every event on the block before a call and all of the call.
+
+        Args:
+            position: (b,) events before the call.
+            length: l, a multiple of the block.
+            fading: what a cached event loses a block, as a logarithm.
+        """
+        rows = torch.arange(length, device=position.device)[:, None]
+        columns = torch.arange(self.block + length, device=position.device)
+        distance = rows + self.block - columns
+        blocks = rows // self.block + 1 - columns // self.block
+        near = self.distance_bias[:, distance.clamp(0, 2 * self.block - 1)]
+        bias = torch.where(blocks < 2, near, (blocks - 2).to(near.dtype) * fading).masked_fill(distance < 0, NEGATIVE)
+        absent = (position == 0)[:, None] & (columns < self.block)
+        return bias[None].masked_fill(absent[:, None, None], NEGATIVE)
+
     def pairs(self, last: Tensor, pair: Tensor) -> Tensor:
         """Lay every block behind the one before it: (b, h, block, m), (b, h, l, m) -> (b, h, l/block, 2 block, m)."""
         blocks = torch.cat([last, pair], 2).view(*pair.shape[:2], -1, self.block, pair.shape[-1])
@@ -102,11 +119,15 @@ class VQAttention(nn.Module):
 
     Args:
         config: the encoder's shape.
+
+    Attributes:
+        exact: whether, in training, an event sees every event of the call itself, and codes only of calls before.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.block = config.block
+        self.exact = False
         self.static = config.mixer == "static"
         self.quantizer = Quantizer(config.heads, config.codes, config.head_width)
         self.keep = math.exp(-config.block / config.horizon)
@@ -156,6 +177,15 @@ class VQAttention(nn.Module):
             key = key + (codewords(codes, self.quantizer.codebook).to(key.dtype) - key).detach()
         pair = torch.cat([key, value], -1)
         counts, caches = self._fold(pair, codes, state, (position > 0).to(state["count"].dtype))
+        ending = slice(length - block, length)
+        after = {
+            "count": counts[-1],
+            "cache": caches[-1],
+            "last": pair[:, :, ending].contiguous(),
+            "codes": codes[:, :, ending].contiguous(),
+        }
+        if self.exact and self.training:
+            return Mixed(self._attend_exactly(query, pair, state, position), after, codes)
         far = _stacked(caches[:-1]).to(query.dtype)
         far_keys, far_values = far[..., :width], far[..., width:]
         if self.static:
@@ -172,15 +202,20 @@ class VQAttention(nn.Module):
         weights = torch.softmax(torch.cat([far_scores, near_scores], -1), -1)
         out = torch.bmm(weights[..., :size], far_values.flatten(0, 2))
         out = torch.baddbmm(out, weights[..., size:], near[..., width:])
-        ending = slice(length - block, length)
-        after = {
-            "count": counts[-1],
-            "cache": caches[-1],
-            "last": pair[:, :, ending].contiguous(),
-            "codes": codes[:, :, ending].contiguous(),
-        }
         shape = (batch, heads, length, -1)
         return Mixed(out.view(shape), after, codes, weights.view(shape) if keep_weights else None)
+
+    def _attend_exactly(self, query: Tensor, pair: Tensor, state: State, position: Tensor) -> Tensor:
+        """Attend to the events of the call and the block before as if each had a code of its own, to older by codes.
+
+        Quadratic in the length of the call.
+        """
+        *_, length, width = query.shape
+        seen = torch.cat([state["cache"].to(pair.dtype), state["last"], pair], 2)
+        level = self._level(state["count"][:, :, None]).to(query.dtype).expand(-1, -1, length, -1)
+        bias = self.window.whole(position, length, math.log(self.keep)).to(query.dtype)
+        scores = query @ seen[..., :width].transpose(-1, -2) + torch.cat([level, bias], -1)
+        return torch.softmax(scores, -1) @ seen[..., width:]
 
     def _level(self, count: Tensor) -> Tensor:
         """Return what a code's count (b, h, m, s) adds to its score."""

@@ -34,8 +34,6 @@ _WARM_UP_SHARE = 0.05
 # events of the public machining centre, it reads the 40,000 after 60,000 at .325 and .336 nats an event (two seeds)
 # with a hundredth of this, at .317 and .320 with it, and at .307 and .310 when inputs are dropped out, too.
 WEIGHT_DECAY = 1.0
-# Keys have a shape worth clustering only after some training.
-_KMEANS_SHARE = 0.1
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
@@ -162,7 +160,8 @@ class Fit:
         """Do a step, and evaluate where it is time."""
         now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
         started = perf_counter()
-        self._follow(*self._with_memory(self._read_on))
+        place = self.encoder.stack.prepare(now.step, self.plan.steps)
+        self._follow(*self._with_memory(self._read_on), place=place)
         now.seconds += perf_counter() - started
         if now.step % every == 0 or now.step == self.plan.steps:
             self._evaluate()
@@ -213,14 +212,16 @@ class Fit:
         torch.autograd.backward(loss)
         return tokens, nats.detach(), output
 
-    def _follow(self, tokens: Tensor, nats: Tensor, output: EncoderOutput) -> None:
+    def _follow(self, tokens: Tensor, nats: Tensor, output: EncoderOutput, *, place: bool) -> None:
         """Let weights, codebooks and state follow what was read."""
-        encoder, plan, now = self.encoder, self.plan, self.standing
+        encoder, now = self.encoder, self.standing
         nn.utils.clip_grad_norm_(encoder.parameters(), CLIP)
         self.optimizer.step()
-        place = now.step in {0, round(_KMEANS_SHARE * plan.steps)}
         encoder.stack.update_codebooks(output.layers, (tokens != START).float(), self.generator, place=place)
         self._carry(output)
+        if place:
+            # What the cache holds was folded by codes that are no more.
+            self.state = encoder.initial_state(len(tokens))
         value = float(nats)
         now.running = value if now.step == 0 else 0.95 * now.running + 0.05 * value
         now.step, now.seen = now.step + 1, now.seen + tokens.numel()

@@ -20,6 +20,10 @@ from model.quantizer import Quantizer
 
 # Weight of the commitment loss; the cache of means needs keys near their codewords less than codewords themselves do.
 COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
+# Share of a training's steps after which codewords are placed by k-means. Until then, in `centroid`, events see the
+# events of a call themselves: codes that mean nothing yet keep a key from learning what to be like (decision 0012).
+# `static` is learned as it is published, and its keys have a shape worth clustering early.
+PLACED_SHARE = {"centroid": 0.5, "static": 0.1}
 
 
 # Events of a sequence that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's
@@ -160,16 +164,28 @@ class Stack(nn.Module):
 
     def quantizers(self) -> list[Quantizer]:
         """Return the codebooks, one a layer; none where the mixer has none."""
-        found = [block.attention for block in self._blocks()] if self.config.coded else []
-        return [attention.quantizer for attention in found if isinstance(attention, VQAttention)]
+        return [attention.quantizer for attention in self._coded()]
+
+    def prepare(self, step: int, steps: int) -> bool:
+        """Make ready for the next of so many steps of a training; return whether it is to place the codewords."""
+        placed = round(PLACED_SHARE.get(self.config.mixer, 0.0) * steps)
+        for attention in self._coded():
+            attention.exact = self.config.mixer == "centroid" and step <= placed
+        return step in {0, placed}
 
     def commitment(self, outputs: Sequence[LayerOutput], weight: Tensor) -> Tensor:
-        """Return the weighted commitment loss, zero without codebooks; weight (b, l), 0 for padding."""
+        """Return the weighted commitment loss; weight (b, l), 0 for padding.
+
+        It is zero without codebooks, and while events see events themselves: it would draw keys together before they
+        have come apart.
+        """
         total = weight.new_zeros(())
-        for quantizer, layer in zip(self.quantizers(), outputs, strict=self.config.coded):
+        for attention, layer in zip(self._coded(), outputs, strict=self.config.coded):
+            if attention.exact:
+                continue
             assert layer.codes is not None
-            length = weight.shape[1]
-            total = total + quantizer.commitment(layer.keys[:, :, :length], layer.codes[:, :, :length], weight)
+            keys, codes = (x[:, :, : weight.shape[1]] for x in (layer.keys, layer.codes))
+            total = total + attention.quantizer.commitment(keys, codes, weight)
         return COMMITMENT.get(self.config.mixer, 0.0) * total
 
     def update_codebooks(
@@ -189,6 +205,9 @@ class Stack(nn.Module):
         """Return how many codes are in use, mean over layers; 0 without codebooks."""
         values = [float(quantizer.perplexity()) for quantizer in self.quantizers()]
         return sum(values) / len(values) if values else 0.0
+
+    def _coded(self) -> list[VQAttention]:
+        return [block.attention for block in self._blocks() if isinstance(block.attention, VQAttention)]
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]

@@ -20,7 +20,6 @@ from tests.benchmark.tasks import IGNORED, Examples, Task
 
 # Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
-_KMEANS_SHARE = 0.1
 # As in the recipe of MEGA (Ma et al., ICLR 2023) for ListOps.
 _WEIGHT_DECAY = 0.01
 _SAVE_SECONDS = 60.0
@@ -157,13 +156,13 @@ class Training:
         weight = batch.weight()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
+        place = self.reader.stack.prepare(step, steps)
         logits, output = self.reader(batch)
         loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss + self.reader.stack.commitment(output.layers, weight))
         nn.utils.clip_grad_norm_(self.reader.parameters(), CLIP)
         self.optimizer.step()
-        place = step in {0, round(_KMEANS_SHARE * steps)}
         self.reader.stack.update_codebooks(output.layers, weight, self.generator, place=place)
         nats = float(loss.detach())
         running = nats if step == 0 else 0.95 * before.loss + 0.05 * nats

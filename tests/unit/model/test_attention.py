@@ -167,6 +167,43 @@ def test_centroid_memory_is_not_dense_attention_but_keeps_keys_exact_in_the_wind
     assert (found[:, :, 2 * BLOCK :] - dense[:, :, 2 * BLOCK :]).abs().max() > 1e-3
 
 
+def test_attending_exactly_is_dense_attention_in_values_and_gradients() -> None:
+    module = attention("centroid")
+    module.exact = True
+    parts = [x.requires_grad_() for x in inputs(6 * BLOCK)]
+    bias, weight = module.window.distance_bias, inputs(6 * BLOCK, seed=1)[0]
+    found = attend(module, *parts).out
+    dense = reference.dense_attention(*parts, bias, block=BLOCK, keep=module.keep)
+    assert_near(found, dense, 1e-12)
+    ours = torch.autograd.grad((found * weight).sum(), [*parts, bias])
+    theirs = torch.autograd.grad((dense * weight).sum(), [*parts, bias])
+    for one, other in zip(ours, theirs, strict=True):
+        assert_near(one, other, 1e-12)
+
+
+@torch.no_grad()
+def test_attending_exactly_is_what_a_code_for_every_event_gives() -> None:
+    """Older calls are in the cache either way: there, a code each is given to them, too."""
+    length = 5 * BLOCK
+    config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=2 * length, block=BLOCK, horizon=10**9)
+    module = VQAttention(config).double()
+    query, key, value = inputs(2 * length)
+    key = key.expand(1, H, -1, K) if key.shape[0] == 1 else key[:1]
+    module.quantizer.codebook = key[0].float()
+    parts = [query[:1], key, value[:1]]
+    first = attend(module, *(x[:, :, :length] for x in parts))
+    later = [x[:, :, length:] for x in parts]
+    coded = attend(module, *later, state=first.state, before=length)
+    module.exact = True
+    exact = attend(module, *later, state=first.state, before=length)
+    torch.testing.assert_close(exact.out, coded.out, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(exact.state, coded.state)
+    module.eval()
+    module.quantizer.codebook = module.quantizer.codebook.flip(1)[:, :1].expand(-1, 2 * length, -1).contiguous()
+    served = attend(module, *later, state=first.state, before=length).out
+    assert (served - exact.out).abs().max() > 1e-3, "only training attends exactly"
+
+
 def test_gradients_of_centroid_memory_are_those_of_finite_differences() -> None:
     module = attention("centroid")
     generator = torch.Generator().manual_seed(2)

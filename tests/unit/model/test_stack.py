@@ -273,3 +273,23 @@ def test_what_fills_a_block_up_moves_no_codebook(place: bool) -> None:
         stack.update_codebooks(outputs, weight, torch.Generator().manual_seed(0), place=place)
         found.append((loss, [quantizer.codebook for quantizer in stack.quantizers()]))
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_events_see_events_until_the_codewords_are_placed_and_nothing_draws_keys_together() -> None:
+    stack, x, weight = small_stack("centroid").train(), vectors(), torch.ones(B, LENGTH)
+    for block in stack.blocks:
+        block.dropout.p = 0.0
+    placing, committed, seen = [], [], []
+    for step in range(11):
+        placing += [step] if stack.prepare(step, 10) else []
+        outputs = stack(x)
+        committed.append(float(stack.commitment(outputs.layers, weight).detach()) > 0)
+        seen.append(outputs.y.detach())
+    assert placing == [0, 5]
+    assert committed == [step > 5 for step in range(11)]
+    assert torch.equal(seen[0], seen[5])
+    assert (seen[5] - seen[6]).abs().max() > 1e-4
+    assert not small_stack("full").prepare(5, 10)
+    static = small_stack("static")
+    assert [step for step in range(100) if static.prepare(step, 100)] == [0, 10]
+    assert float(static.commitment(static(x).layers, weight).detach()) > 0

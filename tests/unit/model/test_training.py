@@ -94,8 +94,11 @@ def test_some_lanes_begin_anew_as_streams_in_service_do(options: TrainingOptions
     fit = Fit(Encoder(SMALL), tokens, torch.zeros(tokens.shape), [(tokens[0, :40], torch.zeros(40))], plan)
     anew: list[float] = []
     fit.run(lambda _: anew.append(float((fit.state.stack.position == 0).float().mean())))
-    assert 0.005 < sum(anew) / len(anew) < 0.06
-    assert max(anew) < 0.5
+    # All do where codewords are placed: what they hold was folded by other codes.
+    assert [step for step, share in enumerate(anew) if share == 1.0] == [0, 20]
+    some = [share for share in anew if share < 1.0]
+    assert 0.005 < sum(some) / len(some) < 0.06
+    assert max(some) < 0.5
 
 
 def test_no_step_follows_a_gradient_longer_than_one() -> None:
@@ -114,7 +117,7 @@ def test_keys_are_drawn_to_their_codewords_as_much_as_commitment_weighs(
     errors = []
     for weight in (0.0, 1.0):
         monkeypatch.setitem(stack.COMMITMENT, "centroid", weight)
-        model = train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], replace(options, max_steps=30, min_steps=30))
+        model = train(SMALL, [grammar(2_000, 1)], [grammar(300, 2)], replace(options, max_steps=60, min_steps=60))
         errors.append(model.history[-1].quantisation_error)
     assert errors[1] < errors[0] / 2
 
