@@ -34,6 +34,8 @@ _WARM_UP_SHARE = 0.05
 # events of the public machining centre, it reads the 40,000 after 60,000 at .325 and .336 nats an event (two seeds)
 # with a hundredth of this, at .317 and .320 with it, and at .307 and .310 when inputs are dropped out, too.
 WEIGHT_DECAY = 1.0
+# Share of the steps after which codewords are placed: keys have a shape worth clustering only after some training.
+_PLACED_SHARE = {"centroid": 0.5, "static": 0.1}
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
@@ -160,7 +162,8 @@ class Fit:
         """Do a step, and evaluate where it is time."""
         now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
         started = perf_counter()
-        place = self.encoder.stack.prepare(now.step, self.plan.steps)
+        placed = round(_PLACED_SHARE.get(self.encoder.config.mixer, 0.0) * self.plan.steps)
+        place = self.encoder.stack.prepare(now.step, placed)
         self._follow(*self._with_memory(self._read_on), place=place)
         now.seconds += perf_counter() - started
         if now.step % every == 0 or now.step == self.plan.steps:

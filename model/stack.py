@@ -20,10 +20,6 @@ from model.quantizer import Quantizer
 
 # Weight of the commitment loss; the cache of means needs keys near their codewords less than codewords themselves do.
 COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
-# Share of a training's steps after which codewords are placed by k-means. Until then, in `centroid`, events see the
-# events of a call themselves: codes that mean nothing yet keep a key from learning what to be like (decision 0012).
-# `static` is learned as it is published, and its keys have a shape worth clustering early.
-PLACED_SHARE = {"centroid": 0.5, "static": 0.1}
 
 
 # Events of a sequence that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's
@@ -166,12 +162,19 @@ class Stack(nn.Module):
         """Return the codebooks, one a layer; none where the mixer has none."""
         return [attention.quantizer for attention in self._coded()]
 
-    def prepare(self, step: int, steps: int) -> bool:
-        """Make ready for the next of so many steps of a training; return whether it is to place the codewords."""
-        placed = round(PLACED_SHARE.get(self.config.mixer, 0.0) * steps)
+    def prepare(self, step: int, placed: int) -> bool:
+        """Make ready for the next step of a training; return whether it is to place the codewords.
+
+        In `centroid`, events see the events of a call themselves until the codewords are placed: codes that mean
+        nothing yet keep a key from learning what to be like (decision 0012). `static` is learned as it is published.
+
+        Args:
+            step: its number.
+            placed: the step after which the codewords are placed by what keys have become.
+        """
         for attention in self._coded():
             attention.exact = self.config.mixer == "centroid" and step <= placed
-        return step in {0, placed}
+        return self.config.coded and step in {0, placed}
 
     def commitment(self, outputs: Sequence[LayerOutput], weight: Tensor) -> Tensor:
         """Return the weighted commitment loss; weight (b, l), 0 for padding.
