@@ -25,6 +25,25 @@ _STEP = 1.0
 
 
 @dataclass(frozen=True)
+class Examined:
+    """An alarm that is looked at closely.
+
+    Attributes:
+        window: what the detector saw.
+        tokens: its events as the model knows them.
+        gaps: seconds since the event before each.
+        usual: what the model says of them, read from the bundle's own state.
+        threshold_nats: the strength from which on a window is an alarm.
+    """
+
+    window: Observed
+    tokens: Sequence[int]
+    gaps: Sequence[float]
+    usual: ExplainedEvents
+    threshold_nats: float
+
+
+@dataclass(frozen=True)
 class Cited:
     """The lines that carry an alarm.
 
@@ -52,36 +71,23 @@ class Citing:
     def __init__(self, detector: Detector, state: SourceState) -> None:
         self._detector, self._state = detector, state
 
-    def cite(
-        self,
-        window: Observed,
-        tokens: Sequence[int],
-        gaps: Sequence[float],
-        usual: ExplainedEvents,
-        threshold_nats: float,
-    ) -> Rereading[Cited]:
+    def cite(self, alarm: Examined) -> Rereading[Cited]:
         """Find the lines that carry a window's strength.
 
         The line that carries most goes first, and what is left is judged again, until that would be no alarm. Where it
         stays one, those lines carry it without which it is weakest: a cycle that lacks a line is as strange as one that
         has a line too many. Where it is weakest as it came, as a silence may be, no line does.
-
-        Args:
-            window: a window that is an alarm.
-            tokens: its events as the model knows them.
-            gaps: seconds since the event before each.
-            usual: what the model says of them, read from the bundle's own state.
-            threshold_nats: the strength from which on a window is an alarm.
         """
+        window, tokens = alarm.window, alarm.tokens
         count, limit = len(tokens), _most(len(tokens))
-        kept, waits = list(range(count)), list(gaps)
-        was = usual.surprisal_nats.astype(np.float64)
+        kept, waits = list(range(count)), list(alarm.gaps)
+        was = alarm.usual.surprisal_nats.astype(np.float64)
         cited: list[int] = []
         left, judged = window, self._detector.judge(window)
         carried = line_nats(weigh(self._detector, left, judged))
         worth = {line for line, nats in carried.items() if nats >= LEAST_NATS}
         weakest, found = judged.strength, 0
-        while len(cited) < limit and not (cited and judged.strength < threshold_nats):
+        while len(cited) < limit and not (cited and judged.strength < alarm.threshold_nats):
             step = min(max(1, round(len(cited) * _STEP)), limit - len(cited))
             out = [place for place in heaviest(carried, len(kept)) if kept[place] in worth][:step]
             if not out:

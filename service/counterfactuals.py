@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ingestion import Vocabulary
 from model import ExplainedEvents, NewEvents, SourceState
-from service.citing import without
+from service.citing import Examined, without
 from service.detection.detector import Detector, Observed
 from service.rereading import Rereading
 
@@ -74,14 +74,7 @@ class Counterfactuals:
     def __init__(self, detector: Detector, vocabulary: Vocabulary, most: int, state: SourceState) -> None:
         self._detector, self._vocabulary, self._most, self._state = detector, vocabulary, most, state
 
-    def restore(
-        self,
-        window: Observed,
-        tokens: Sequence[int],
-        gaps: Sequence[float],
-        usual: ExplainedEvents,
-        threshold_nats: float,
-    ) -> Rereading[Restored | None]:
+    def restore(self, alarm: Examined) -> Rereading[Restored | None]:
         """Put back what a window lacks until it would be no alarm.
 
         Candidates are what the encoder expected at the lines of unknown runs, and the event that is dearest to lack by
@@ -89,23 +82,17 @@ class Counterfactuals:
         the next one. After one, two, four, eight and sixteen events the window is read and judged, unless two times in
         a row it did not become weaker.
 
-        Args:
-            window: a window that is an alarm.
-            tokens: its events as the model knows them.
-            gaps: seconds since the event before each.
-            usual: what the model says of them, read from the bundle's own state.
-            threshold_nats: the strength from which on a window is an alarm.
-
         Returns:
             The window at its weakest; None where nothing that is put back makes it weaker, or what is new in it would
             make an alarm whatever else came.
         """
+        window, tokens, threshold_nats = alarm.window, alarm.tokens, alarm.threshold_nats
         if self._detector.memory.novelty.nats(window.shapes) >= threshold_nats:
             return None
-        left = _Left(window, list(range(len(tokens))), list(tokens), list(gaps))
+        left = _Left(window, list(range(len(tokens))), list(tokens), list(alarm.gaps))
         most = max(self._most, len(tokens))
-        read, lowest, best = usual, self._detector.judge(window).strength, None
-        was = usual.surprisal_nats.astype(np.float64)
+        read, lowest, best = alarm.usual, self._detector.judge(window).strength, None
+        was = alarm.usual.surprisal_nats.astype(np.float64)
         put: dict[int, list[int]] = {}
         vain = 0
         while (done := sum(map(len, put.values()))) < MAX_RESTORED and lowest >= threshold_nats and vain < 2:
@@ -166,21 +153,12 @@ class Counterfactuals:
         return list(best.items())
 
     def without_codes(
-        self,
-        window: Observed,
-        tokens: Sequence[int],
-        gaps: Sequence[float],
-        usual: ExplainedEvents,
-        codes: Sequence[Code],
-        hits: npt.NDArray[np.integer],
+        self, alarm: Examined, codes: Sequence[Code], hits: npt.NDArray[np.integer]
     ) -> Rereading[WithoutCodes | None]:
         """Read and judge a window as if the encoder had not reached some codes.
 
         Args:
-            window: a window.
-            tokens: its events as the model knows them.
-            gaps: seconds since the event before each.
-            usual: what the model says of them, read from the bundle's own state.
+            alarm: its window need not be an alarm.
             codes: by head and number.
             hits: (n, h) the code of the situation that each event came in.
 
@@ -190,11 +168,12 @@ class Counterfactuals:
         if not codes:
             return None
         read = yield [
-            NewEvents(self._state.copy(), tokens, gaps, without) for without in (codes, *((code,) for code in codes))
+            NewEvents(self._state.copy(), alarm.tokens, alarm.gaps, without)
+            for without in (codes, *((code,) for code in codes))
         ]
-        was = usual.surprisal_nats.astype(np.float64)
+        window, was = alarm.window, alarm.usual.surprisal_nats.astype(np.float64)
         hidden, *alone = (found.surprisal_nats.astype(np.float64) for found in read)
-        hit = np.zeros(len(tokens), bool)
+        hit = np.zeros(len(alarm.tokens), bool)
         for head, code in codes:
             hit |= hits[:, head] == code
         surprisal = np.maximum(0.0, window.surprisal_nats + hidden - was)

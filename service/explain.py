@@ -18,7 +18,7 @@ import numpy as np
 from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
 from model import NewEvents
 from service.bundle import Bundle
-from service.citing import Cited, Citing, heaviest
+from service.citing import Cited, Citing, Examined, heaviest
 from service.comparing import Comparing
 from service.counterfactuals import Counterfactuals, Restored, WithoutCodes
 from service.detection.detector import EVENT, Judged, Observed
@@ -178,17 +178,17 @@ class Explainer:
         tokens = [vocabulary.model_token(event.token) for event in events]
         gaps, threshold = scored.gap_seconds.tolist(), verdict.threshold * math.log(10)
         usual = (yield [NewEvents(self._state.copy(), tokens, gaps)])[0]
+        alarm = Examined(window, tokens, gaps, usual, threshold)
 
         def cite() -> Rereading[tuple[Cited, Sequence[int], WithoutCodes | None]]:
-            cited = yield from self._citing.cite(window, tokens, gaps, usual, threshold)
+            cited = yield from self._citing.cite(alarm)
             told = self._ranked(scored, explained.carried, cited.lines)
             ranked = told if cited.lines else explained.record["ranked"]
             codes = self._leaning.most(ranked[:_SURPRISES], scored)
-            found = yield from self._otherwise.without_codes(window, tokens, gaps, usual, codes, scored.codes)
+            found = yield from self._otherwise.without_codes(alarm, codes, scored.codes)
             return cited, ranked, found
 
-        restore = self._otherwise.restore(window, tokens, gaps, usual, threshold)
-        (cited, ranked, found), restored = yield from together(cite(), restore)
+        (cited, ranked, found), restored = yield from together(cite(), self._otherwise.restore(alarm))
         wording = Wording(self._bundle, events, scored)
         record = {
             **explained.record,

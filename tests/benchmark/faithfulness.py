@@ -34,6 +34,7 @@ from ingestion import PADDING, Event, Record, SourceParser, Windower
 from model import NewEvents, Scorer, SourceState
 from service.alarms.budget import AlarmThreshold, Budget
 from service.bundle import Bundle, load_bundle, save_bundle
+from service.citing import Examined
 from service.counterfactuals import Code, Counterfactuals
 from service.detection.detector import Observed
 from service.event_scores import EventScores
@@ -215,7 +216,7 @@ class Examiner:
         threshold = self.judge.threshold * math.log(10)
         gaps = window.scores.gap_seconds.tolist()
         usual = self.scorer.explain([NewEvents(window.state.copy(), tokens, gaps)])[0]
-        [restored] = reread(self.scorer, [otherwise.restore(observed, tokens, gaps, usual, threshold)])
+        [restored] = reread(self.scorer, [otherwise.restore(Examined(observed, tokens, gaps, usual, threshold))])
         return restored is not None and restored.left_nats < threshold
 
     def _mixed(self, events: Sequence[Event], more: Sequence[Event]) -> list[Event]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from model import NewEvents
 from service.bundle import Bundle
-from service.citing import without
+from service.citing import Examined, without
 from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put_back
 from service.detection.detector import Detector, Observed
 from service.detection.ranges import Reading
@@ -43,7 +43,7 @@ def cycles() -> Detector:
 def restore(detector: Detector, bundle: Bundle, tokens: list[int], threshold: float) -> Restored | None:
     otherwise, gaps = Counterfactuals(detector, bundle.vocabulary, 16, bundle.warm_state()), [2.0] * len(tokens)
     usual = read_as_usual(bundle, tokens, gaps)
-    return finished(bundle, otherwise.restore(window_of(tokens), tokens, gaps, usual, threshold))
+    return finished(bundle, otherwise.restore(Examined(window_of(tokens), tokens, gaps, usual, threshold)))
 
 
 def test_with_the_missing_event_back_there_is_no_alarm(bundle: Bundle, cycles: Detector) -> None:
@@ -92,7 +92,9 @@ def test_without_codes_is_what_reading_without_them_gives(bundle: Bundle, machin
     otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, 64, bundle.warm_state())
     usual = read_as_usual(bundle, tokens, gaps)
     codes = [divmod(int(code), bundle.model.encoder.config.codes) for code in scores.top_codes[40][:2]]
-    found = finished(bundle, otherwise.without_codes(window, tokens, gaps, usual, codes, scores.codes))
+    found = finished(
+        bundle, otherwise.without_codes(Examined(window, tokens, gaps, usual, math.inf), codes, scores.codes)
+    )
     assert found is not None
     assert list(found.effects) == codes
     for code in codes:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
 from model import ExplainedEvents, NewEvents
 from service.bundle import Bundle
-from service.citing import Citing, without
+from service.citing import Citing, Examined, without
 from service.detection.counts import EXACT, Difference
 from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.pace import KnownPaces
@@ -155,7 +155,9 @@ def test_lines_without_which_a_window_is_only_stranger_are_not_cited(bundle: Bun
     window = replace(window_of(tokens, gaps=1.0), surprisal_nats=np.where(np.array(tokens) == 9, 9.0, 0.1))
     known = [token if token != 9 else UNSEEN for token in tokens]
     gaps, state = [1.0] * 16, bundle.warm_state()
-    found = finished(bundle, Citing(cycle, state).cite(window, known, gaps, read_as_usual(bundle, known, gaps), 0.01))
+    found = finished(
+        bundle, Citing(cycle, state).cite(Examined(window, known, gaps, read_as_usual(bundle, known, gaps), 0.01))
+    )
     assert found.lines == (8,)
     assert found.left_nats < cycle.judge(window).strength
 
@@ -165,7 +167,7 @@ def test_where_a_window_is_no_weaker_without_its_lines_none_is_cited(bundle: Bun
     tokens, waits = [2, 3, 4, 5] * 4, [1.0] * 9 + [5000.0] + [1.0] * 6
     silent = replace(window_of(tokens, gaps=1.0), gaps=np.array(waits))
     usual, citing = read_as_usual(bundle, tokens, waits), Citing(cycle, bundle.warm_state())
-    found = finished(bundle, citing.cite(silent, tokens, waits, usual, 0.01))
+    found = finished(bundle, citing.cite(Examined(silent, tokens, waits, usual, 0.01)))
     assert (found.lines, found.left_nats) == ((), cycle.judge(silent).strength)
 
 
@@ -177,7 +179,7 @@ def test_lines_that_carry_nothing_of_the_window_are_not_cited(bundle: Bundle, li
     tokens, gaps = [bundle.vocabulary.model_token(event.token) for event in later], scores.gap_seconds.tolist()
     carried = line_nats(weigh(bundle.detector, window, bundle.detector.judge(window)))
     citing, usual = Citing(bundle.detector, bundle.warm_state()), read_as_usual(bundle, tokens, gaps)
-    found = finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01))
+    found = finished(bundle, citing.cite(Examined(window, tokens, gaps, usual, 0.01)))
     assert found.lines
     assert all(carried.get(line, 0.0) > 0.0 for line in found.lines)
 
@@ -294,7 +296,7 @@ def test_citing_is_repeatable_and_leaves_some_of_the_window(bundle: Bundle, line
     tokens = [bundle.vocabulary.model_token(event.token) for event in events]
     citing, gaps = Citing(bundle.detector, bundle.warm_state()), scores.gap_seconds.tolist()
     usual = read_as_usual(bundle, tokens, gaps)
-    first, second = (finished(bundle, citing.cite(window, tokens, gaps, usual, 0.01)) for _ in range(2))
+    first, second = (finished(bundle, citing.cite(Examined(window, tokens, gaps, usual, 0.01))) for _ in range(2))
     assert first == second
     assert {20, 21, 22} <= set(first.lines)
     assert len(first.lines) < len(events)
