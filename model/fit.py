@@ -34,8 +34,8 @@ _WARM_UP_SHARE = 0.05
 # events of the public machining centre, it reads the 40,000 after 60,000 at .325 and .336 nats an event (two seeds)
 # with a hundredth of this, at .317 and .320 with it, and at .307 and .310 when inputs are dropped out, too.
 WEIGHT_DECAY = 1.0
-# Share of the steps after which codewords are placed: keys have a shape worth clustering only after some training.
-_PLACED_SHARE = {"centroid": 0.5, "static": 0.1}
+# Keys have a shape worth clustering only after some training.
+_KMEANS_SHARE = 0.1
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
@@ -72,6 +72,7 @@ class Plan:
         span: events a lane advances a step, on average.
         learning_rate: peak.
         patience: evaluations without improvement before stopping.
+        keys_first: share of the steps in which events of a call see each other themselves; of `centroid` alone.
         checkpoint: file to go on from; saved to about every minute, at the end, and when a signal asks to stop.
     """
 
@@ -80,6 +81,7 @@ class Plan:
     span: int
     learning_rate: float
     patience: int
+    keys_first: float
     checkpoint: Path | None
 
 
@@ -162,8 +164,9 @@ class Fit:
         """Do a step, and evaluate where it is time."""
         now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
         started = perf_counter()
-        placed = round(_PLACED_SHARE.get(self.encoder.config.mixer, 0.0) * self.plan.steps)
-        place = self.encoder.stack.prepare(now.step, placed)
+        exact = self.encoder.config.mixer == "centroid" and self.plan.keys_first > 0
+        placed = round((self.plan.keys_first if exact else _KMEANS_SHARE) * self.plan.steps)
+        place = self.encoder.stack.prepare(now.step, placed, exact=exact)
         self._follow(*self._with_memory(self._read_on), place=place)
         now.seconds += perf_counter() - started
         if now.step % every == 0 or now.step == self.plan.steps:
@@ -222,7 +225,7 @@ class Fit:
         self.optimizer.step()
         encoder.stack.update_codebooks(output.layers, (tokens != START).float(), self.generator, place=place)
         self._carry(output)
-        if place:
+        if place and self.plan.keys_first:
             # What the cache holds was folded by codes that are no more.
             self.state = encoder.initial_state(len(tokens))
         value = float(nats)

@@ -162,18 +162,16 @@ class Stack(nn.Module):
         """Return the codebooks, one a layer; none where the mixer has none."""
         return [attention.quantizer for attention in self._coded()]
 
-    def prepare(self, step: int, placed: int) -> bool:
+    def prepare(self, step: int, placed: int, *, exact: bool) -> bool:
         """Make ready for the next step of a training; return whether it is to place the codewords.
-
-        In `centroid`, events see the events of a call themselves until the codewords are placed: codes that mean
-        nothing yet keep a key from learning what to be like (decision 0012). `static` is learned as it is published.
 
         Args:
             step: its number.
             placed: the step after which the codewords are placed by what keys have become.
+            exact: whether until then events see the events of a call themselves (decision 0012).
         """
         for attention in self._coded():
-            attention.exact = self.config.mixer == "centroid" and step <= placed
+            attention.exact = exact and step <= placed
         return self.config.coded and step in {0, placed}
 
     def commitment(self, outputs: Sequence[LayerOutput], weight: Tensor) -> Tensor:

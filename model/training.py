@@ -55,6 +55,8 @@ class TrainingOptions:
         learning_rate: peak.
         patience: evaluations without improvement before stopping, of eight. The last ones gain as the learning rate
             falls, so that fewer stop too soon.
+        keys_first: share of the steps, below 1, in which events of a call see each other themselves, so that keys are
+            learnt before codes: for streams that ask for recall (decision 0012). Of `centroid` alone.
 
     Raises:
         BadConfig: a value is not valid.
@@ -68,6 +70,7 @@ class TrainingOptions:
     span: int = 128
     learning_rate: float = 3e-3
     patience: int = 5
+    keys_first: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "max_steps", "min_steps", "lanes", "span", "patience"):
@@ -80,6 +83,8 @@ class TrainingOptions:
             raise BadConfig(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
         if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
             raise BadConfig(f"learning_rate is {self.learning_rate!r}; it must be a number above 0")
+        if not isinstance(self.keys_first, int | float) or not 0 <= self.keys_first < 1:
+            raise BadConfig(f"keys_first is {self.keys_first!r}; it must be a number in [0, 1)")
 
 
 def train(
@@ -135,6 +140,7 @@ def train(
         span=options.span,
         learning_rate=options.learning_rate,
         patience=options.patience,
+        keys_first=options.keys_first,
         checkpoint=checkpoint,
     )
     with _told_of_memory(device):

@@ -20,7 +20,9 @@ from tests.benchmark.tasks import IGNORED, Examples, Task
 
 # Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
-_PLACED_SHARE = {"centroid": 0.625, "static": 0.1}
+_KMEANS_SHARE = 0.1
+# As `TrainingOptions.keys_first`.
+_KEYS_FIRST = {"centroid": 0.625}
 # As in the recipe of MEGA (Ma et al., ICLR 2023) for ListOps.
 _WEIGHT_DECAY = 0.01
 _SAVE_SECONDS = 60.0
@@ -157,7 +159,9 @@ class Training:
         weight = batch.weight()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
-        place = self.reader.stack.prepare(step, round(_PLACED_SHARE.get(self.reader.stack.config.mixer, 0.0) * steps))
+        keys_first = _KEYS_FIRST.get(self.reader.stack.config.mixer)
+        placed = round((keys_first or _KMEANS_SHARE) * steps)
+        place = self.reader.stack.prepare(step, placed, exact=keys_first is not None)
         logits, output = self.reader(batch)
         loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)

@@ -48,11 +48,12 @@ def save_after_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "_SAVE_SECONDS", 0.0)
 
 
-@pytest.mark.parametrize("mixer", ["centroid", "full", "lstm"])
+@pytest.mark.parametrize(("mixer", "keys_first"), [("centroid", 0.0), ("centroid", 0.5), ("full", 0.0), ("lstm", 0.0)])
 def test_a_stopped_training_ends_where_an_undisturbed_one_does(
-    tmp_path: Path, options: TrainingOptions, mixer: Mixer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: TrainingOptions, mixer: Mixer, keys_first: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options, path = replace(options, max_steps=20, min_steps=20), tmp_path / "training"
+    options = replace(options, max_steps=20, min_steps=20, keys_first=keys_first)
+    path = tmp_path / "training"
     undisturbed = train(with_mixer(mixer), *STREAMS, options)
     for step in (5, 13):
         with pytest.raises(Stopped):

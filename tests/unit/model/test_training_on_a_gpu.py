@@ -126,7 +126,7 @@ def test_a_state_in_bfloat16_goes_on_in_float32_on_the_cpu() -> None:
 
 def fitted(checkpoint: Path | None) -> Fit:
     tokens = torch.from_numpy(grammar(400, 1).tokens).view(4, -1)
-    plan = Plan(seed=3, steps=4, span=32, learning_rate=1e-2, patience=9, checkpoint=checkpoint)
+    plan = Plan(seed=3, steps=4, span=32, learning_rate=1e-2, patience=9, keys_first=0.0, checkpoint=checkpoint)
     return Fit(Encoder(SMALL), tokens, torch.zeros(tokens.shape), [(tokens[0], torch.zeros(100))], plan)
 
 
