@@ -21,8 +21,6 @@ from tests.benchmark.tasks import IGNORED, Examples, Task
 # Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
 _KMEANS_SHARE = 0.1
-# As `TrainingOptions.keys_first`.
-_KEYS_FIRST = {"centroid": 0.625}
 # As in the recipe of MEGA (Ma et al., ICLR 2023) for ListOps.
 _WEIGHT_DECAY = 0.01
 _SAVE_SECONDS = 60.0
@@ -125,9 +123,19 @@ class Training:
         settings: how long and how fast.
         seed: decides the rows and the codebooks.
         checkpoint: file to save to about every minute, and to go on from.
+        keys_first: see `TrainingOptions`; of `centroid` alone.
     """
 
-    def __init__(self, reader: Reader, examples: Examples, settings: Settings, seed: int, checkpoint: Path) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        examples: Examples,
+        settings: Settings,
+        seed: int,
+        checkpoint: Path,
+        keys_first: float = 0.0,
+    ) -> None:
+        self.keys_first = keys_first
         self.reader, self.examples, self.settings, self.checkpoint = reader, examples, settings, checkpoint
         self.generator = Generator().manual_seed(seed)
         self.optimizer = adamw(reader, settings.learning_rate, _WEIGHT_DECAY, embeddings=("embed",))
@@ -159,9 +167,8 @@ class Training:
         weight = batch.weight()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
-        keys_first = _KEYS_FIRST.get(self.reader.stack.config.mixer)
-        placed = round((keys_first or _KMEANS_SHARE) * steps)
-        place = self.reader.stack.prepare(step, placed, exact=keys_first is not None)
+        placed = round((self.keys_first or _KMEANS_SHARE) * steps)
+        place = self.reader.stack.prepare(step, placed, exact=self.keys_first > 0)
         logits, output = self.reader(batch)
         loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)

@@ -3,9 +3,10 @@
     LOGVQ_DATA=… python -m tests.benchmark.sequences TASK [--mixers a,b] [--seeds 0,1,2] [--steps N] [--set NAME=VALUE]…
 
 TASK is one of `mqar`, `mqar-long`, `copying`, `induction`, `listops`, `pixels` and `speech`; only the last two read
-LOGVQ_DATA. Every mixer is trained with every seed and the same settings; a seed decides weights and batches, and the
-examples are the same for all. The figures are of the last step: nothing is chosen by a test. In `ssm` nothing reads
-queries and keys, so that their projections, a seventh of its weights, learn nothing.
+LOGVQ_DATA. Every mixer, and `keys-first`, which is `centroid` with keys learnt before codes (decision 0012), is trained
+with every seed and the same settings; a seed decides weights and batches, and the examples are the same for all. The
+figures are of the last step: nothing is chosen by a test. In `ssm` nothing reads queries and keys, so that their
+projections, a seventh of its weights, learn nothing.
 
 A run that is done is kept under `results/sequences/TASK/` and not done again under the same settings; one that is
 stopped goes on from its last minute. The table is written after each.
@@ -40,7 +41,9 @@ from tests.benchmark.tasks import Task
 from tests.benchmark.tasks.examples import data_directory
 from tests.benchmark.tasks.listops import FULL_SIZE, PUBLISHED
 
-MIXERS: tuple[Mixer, ...] = get_args(Mixer)
+# A mixer by its name, and `centroid` trained in another way: its keys are learnt before its codes.
+KEYS_FIRST, KEYS_FIRST_SHARE = "keys-first", 0.625
+ENCODERS: dict[str, Mixer] = {"centroid": "centroid", KEYS_FIRST: "centroid"} | {m: m for m in get_args(Mixer)}
 
 
 @dataclass(frozen=True)
@@ -116,19 +119,20 @@ BENCHMARKS = {
 }
 
 
-def run(benchmark: Benchmark, task: Task, mixer: Mixer, seed: int, checkpoint: Path, device: str) -> dict[str, Any]:
+def run(benchmark: Benchmark, task: Task, encoder: str, seed: int, checkpoint: Path, device: str) -> dict[str, Any]:
     """Train one encoder and return what came of it."""
     settings = benchmark.settings
     torch.manual_seed(seed)
-    reader = Reader(settings.config(mixer), task).to(device)
+    reader = Reader(settings.config(ENCODERS[encoder]), task).to(device)
+    keys_first = KEYS_FIRST_SHARE if encoder == KEYS_FIRST else 0.0
 
     def tell(now: Progress) -> None:
         speed = f"{now.tokens / now.seconds:,.0f} tokens/s"
-        print(f"{mixer} {seed}: step {now.step}/{settings.steps}, loss {now.loss:.3f}, {speed}", file=sys.stderr)
+        print(f"{encoder} {seed}: step {now.step}/{settings.steps}, loss {now.loss:.3f}, {speed}", file=sys.stderr)
 
-    done = Training(reader, task.train, settings, seed, checkpoint).run(tell)
+    done = Training(reader, task.train, settings, seed, checkpoint, keys_first).run(tell)
     return {
-        "mixer": mixer,
+        "mixer": encoder,
         "seed": seed,
         "settings": benchmark.kept(),
         "parameters": sum(parameter.numel() for parameter in reader.parameters()),
@@ -155,12 +159,12 @@ def tabulate(name: str, benchmark: Benchmark, task: Task, out: Path) -> None:
     settings, lengths = benchmark.settings, task.train.lengths
     learnt = f"{settings.steps:,} × {settings.batch} of {len(lengths):,} sequences of {_span(lengths)} tokens"
     rows: list[list[object]] = [["the most frequent answer", "", f"{100 * task.chance:.1f}", *empty]]
-    for mixer in MIXERS:
-        mine = [run for run in runs if run["mixer"] == mixer]
+    for encoder in ENCODERS:
+        mine = [run for run in runs if run["mixer"] == encoder]
         if mine:
             right = (_spread([100 * run["accuracy"][test] for run in mine]) for test in task.tests)
             speed = f"{mean(run['tokens_per_second'] for run in mine):,.0f}"
-            rows.append([mixer, f"{mine[0]['parameters']:,}", *right, len(mine), speed, learnt])
+            rows.append([encoder, f"{mine[0]['parameters']:,}", *right, len(mine), speed, learnt])
     figures = {"settings": benchmark.kept(), "most_frequent_answer": task.chance, "runs": runs}
     if name == "listops":
         is_full = all(benchmark.size[part] == size for part, size in FULL_SIZE.items())
@@ -186,7 +190,7 @@ def main() -> None:
     """Train what is not trained yet, and keep the table."""
     parser = argparse.ArgumentParser(description="Compare LongVQ with other encoders on a sequence task.")
     parser.add_argument("task", choices=BENCHMARKS)
-    parser.add_argument("--mixers", default=",".join(MIXERS))
+    parser.add_argument("--mixers", default=",".join(ENCODERS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", help="short for --set steps=N")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting or a size")
@@ -196,7 +200,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     mixers, seeds = options.mixers.split(","), options.seeds.split(",")
-    if unknown := set(mixers) - set(MIXERS):
+    if unknown := set(mixers) - set(ENCODERS):
         parser.error(f"unknown mixers: {', '.join(sorted(unknown))}")
     torch.set_num_threads(options.threads)
     changes = dict(change.split("=", 1) for change in options.set)
