@@ -186,6 +186,8 @@ class VQAttention(nn.Module):
             "codes": codes[:, :, ending].contiguous(),
         }
         if self.exact and self.training:
+            assert hidden is None, "what explains is never in training"
+            assert not keep_weights, "what explains is never in training"
             return Mixed(self._attend_exactly(query, pair, state, position), after, codes)
         far = _stacked(caches[:-1]).to(query.dtype)
         far_keys, far_values = far[..., :width], far[..., width:]
@@ -213,7 +215,10 @@ class VQAttention(nn.Module):
         """
         *_, length, width = query.shape
         seen = torch.cat([state["cache"].to(pair.dtype), state["last"], pair], 2)
-        level = self._level(state["count"][:, :, None]).to(query.dtype).expand(-1, -1, length, -1)
+        count = state["count"][:, :, None]
+        age = torch.arange(length // self.block, dtype=count.dtype, device=count.device)[:, None]
+        count = count * self.keep**age
+        level = self._level(count).to(query.dtype).repeat_interleave(self.block, 2)
         bias = self.window.whole(position, length, math.log(self.keep)).to(query.dtype)
         scores = query @ seen[..., :width].transpose(-1, -2) + torch.cat([level, bias], -1)
         return torch.softmax(scores, -1) @ seen[..., width:]

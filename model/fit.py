@@ -34,8 +34,6 @@ _WARM_UP_SHARE = 0.05
 # events of the public machining centre, it reads the 40,000 after 60,000 at .325 and .336 nats an event (two seeds)
 # with a hundredth of this, at .317 and .320 with it, and at .307 and .310 when inputs are dropped out, too.
 WEIGHT_DECAY = 1.0
-# Keys have a shape worth clustering only after some training.
-_KMEANS_SHARE = 0.1
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
@@ -154,6 +152,7 @@ class Fit:
                 while came:
                     came.pop(0)()
         self.encoder.load_state_dict(self.best)
+        self.encoder.stack.attend_exactly(False)
         best = min(self.standing.history, key=lambda point: point.held_out_nats)
         return (*self.standing.history, replace(best, step=self.standing.step))
 
@@ -164,9 +163,7 @@ class Fit:
         """Do a step, and evaluate where it is time."""
         now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
         started = perf_counter()
-        exact = self.encoder.config.mixer == "centroid" and self.plan.keys_first > 0
-        placed = round((self.plan.keys_first if exact else _KMEANS_SHARE) * self.plan.steps)
-        place = self.encoder.stack.prepare(now.step, placed, exact=exact)
+        place = self.encoder.stack.prepare(now.step, self.plan.steps, self.plan.keys_first)
         self._follow(*self._with_memory(self._read_on), place=place)
         now.seconds += perf_counter() - started
         if now.step % every == 0 or now.step == self.plan.steps:
@@ -225,7 +222,7 @@ class Fit:
         self.optimizer.step()
         encoder.stack.update_codebooks(output.layers, (tokens != START).float(), self.generator, place=place)
         self._carry(output)
-        if place and self.plan.keys_first:
+        if place and encoder.stack.exact:
             # What the cache holds was folded by codes that are no more.
             self.state = encoder.initial_state(len(tokens))
         value = float(nats)
@@ -261,7 +258,9 @@ class Fit:
         now = self.standing
         point = self._with_memory(lambda: evaluate(self.encoder, self.held_out, now.step))
         is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
-        now.history, now.stale = (*now.history, point), 0 if is_best else now.stale + 1
+        # Read by codes, events that were learnt from as events say little of how the training goes.
+        now.stale = 0 if is_best or self.encoder.stack.exact else now.stale + 1
+        now.history = (*now.history, point)
         if is_best:
             self.best = _copied(self.encoder)
 

@@ -20,6 +20,8 @@ from model.quantizer import Quantizer
 
 # Weight of the commitment loss; the cache of means needs keys near their codewords less than codewords themselves do.
 COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
+# Keys have a shape worth clustering only after some training.
+_KMEANS_SHARE = 0.1
 
 
 # Events of a sequence that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's
@@ -162,16 +164,25 @@ class Stack(nn.Module):
         """Return the codebooks, one a layer; none where the mixer has none."""
         return [attention.quantizer for attention in self._coded()]
 
-    def prepare(self, step: int, placed: int, *, exact: bool) -> bool:
-        """Make ready for the next step of a training; return whether it is to place the codewords.
+    @property
+    def exact(self) -> bool:
+        """Whether in training events see the events of a call themselves (`VQAttention.exact`)."""
+        return any(attention.exact for attention in self._coded())
 
-        Args:
-            step: its number.
-            placed: the step after which the codewords are placed by what keys have become.
-            exact: whether until then events see the events of a call themselves (decision 0012).
-        """
+    def attend_exactly(self, exact: bool) -> None:
+        """Choose whether they do; of `centroid` alone."""
         for attention in self._coded():
-            attention.exact = exact and step <= placed
+            attention.exact = exact and not attention.static
+
+    def prepare(self, step: int, steps: int, keys_first: float) -> bool:
+        """Make ready for the next of so many steps of a training; return whether it is to place the codewords.
+
+        They are placed at the first step, and again by what keys have become: after a share of the steps in which
+        events see events (decision 0012) or, where there is none, after some training.
+        """
+        exact = keys_first > 0 and self.config.mixer == "centroid"
+        placed = min(round((keys_first if exact else _KMEANS_SHARE) * steps), steps - 1)
+        self.attend_exactly(exact and step <= placed)
         return self.config.coded and step in {0, placed}
 
     def commitment(self, outputs: Sequence[LayerOutput], weight: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
 
 _UNIGRAM_PRIOR = 0.5
+# Codes need some steps of their own.
+_MAX_KEYS_FIRST = 0.9
 # Events of the training streams that code statistics are collected from.
 _STATISTICS_EVENTS = 60_000
 
@@ -55,8 +57,8 @@ class TrainingOptions:
         learning_rate: peak.
         patience: evaluations without improvement before stopping, of eight. The last ones gain as the learning rate
             falls, so that fewer stop too soon.
-        keys_first: share of the steps, below 1, in which events of a call see each other themselves, so that keys are
-            learnt before codes: for streams that ask for recall (decision 0012). Of `centroid` alone.
+        keys_first: share of the steps, at most .9, in which events of a call see each other themselves, so that keys
+            are learnt before codes: for streams that ask for recall (decision 0012). Of `centroid` alone.
 
     Raises:
         BadConfig: a value is not valid.
@@ -83,8 +85,8 @@ class TrainingOptions:
             raise BadConfig(f"min_steps {self.min_steps} is above max_steps {self.max_steps}")
         if not isinstance(self.learning_rate, int | float) or not 0 < self.learning_rate < math.inf:
             raise BadConfig(f"learning_rate is {self.learning_rate!r}; it must be a number above 0")
-        if not isinstance(self.keys_first, int | float) or not 0 <= self.keys_first < 1:
-            raise BadConfig(f"keys_first is {self.keys_first!r}; it must be a number in [0, 1)")
+        if not isinstance(self.keys_first, int | float) or not 0 <= self.keys_first <= _MAX_KEYS_FIRST:
+            raise BadConfig(f"keys_first is {self.keys_first!r}; it must be a number from 0 to {_MAX_KEYS_FIRST}")
 
 
 def train(

@@ -20,7 +20,6 @@ from tests.benchmark.tasks import IGNORED, Examples, Task
 
 # Longer than the product's, because training is shorter.
 _WARM_UP_SHARE = 0.08
-_KMEANS_SHARE = 0.1
 # As in the recipe of MEGA (Ma et al., ICLR 2023) for ListOps.
 _WEIGHT_DECAY = 0.01
 _SAVE_SECONDS = 60.0
@@ -167,8 +166,7 @@ class Training:
         weight = batch.weight()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
-        placed = round((self.keys_first or _KMEANS_SHARE) * steps)
-        place = self.reader.stack.prepare(step, placed, exact=self.keys_first > 0)
+        place = self.reader.stack.prepare(step, steps, self.keys_first)
         logits, output = self.reader(batch)
         loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)

@@ -135,6 +135,7 @@ def run(benchmark: Benchmark, task: Task, encoder: str, seed: int, checkpoint: P
         "mixer": encoder,
         "seed": seed,
         "settings": benchmark.kept(),
+        "keys_first": keys_first,
         "parameters": sum(parameter.numel() for parameter in reader.parameters()),
         "accuracy": {name: accuracy(reader, test, settings.batch) for name, test in task.tests.items()},
         "loss": done.loss,

@@ -182,26 +182,27 @@ def test_attending_exactly_is_dense_attention_in_values_and_gradients() -> None:
 
 
 @torch.no_grad()
-def test_attending_exactly_is_what_a_code_for_every_event_gives() -> None:
-    """Older calls are in the cache either way: there, a code each is given to them, too."""
+@pytest.mark.parametrize("horizon", [23, 512])
+def test_attending_exactly_is_what_a_code_for_every_event_gives(horizon: int) -> None:
+    """Codes of older calls fade, and a stream that begins beside one that goes on sees nothing of it."""
     length = 5 * BLOCK
-    config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=2 * length, block=BLOCK, horizon=10**9)
+    config = EncoderConfig(vocab_size=3, heads=H, head_width=K, codes=2 * length, block=BLOCK, horizon=horizon)
     module = VQAttention(config).double()
+    torch.nn.init.normal_(module.count_share)
     query, key, value = inputs(2 * length)
-    key = key.expand(1, H, -1, K) if key.shape[0] == 1 else key[:1]
-    module.quantizer.codebook = key[0].float()
-    parts = [query[:1], key, value[:1]]
-    first = attend(module, *(x[:, :, :length] for x in parts))
-    later = [x[:, :, length:] for x in parts]
-    coded = attend(module, *later, state=first.state, before=length)
+    key = key[:1].expand(B, -1, -1, -1)
+    module.quantizer.codebook = key[0].clone()
+    first = attend(module, *(x[:, :, :length] for x in (query, key, value)))
+    begun = torch.tensor([0, length])
+    state = {name: x * (begun > 0).view(-1, *[1] * (x.dim() - 1)).to(x.dtype) for name, x in first.state.items()}
+    later = [x[:, :, length:] for x in (query, key, value)]
+    coded = module(*later, state, begun)
     module.exact = True
-    exact = attend(module, *later, state=first.state, before=length)
-    torch.testing.assert_close(exact.out, coded.out, rtol=1e-6, atol=1e-6)
+    exact = module(*later, state, begun)
+    torch.testing.assert_close(exact.out, coded.out, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(exact.state, coded.state)
-    module.eval()
-    module.quantizer.codebook = module.quantizer.codebook.flip(1)[:, :1].expand(-1, 2 * length, -1).contiguous()
-    served = attend(module, *later, state=first.state, before=length).out
-    assert (served - exact.out).abs().max() > 1e-3, "only training attends exactly"
+    module.quantizer.codebook = module.quantizer.codebook[:, :1].expand(-1, 2 * length, -1).contiguous()
+    assert (module.eval()(*later, state, begun).out - exact.out).abs().max() > 1e-3, "only training attends exactly"
 
 
 def test_gradients_of_centroid_memory_are_those_of_finite_differences() -> None:

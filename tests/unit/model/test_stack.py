@@ -281,7 +281,7 @@ def test_events_see_events_until_the_codewords_are_placed_and_nothing_draws_keys
         block.dropout.p = 0.0
     placing, committed, seen = [], [], []
     for step in range(11):
-        placing += [step] if stack.prepare(step, 5, exact=True) else []
+        placing += [step] if stack.prepare(step, 10, 0.5) else []
         outputs = stack(x)
         committed.append(float(stack.commitment(outputs.layers, weight).detach()) > 0)
         seen.append(outputs.y.detach())
@@ -289,7 +289,7 @@ def test_events_see_events_until_the_codewords_are_placed_and_nothing_draws_keys
     assert committed == [step > 5 for step in range(11)]
     assert torch.equal(seen[0], seen[5])
     assert (seen[5] - seen[6]).abs().max() > 1e-4
-    assert not small_stack("full").prepare(5, 5, exact=True)
+    assert not small_stack("full").prepare(5, 10, 0.5)
     static = small_stack("static")
-    assert [step for step in range(100) if static.prepare(step, 10, exact=False)] == [0, 10]
+    assert [step for step in range(100) if static.prepare(step, 100, 0.5)] == [0, 10]
     assert float(static.commitment(static(x).layers, weight).detach()) > 0

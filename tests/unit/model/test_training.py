@@ -115,6 +115,25 @@ def test_where_keys_are_learnt_first_streams_begin_anew_when_codewords_are_place
     assert exact == [step <= 20 for step in range(40)]
 
 
+def test_a_training_whose_keys_come_first_does_not_stop_before_its_codes(options: TrainingOptions) -> None:
+    noise = TokenStream(np.random.default_rng(5).integers(1, SMALL.vocab_size, 300), np.zeros(300, np.float32))
+    eager = replace(options, patience=1, keys_first=0.8, max_steps=40, min_steps=40)
+    model = train(SMALL, [grammar(2_000, 1)], [noise], eager)
+    assert model.history[-1].step > 32
+    assert not model.encoder.stack.exact
+    assert train(SMALL, [grammar(2_000, 1)], [noise], replace(eager, keys_first=0.0)).history[-1].step < 32
+
+
+def test_only_centroid_learns_keys_first(options: TrainingOptions) -> None:
+    short = replace(options, max_steps=20, min_steps=20)
+    for mixer, alike in (("static", True), ("full", True), ("centroid", False)):
+        first, at_once = (
+            train(with_mixer(mixer), [grammar(500, 1)], [grammar(100, 2)], replace(short, keys_first=share))
+            for share in (0.5, 0.0)
+        )
+        assert (first.fingerprint == at_once.fingerprint) == alike, mixer
+
+
 def test_no_step_follows_a_gradient_longer_than_one() -> None:
     encoder, tokens = Encoder(SMALL), torch.from_numpy(grammar(256, 1).tokens).view(4, -1)
     with torch.no_grad():
@@ -221,7 +240,7 @@ def test_a_span_that_cuts_blocks_is_refused(options: TrainingOptions) -> None:
         {"learning_rate": math.nan},
         {"learning_rate": "fast"},
         {"patience": 0},
-        {"keys_first": 1.0},
+        {"keys_first": 0.91},
         {"keys_first": -0.1},
         {"keys_first": math.nan},
         {"keys_first": "half"},
