@@ -210,7 +210,7 @@ def _port(text: str) -> int:
 
 
 def _database(text: str) -> Path | str:
-    return text if text.startswith("postgresql://") else Path(text)
+    return text if "://" in text else Path(text)
 
 
 def _add_feed(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -86,6 +86,10 @@ def open_database(database: Path | str, password_file: Path | None = None) -> sa
                 "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
             },
         )
+    elif isinstance(database, str) and "://" in database:
+        # Its scheme alone: the rest may hold a password.
+        scheme = database.partition("://")[0]
+        raise BadSetting(f"no database is {scheme}://…; name a SQLite file or {POSTGRESQL}USER@HOST:PORT/NAME")
     elif password_file is not None:
         raise BadSetting("a password file has no effect with a SQLite file; name the database as postgresql://…")
     else:

@@ -15,7 +15,7 @@ _GARBAGE_THRESHOLDS = (100_000, 50, 100)
 
 
 def settle() -> None:
-    """Set the process up, before torch is imported."""
+    """Set the process up; where torch was imported before, its threads are what they were."""
     # Two threads of OpenMP on two busy cores stall each other by factors of ten; one thread a process does not.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _keep_memory()

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 
 from ingestion import Input, Record
+from service import cli
 from service import store as store_module
 from service import worker as worker_module
 from service.alarms.policy import AlarmPolicy
@@ -169,6 +170,18 @@ def test_a_database_of_a_newer_version_is_refused(database: Database) -> None:
     opened.close()
     with pytest.raises(CannotWrite, match="9999"):
         database.open()
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "postgres", "mysql"])
+def test_the_url_of_another_database_is_refused_and_makes_no_directory(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["feedback", "list", "--database", f"{scheme}://plant:secret@db/logvq"]) == 2
+    said = capsys.readouterr().err
+    assert f"no database is {scheme}://" in said
+    assert "secret" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.postgresql
