@@ -170,9 +170,9 @@ class Stack(nn.Module):
         return any(attention.exact for attention in self._coded())
 
     def attend_exactly(self, exact: bool) -> None:
-        """Choose whether they do; of `centroid` alone."""
+        """Choose whether they do."""
         for attention in self._coded():
-            attention.exact = exact and not attention.static
+            attention.exact = exact
 
     def prepare(self, step: int, steps: int, keys_first: float) -> bool:
         """Make ready for the next of so many steps of a training; return whether it is to place the codewords.
@@ -180,6 +180,7 @@ class Stack(nn.Module):
         They are placed at the first step, and again by what keys have become: after a share of the steps in which
         events see events (decision 0012) or, where there is none, after some training.
         """
+        # `static` is learned as LongVQ is published.
         exact = keys_first > 0 and self.config.mixer == "centroid"
         placed = min(round((keys_first if exact else _KMEANS_SHARE) * steps), steps - 1)
         self.attend_exactly(exact and step <= placed)

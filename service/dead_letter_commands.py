@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 from ingestion import clean
-from service.errors import BadSetting, NotFound
+from service.database import existing
+from service.errors import NotFound
 from service.routes.dead_letters import shown
 from service.store import Store
 
@@ -16,9 +16,7 @@ _SHOWN_CHARACTERS = 120
 
 def run_dead_letters(options: argparse.Namespace) -> int:
     """Print the latest dead letters, of one source or of all."""
-    if isinstance(options.database, Path) and not options.database.exists():
-        raise BadSetting(f"there is no database {options.database}; name one with --database")
-    store = Store(options.database, options.database_password_file)
+    store = Store(existing(options.database), options.database_password_file)
     try:
         if options.source is not None and not store.is_source(options.source):
             raise NotFound(f"no source {options.source} in {options.database}")

@@ -169,8 +169,7 @@ class AlarmThreshold:
         Args:
             cap: the largest score that the calibration supports.
         """
-        share = self.budget.alarms / self.budget.seconds * self._pace
-        promised = -math.log10(min(share, MAX_SHARE if self.budget.stated else UNSTATED_SHARE))
+        promised = -math.log10(min(self._wanted_share(), MAX_SHARE if self.budget.stated else UNSTATED_SHARE))
         return min(promised, max(cap, -math.log10(UNSTATED_SHARE)))
 
     def leave_out(self, indexes: Collection[int]) -> None:
@@ -224,10 +223,13 @@ class AlarmThreshold:
             if index not in self._left_out:
                 del self._sorted[bisect_left(self._sorted, oldest)]
 
+    def _wanted_share(self) -> float:
+        """Return the share of windows that the budget allows to open an incident, were none owed or overdrawn."""
+        return self.budget.alarms / self.budget.seconds * self._pace
+
     def _solve(self) -> float:
         """Return the strength that the wanted share of windows reaches."""
-        share = self.budget.alarms / self.budget.seconds * self._pace
-        share = min(share * math.exp(GAIN * self._credit), MAX_SHARE)
+        share = min(self._wanted_share() * math.exp(GAIN * self._credit), MAX_SHARE)
         low = 0.0 if self.budget.stated else -math.log10(UNSTATED_SHARE)
         if self.share_above(low) <= share:
             return low
