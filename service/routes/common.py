@@ -14,6 +14,8 @@ from fastapi import Depends, Query, Request
 from service.errors import BadRequest
 
 MAX_LIMIT = 500
+# Pages end at epoch seconds, scores and row numbers, and no row number has more bits.
+_BEYOND_KEYS = 2.0**63
 
 
 def get_context(request: Request) -> Any:
@@ -47,8 +49,12 @@ def decode_cursor(cursor: str | None) -> Sequence[Any] | None:
     """
     if not cursor:
         return None
+    refused = "the cursor is not one this service gave out; begin again without it"
     try:
         key, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        return [float(key), str(row_id)]
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise BadRequest("the cursor is not one this service gave out; begin again without it") from error
+        place = float(key)
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
+        raise BadRequest(refused) from error
+    if not abs(place) < _BEYOND_KEYS:
+        raise BadRequest(refused)
+    return [place, str(row_id)]

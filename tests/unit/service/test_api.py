@@ -168,6 +168,9 @@ def test_dead_letters_can_be_looked_at(bundle: Bundle, tmp_path: Path, capsys: p
     assert items[0]["value"] == "x" * 4096
     assert items[1]["value"] == r"\x1b[31m\\温度\xe2\x80\xae" + r"\xff" * 60
     assert items[2]["value"] == r"\xff\x83" * 9
+    for key in ("NaN", "Infinity", "-1e300", "9" * 330):
+        forged = base64.urlsafe_b64encode(f'[{key}, "1"]'.encode()).decode().rstrip("=")
+        assert client.get(f"/api/v1/sources/line%2F3/dead-letters?cursor={forged}").status_code == 400, key
     whole = client.get(f"/api/v1/sources/line%2F3/dead-letters/{items[0]['id']}")
     assert (whole.content, whole.headers["content-type"]) == (values[2], "application/octet-stream")
     for path in ("/sources/none/dead-letters", f"/sources/other/dead-letters/{items[0]['id']}"):
