@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LOG = logging.getLogger("logvq.bundle")
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _EXAMPLES = "examples.json"
 
 

@@ -164,7 +164,7 @@ def _runs(found: dict[str, Evidence], detector: Detector, window: Observed, nats
 def _surprisal(
     found: dict[str, Evidence], detector: Detector, window: Observed, judged: Judged, share: float, new: set[int]
 ) -> None:
-    surprisal = window.surprisal_nats[: len(window.tokens)]
+    surprisal = window.fresh_nats[: len(window.tokens)]
     excess = np.maximum(0.0, surprisal - detector.spread.mean_nats)
     total = float(excess.sum())
     if not total:

@@ -5,10 +5,10 @@ part has then join the vocabulary. The detector learns from all windows, and is 
 
 - What good windows hold (counts, runs, events, silences, paces, numbers) is held out in eight parts of time in turn,
   so that every window is measured by what the others hold.
-- How surprising good lines are is known of the second part alone: of lines it was fitted on, the encoder is too sure.
-  What all measurements together amount to therefore rests on the windows of the second part, and so does the largest
-  score. A second encoder for the first part would double the training, and counting n-grams in its place would measure
-  another model's surprise.
+- How surprising good lines are is known honestly of the second part alone. Where there is enough to learn from, the
+  encoder is hardly surer of lines it was fitted on, and their surprisal counts, raised to as much an event as that of
+  the second part. Where it knows them by heart, what all measurements together amount to rests on the windows of the
+  second part, and so does the largest score.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ from service.bundle import Bundle, Training
 from service.calibration import Calibration
 from service.cutting import CutWindows, cut_windows
 from service.detection.cleaning import SetAside, set_aside
-from service.detection.detector import COUNTS, Detector
+from service.detection.detector import COUNTS, Detector, Observed
+from service.detection.surprise import as_unread
 from service.errors import TooFewLines
 from service.event_scores import EventScores
 from service.examples import Examples
@@ -69,11 +70,12 @@ WINDOW_SIZES = (64, 32, 16)
 MIN_GOOD_EVENTS = round(MIN_CALIBRATION_WINDOWS * WINDOW_SIZES[-1] / (1 - FIT_SHARE))
 # Calibration windows aimed at before a larger window size is taken.
 _ENOUGH_WINDOWS = 60
-# Events that bring the encoder's memory up before the first calibration window is scored.
-_WARM_EVENTS = 16_384
+# Latest events that the encoder was fitted on among which examples of codes are looked for.
+_SHOWN_EVENTS = 16_384
 # Events scored between reports of progress.
 _SCORED_EVENTS = 16_384
 _HOUR, _DAY = 3600.0, 86_400.0
+_NOTHING: npt.NDArray[np.float64] = np.zeros(0)
 # Characters shown of the first line of a window that was set aside.
 _ASIDE_TEXT = 120
 
@@ -248,27 +250,27 @@ def _calibrate(
     scorer = Scorer(model)
     state = scorer.initial_state()
     before = np.array([PADDING, *(event.token for event in events[:-1])])
-    warm = max(0, fit - _WARM_EVENTS)
     # New sources go on from the end of a block: windows of as many events as some blocks then end with a block, and
     # need not wait for events that fill one up.
-    warm = min(fit, warm + (len(events) - warm) % model.encoder.config.block)
-    warming = _scores(scorer, state, _part(stream, slice(warm, fit)), before[warm:fit])
-    report("calibration", 0.0, f"{len(events) - fit:,} events")
-    scores = _scores(scorer, state, _part(stream, slice(fit, None)), before[fit:])
+    start = len(events) % model.encoder.config.block
+    report("calibration", 0.0, f"{len(events):,} events")
+    scores = _scores(scorer, state, _part(stream, slice(start, None)), before[start:])
     observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
     places = [part for part in known.windows.all if known.learnt[part[0]]]
     observed = []
     for part in places:
-        said = scores.some([at - fit for at in part]) if part[0] >= fit else None
+        said = scores.some([at - start for at in part]) if part[0] >= start else None
         observed.append(observer.observe([events[at] for at in part], before[part], stream.gaps[part], said))
+    observed = _unread(observed, sum(part[0] < fit for part in places))
     report("calibration", 0.3, f"{len(observed):,} windows")
     detector = Detector.fit(observed)
+    shown = max(start, fit - _SHOWN_EVENTS)
     examples = Examples.collect(
         detector.memory.counts,
         [(window.tokens, [events[at] for at in part]) for window, part in zip(observed, places, strict=True)],
-        events[warm:],
-        EventScores.joined([*warming.apart(), *scores.apart()], model.encoder.config),
-        known.learnt[warm:].tolist(),
+        events[shown:],
+        scores.some(range(shown - start, len(events) - start)),
+        known.learnt[shown:].tolist(),
     )
     report("calibration", 1.0, f"{len(observed):,} windows")
     return Bundle(
@@ -282,6 +284,15 @@ def _calibrate(
         training=training,
         examples=examples,
     )
+
+
+def _unread(observed: Sequence[Observed], fitted: int) -> list[Observed]:
+    """Return windows with the surprisal that counts; the encoder was fitted on so many of the first."""
+    read, rest = observed[:fitted], observed[fitted:]
+    raised = as_unread([w.surprisal_nats for w in read], [w.surprisal_nats for w in rest])
+    if raised is None:
+        return [*(replace(w, surprisal_nats=_NOTHING, code_excess=_NOTHING) for w in read), *rest]
+    return [*(replace(w, surprisal_nats=nats) for w, nats in zip(read, raised, strict=True)), *rest]
 
 
 def _aside(window: SetAside, first: Event) -> dict[str, Any]:

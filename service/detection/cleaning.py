@@ -182,7 +182,9 @@ def _habits_as_one(windows: Sequence[Observed]) -> list[Observed]:
 
 
 def _measured(windows: Sequence[Observed], part: Numbers, trusted: Flags, usual: Novelty, like: Memory) -> HeldOut:
-    return HeldOut.measure(_read(windows, part, trusted), part, trusted, usual, like)
+    read = _read(windows, part, trusted)
+    # All of it counts: that a fault repeats itself is what tells it from a rare habit.
+    return HeldOut.measure(read, [window.surprisal_nats for window in read], part, trusted, usual, like)
 
 
 def _judged(held_out: HeldOut, combination: Combination) -> tuple[Floats, list[dict[str, float]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from service.detection.novelty import PARTS, Novelty
 from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Reading
 from service.detection.silence import KnownGaps
-from service.detection.surprise import Spread
+from service.detection.surprise import Spread, fresh
 
 COUNTS, COMPOSITION, SEQUENCE, EVENT = ADDED = "counts", "composition", "sequence", "event"
 SILENCE, PACE, PARAMETER, CODES = "silence", "pace", "parameter", "codes"
@@ -41,9 +42,10 @@ class Observed:
     Attributes:
         tokens: its events, in order.
         shapes: what news is told by, each with its family: the event's own shape where the token stands for several.
-        surprisal_nats: of each event, by a model that has not learnt from this window; it may say more at the end, such
-            as how surprising it is that the session ended. Empty where every model has learnt from it: such a window
-            teaches what good windows hold and how they vary, but not how surprising they are.
+        surprisal_nats: of each event, by a model that has not learnt from this window, or as if it had not; it may say
+            more at the end, such as how surprising it is that the session ended. Empty where every model has learnt
+            from it by heart: such a window teaches what good windows hold and how they vary, but not how surprising
+            they are.
         before: token of the event that the source wrote before each; empty where there is no clock.
         gaps: seconds since that event.
         readings: numbers of its lines.
@@ -58,6 +60,11 @@ class Observed:
     gaps: Floats = field(default_factory=lambda: _NOTHING)
     readings: tuple[Reading, ...] = ()
     code_excess: Floats = field(default_factory=lambda: _NOTHING)
+
+    @cached_property
+    def fresh_nats(self) -> Floats:
+        """Surprisal of each event to whoever remembers what this window has shown (`surprise.fresh`)."""
+        return fresh(self.tokens, self.surprisal_nats)
 
 
 def some(window: Observed, events: Sequence[int]) -> Observed:
@@ -130,10 +137,15 @@ class Memory:
             KnownRanges.fit([window.readings for window in windows], parts),
         )
 
-    def measure(self, window: Observed, spread: Spread) -> dict[str, float]:
-        """Return what can be measured of a window that is not among these."""
+    def measure(self, window: Observed, surprisal: Floats, spread: Spread) -> dict[str, float]:
+        """Return what can be measured of a window that is not among these.
+
+        Args:
+            window: it.
+            surprisal: of each event, in nats, as far as it counts; empty where nothing is known.
+            spread: of the mean surprisal of good windows.
+        """
         found = {COUNTS: self.counts.nats(window.tokens), COMPOSITION: self.runs.distance(window.tokens)}
-        surprisal = window.surprisal_nats
         if len(surprisal):
             # An event never seen is news, and told as such.
             known = [index for index, (shape, _) in enumerate(window.shapes) if shape in self.novelty.known]
@@ -182,7 +194,8 @@ class Detector:
         """
         part = parts_in_order(len(windows)) if parts is None else np.asarray(parts)
         whole = Memory.fit(windows, part.tolist())
-        held_out = HeldOut.measure(windows, part, np.ones(len(windows), bool), like=whole)
+        surprisal = [window.fresh_nats for window in windows]
+        held_out = HeldOut.measure(windows, surprisal, part, np.ones(len(windows), bool), like=whole)
         kinds = [_kinds(window) for window in windows]
         per_kind = [measured[COUNTS] / count for measured, count in zip(held_out.measured, kinds, strict=True)]
         differing = Spread.fit(per_kind, kinds)
@@ -197,7 +210,7 @@ class Detector:
 
     def measure(self, window: Observed) -> dict[str, float]:
         """Return what can be measured of a window that is not among the known ones."""
-        return _fair(self.memory.measure(window, self.spread), window, self.differing, self.pacing)
+        return _fair(self.memory.measure(window, window.fresh_nats, self.spread), window, self.differing, self.pacing)
 
     def judge(self, window: Observed) -> Judged:
         """Judge one window."""
@@ -227,6 +240,7 @@ class HeldOut:
     def measure(
         cls,
         windows: Sequence[Observed],
+        surprisal: Sequence[Floats],
         part: Numbers,
         trusted: Flags,
         usual: Novelty | None = None,
@@ -236,16 +250,13 @@ class HeldOut:
 
         Args:
             windows: in order.
+            surprisal: of the events of each, in nats, as far as it counts.
             part: which part each is held out with.
             trusted: which to learn from.
             usual: how often families bring news, where trusted windows were chosen for bringing none.
             like: of nearly the same windows, to shorten the search.
         """
-        scored = [
-            window.surprisal_nats
-            for window, learnt in zip(windows, trusted.tolist(), strict=True)
-            if learnt and len(window.surprisal_nats)
-        ]
+        scored = [nats for nats, learnt in zip(surprisal, trusted.tolist(), strict=True) if learnt and len(nats)]
         spread = Spread.fit([float(nats.mean()) for nats in scored], [len(nats) for nats in scored])
         measured: list[dict[str, float]] = [{} for _ in windows]
         news = np.zeros(len(windows))
@@ -258,7 +269,10 @@ class HeldOut:
             for index in np.flatnonzero(part == number).tolist():
                 key = _identity(windows[index])
                 if key not in found:
-                    found[key] = memory.measure(windows[index], spread), novelty.nats(windows[index].shapes)
+                    found[key] = (
+                        memory.measure(windows[index], surprisal[index], spread),
+                        novelty.nats(windows[index].shapes),
+                    )
                 measured[index], news[index] = found[key]
         return cls(measured, news, spread)
 

@@ -26,6 +26,8 @@ MIN_VALUES = 50
 # Different values that a range rests on at least: a slot of five values is a choice, not a quantity.
 MIN_DISTINCT = 8
 KEPT = 32
+# The quartiles lie apart by at least this share of the whole range, or distances would leave the range of floats.
+LEAST_UNIT = 1e-12
 
 Slot = tuple[int, int, int]
 
@@ -91,7 +93,8 @@ class Range:
         logarithmic = bool(low > 0 and high - middle > 2 * (middle - low))
         scaled = np.sort(np.log(values) if logarithmic else values)
         lower, upper = np.quantile(scaled, [0.25, 0.75])
-        unit = float(upper - lower) or float(scaled[-1] - scaled[0])
+        between, whole = float(upper - lower), float(scaled[-1] - scaled[0])
+        unit = max(between, LEAST_UNIT * whole) if between else whole
         scaled = scaled / unit
         step = float(np.median(np.diff(np.unique(scaled))))
         return cls(len(values), logarithmic, -scaled[:KEPT][::-1], scaled[-KEPT:], unit, step)

@@ -3,12 +3,18 @@
 The mean surprisal of a short window varies by chance; that of a long one varies because windows differ. Both spreads
 are estimated from good windows, var(mean of n events) = between + within / n (the random-effects model of Laird and
 Ware, Biometrics 1982), so that one number is fair to windows of any length.
+
+What a window repeats tells little more than what it said first: a rare line that comes a hundred times in a row is one
+oddity, and that there were a hundred is for its counts to tell. Surprisal is therefore that of a model mixed with what
+followed the same event earlier in the window (the cache of Kuhn and De Mori, IEEE PAMI 12(6), 1990).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +26,52 @@ _ROUNDS = 20
 # a machine that repeats one cycle, the last digits of their surprisal are no evidence.
 LEAST_NATS = 0.25
 _SMALLEST = 1e-12
+# Share of what the window has shown in the mixture, at most. Between a twentieth and a half it matters little.
+SHOWN_SHARE = 0.2
+# Windows that an encoder was fitted on are good windows like others while it is surer of them by no more than this.
+SURER = 1.1
+
+
+def fresh(tokens: Sequence[int], surprisal_nats: Floats) -> Floats:
+    """Return the surprisal of a window's events to whoever remembers what the window has shown.
+
+    Args:
+        tokens: the events, in order.
+        surprisal_nats: of each; what it says beyond them stays as it is.
+
+    Returns:
+        -ln((1 - w) p + w c / n) of each event: p is what the model gave it, n how often the event before it came
+        earlier, c how often this one came next then, w = `SHOWN_SHARE` n / (n + 1).
+    """
+    found = surprisal_nats.tolist()
+    followed: dict[int, int] = {}
+    pairs: dict[tuple[int, int], int] = {}
+    for place, pair in zip(range(1, len(found)), pairwise(tokens), strict=False):
+        times, again = followed.get(pair[0], 0), pairs.get(pair, 0)
+        if times:
+            weight = SHOWN_SHARE * times / (times + 1)
+            nats, shown = found[place] - math.log1p(-weight), weight * again / times
+            found[place] = -math.log(math.exp(-nats) + shown) if again else nats
+        followed[pair[0]], pairs[pair] = times + 1, again + 1
+    return np.array(found)
+
+
+def as_unread(fitted: Sequence[Floats], held_out: Sequence[Floats]) -> list[Floats] | None:
+    """Return the surprisal of windows that an encoder was fitted on as if it had not read them.
+
+    Args:
+        fitted: surprisal of the events of each window that it was fitted on.
+        held_out: of each that it was not.
+
+    Returns:
+        Surprisal raised to as much an event as that of held-out windows, where it is less; None where it is so much
+        less that the encoder knows them by heart, or there is nothing to compare.
+    """
+    read, unread = (np.concatenate([*side, np.zeros(0)]) for side in (fitted, held_out))
+    if not len(read) or not len(unread):
+        return None
+    surer = float(unread.mean()) / max(float(read.mean()), _SMALLEST)
+    return [nats * max(1.0, surer) for nats in fitted] if surer <= SURER else None
 
 
 @dataclass(frozen=True)

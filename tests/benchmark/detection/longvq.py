@@ -1,8 +1,7 @@
 """The product's detector with surprisal by the encoder, trained as the product trains it and for a small budget.
 
-The encoder learns from the first three quarters of the training windows and says how surprising the last are, and the
-test windows. How the windows it was fitted on vary in all else is known as in the product; so is every other
-measurement.
+The encoder learns from the first three quarters of the training windows and says how surprising all of them are, and
+the test windows. What it says of those it was fitted on counts as in the product; so does every other measurement.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 from model import NewEvents, Scorer, SourceState
 from service.detection.combining import threshold_nats
 from service.detection.detector import Detector, Observed
+from service.detection.surprise import as_unread
 from tests.benchmark.detection.encoding import Encoding
 from tests.benchmark.detection.ours import parts_of, without_strange
 from tests.benchmark.detection.protocol import Row, Windows
@@ -34,7 +34,9 @@ def detect(row: Row, share: float, seed: int, *, vouched: bool) -> tuple[np.ndar
     if not vouched:
         row = without_strange(row)
     reader = _Reader(row, seed)
-    said = [np.zeros(0)] * reader.cut + reader.read(_some(row.fit, slice(reader.cut, None)))
+    read = reader.read(row.fit)
+    fitted, held_out = read[: reader.cut], read[reader.cut :]
+    said = [*(as_unread(fitted, held_out) or [np.zeros(0)] * len(fitted)), *held_out]
     fit = [_observed(row, window, nats) for window, nats in zip(row.fit.tokens, said, strict=True)]
     detector = Detector.fit(fit, parts_of(row))
     judged = zip(row.test.tokens, reader.read(row.test), strict=True)
@@ -44,7 +46,7 @@ def detect(row: Row, share: float, seed: int, *, vouched: bool) -> tuple[np.ndar
 
 
 class _Reader:
-    """An encoder fitted to the first windows of a row, and where its training ended."""
+    """An encoder fitted to the first windows of a row; sessions are read from where its training ended."""
 
     def __init__(self, row: Row, seed: int) -> None:
         self._linked = row.linked
@@ -52,6 +54,8 @@ class _Reader:
         self.cut = self._encoding.cut
         self._scorer = Scorer(self._encoding.train("centroid", seed))
         self._state = self._scorer.initial_state()
+        if row.linked:
+            return
         learnt = self._encoding.learnt()
         tokens = np.concatenate([stream.tokens for stream in learnt])[-_WARM_EVENTS:]
         gaps = np.concatenate([stream.gaps for stream in learnt])[-_WARM_EVENTS:]
