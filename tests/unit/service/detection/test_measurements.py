@@ -1,4 +1,4 @@
-"""Composition, spread, news, n-grams: each against what it stands for."""
+"""Composition, spread, fresh surprisal, news, n-grams: each against what it stands for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.detection.composition import RUN, KnownRuns
 from service.detection.ngrams import NGrams, Weights, learn_weights
 from service.detection.novelty import MAX_SHARE, Novelty
-from service.detection.surprise import Spread
+from service.detection.surprise import SHOWN_SHARE, Spread, as_unread, fresh
 
 windows = st.lists(st.integers(0, 5), min_size=1, max_size=15)
 
@@ -169,3 +169,44 @@ def test_weights_keep_what_does_repeat() -> None:
     for within in (False, True):
         model = NGrams(streams, learn_weights(streams, within=within))
         assert max(model.surprisal([1, 2, 3, 4] * 3)) < 0.2
+
+
+def remembered(tokens: list[int], nats: list[float]) -> list[float]:
+    """Return `fresh` by its formula, everything looked up anew for each event."""
+    found = list(nats)
+    for place in range(1, len(tokens)):
+        after = [tokens[at] for at in range(1, place) if tokens[at - 1] == tokens[place - 1]]
+        if after:
+            weight = SHOWN_SHARE * len(after) / (len(after) + 1)
+            shown = after.count(tokens[place]) / len(after)
+            found[place] = -np.log((1 - weight) * np.exp(-nats[place]) + weight * shown)
+    return found
+
+
+@given(st.lists(st.tuples(st.integers(-2, 3), st.floats(0.0, 30.0)), max_size=40), st.booleans())
+def test_fresh_surprisal_is_that_of_a_mixture_with_what_the_window_has_shown(
+    events: list[tuple[int, float]], ends: bool
+) -> None:
+    tokens, nats = [token for token, _ in events], [nats for _, nats in events]
+    nats += [2.5] * ends
+    assert fresh(tokens, np.array(nats)).tolist() == pytest.approx(remembered(tokens, nats), rel=1e-9, abs=1e-12)
+
+
+def test_a_rare_line_a_hundred_times_is_told_once() -> None:
+    nats = fresh([1, 1, *[7] * 100], np.array([0.1, 0.1, *[9.0] * 100]))
+    assert nats[2:4].min() > 8.9
+    assert nats[10:].max() < 2.0
+
+
+def test_a_window_without_surprisal_has_none_that_is_fresh() -> None:
+    assert len(fresh((1, 2, 1, 2), np.zeros(0))) == 0
+
+
+def test_windows_an_encoder_was_fitted_on_count_unless_it_knows_them_by_heart() -> None:
+    held_out = [np.full(8, 0.5), np.full(8, 0.7)]
+    as_sure, surer, by_heart = (as_unread([np.full(8, nats)], held_out) for nats in (0.8, 0.57, 0.4))
+    assert [nats.tolist() for nats in as_sure or ()] == [[0.8] * 8]
+    assert [nats.tolist() for nats in surer or ()] == [pytest.approx([0.6] * 8)]
+    assert by_heart is None
+    assert as_unread([], held_out) is None
+    assert as_unread([np.zeros(0)], held_out) is None
