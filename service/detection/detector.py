@@ -63,7 +63,7 @@ class Observed:
 
     @cached_property
     def fresh_nats(self) -> Floats:
-        """Surprisal of each event to whoever remembers what this window has shown (`surprise.fresh`)."""
+        """Surprisal of each event to whoever remembers which ones repeat themselves (`surprise.fresh`)."""
         return fresh(self.tokens, self.surprisal_nats)
 
 

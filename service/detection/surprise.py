@@ -4,9 +4,10 @@ The mean surprisal of a short window varies by chance; that of a long one varies
 are estimated from good windows, var(mean of n events) = between + within / n (the random-effects model of Laird and
 Ware, Biometrics 1982), so that one number is fair to windows of any length.
 
-What a window repeats tells little more than what it said first: a rare line that comes a hundred times in a row is one
-oddity, and that there were a hundred is for its counts to tell. Surprisal is therefore that of a model mixed with what
-followed the same event earlier in the window (the cache of Kuhn and De Mori, IEEE PAMI 12(6), 1990).
+A line that goes on to repeat itself tells little more than it did at first: a rare one that comes a hundred times in a
+row is one oddity, and that there were a hundred is for its counts to tell. The surprisal of a repeat is therefore that
+of a model mixed with what the window has shown of such repeats (a cache as that of Kuhn and De Mori, IEEE PAMI 12(6),
+1990).
 """
 
 from __future__ import annotations
@@ -26,33 +27,37 @@ _ROUNDS = 20
 # a machine that repeats one cycle, the last digits of their surprisal are no evidence.
 LEAST_NATS = 0.25
 _SMALLEST = 1e-12
-# Share of what the window has shown in the mixture, at most. Between a twentieth and a half it matters little.
-SHOWN_SHARE = 0.2
+# Share of what the window has shown in the mixture, at most. From a fifth to a half it matters little.
+SHOWN_SHARE = 0.5
 # Windows that an encoder was fitted on are good windows like others while it is surer of them by no more than this.
 SURER = 1.1
 
 
 def fresh(tokens: Sequence[int], surprisal_nats: Floats) -> Floats:
-    """Return the surprisal of a window's events to whoever remembers what the window has shown.
+    """Return the surprisal of a window's events to whoever remembers which of them repeat themselves.
 
     Args:
         tokens: the events, in order.
         surprisal_nats: of each; what it says beyond them stays as it is.
 
     Returns:
-        -ln((1 - w) p + w c / n) of each event: p is what the model gave it, n how often the event before it came
-        earlier, c how often this one came next then, w = `SHOWN_SHARE` n / (n + 1).
+        Of an event like the one before, at most -ln((1 - w) p + w c / n): p is what the model gave it, n how often one
+        like it came before in the window, c how often of these another came next, w = `SHOWN_SHARE` n / (n + 1). Of
+        any other what the model says.
     """
     found = surprisal_nats.tolist()
-    followed: dict[int, int] = {}
-    pairs: dict[tuple[int, int], int] = {}
-    for place, pair in zip(range(1, len(found)), pairwise(tokens), strict=False):
-        times, again = followed.get(pair[0], 0), pairs.get(pair, 0)
-        if times:
-            weight = SHOWN_SHARE * times / (times + 1)
-            nats, shown = found[place] - math.log1p(-weight), weight * again / times
-            found[place] = -math.log(math.exp(-nats) + shown) if again else nats
-        followed[pair[0]], pairs[pair] = times + 1, again + 1
+    came: dict[int, int] = {}
+    repeated: dict[int, int] = {}
+    for place, (before, token) in zip(range(1, len(found)), pairwise(tokens), strict=False):
+        if before == token:
+            times, again = came.get(token, 0), repeated.get(token, 0)
+            if again:
+                weight = SHOWN_SHARE * times / (times + 1)
+                found[place] = min(
+                    found[place], -math.log((1 - weight) * math.exp(-found[place]) + weight * again / times)
+                )
+            repeated[token] = again + 1
+        came[before] = came.get(before, 0) + 1
     return np.array(found)
 
 
