@@ -19,9 +19,10 @@ MAX_LINES = 128
 # What a line of the window carries at least, in nats, to be cited: without the line after a silence the silence lies
 # before the next one, and one line after another would be cited that has no part in it.
 LEAST_NATS = 0.01
-# Lines taken out between two looks, as a share of those taken out before: a window is looked at eight times at most.
-# Alarms come in floods, and must not hold up the lines behind them.
-_STEP = 1.0
+# Lines taken out between two looks, as a share of those taken out before: a window of 64 lines is looked at nine times
+# at most, the longest fourteen times. Alarms come in floods, and must not hold up the lines behind them. With a share of
+# 1 it takes two looks fewer, and lines that are taken out too many at a time leave a window stranger than it was.
+_STEP = 0.5
 
 
 @dataclass(frozen=True)
