@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,20 +64,27 @@ class Observer:
             events: its events, in order.
             before: token of the event that the source wrote before each.
             gaps: seconds since that event.
-            scores: what the model says of them; None where it was fitted on them or there is none.
+            scores: what the model says of them; None where there is none yet.
         """
         tokens, shapes = self._named(events)
         timed = any(event.time is not None for event in events)
         if self._by_session:
             before, gaps = _within(events)
-        return Observed(
+        window = Observed(
             tokens,
             shapes,
-            surprisal_nats=_NOTHING if scores is None else scores.surprisal_nats.astype(np.float64),
             before=tuple(before.tolist()) if timed else (),
             gaps=gaps.astype(np.float64) if timed else _NOTHING,
             readings=self._readings(events),
-            code_excess=_NOTHING if scores is None or self._codes is None else self._codes.excess(scores.codes),
+        )
+        return window if scores is None else self.scored(window, scores)
+
+    def scored(self, window: Observed, scores: EventScores) -> Observed:
+        """Return a window with what the model says of its events."""
+        return replace(
+            window,
+            surprisal_nats=scores.surprisal_nats.astype(np.float64),
+            code_excess=_NOTHING if self._codes is None else self._codes.excess(scores.codes),
         )
 
     def _named(self, events: Sequence[Event]) -> tuple[tuple[int, ...], tuple[tuple[int | str, str], ...]]:

@@ -147,14 +147,11 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         )
     stream = _stream(events, vocabulary)
     before = np.array([PADDING, *(event.token for event in events[:-1])])
+    observer = Observer(vocabulary, good.source_format, None, window.session is not None)
+    observed = [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in windows.all]
     aside: list[SetAside] = []
     if not good.vouched:
-        observer = Observer(vocabulary, good.source_format, None, window.session is not None)
-        aside = set_aside(
-            [observer.observe([events[at] for at in part], before[part], stream.gaps[part]) for part in windows.all],
-            keep=good.keep,
-            in_time=window.session is None,
-        )
+        aside = set_aside(observed, keep=good.keep, in_time=window.session is None)
         report("templates", 1.0, f"{len(aside):,} of {len(windows.all):,} windows set aside")
     learnt = np.ones(len(events), bool)
     learnt[[at for strange in aside for at in windows.all[strange.index]]] = False
@@ -180,7 +177,9 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
         set_aside=tuple(_aside(strange, events[windows.all[strange.index][0]]) for strange in aside),
     )
-    return _calibrate(good, window, vocabulary, model, _Learnt(events, stream, windows, learnt), training, report)
+    return _calibrate(
+        good, window, vocabulary, model, _Learnt(events, stream, windows, observed, learnt), training, report
+    )
 
 
 @dataclass(frozen=True)
@@ -191,12 +190,14 @@ class _Learnt:
         events: all.
         stream: the same for the model.
         windows: what they are cut into.
+        observed: the same, without what the model says.
         learnt: (n,) which are in no window that was set aside.
     """
 
     events: Sequence[Event]
     stream: TokenStream
     windows: CutWindows
+    observed: Sequence[Observed]
     learnt: npt.NDArray[np.bool_]
 
 
@@ -256,11 +257,13 @@ def _calibrate(
     report("calibration", 0.0, f"{len(events):,} events")
     scores = _scores(scorer, state, _part(stream, slice(start, None)), before[start:])
     observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
-    places = [part for part in known.windows.all if known.learnt[part[0]]]
-    observed = []
-    for part in places:
-        said = scores.some([at - start for at in part]) if part[0] >= start else None
-        observed.append(observer.observe([events[at] for at in part], before[part], stream.gaps[part], said))
+    places: list[list[int]] = []
+    observed: list[Observed] = []
+    for part, seen in zip(known.windows.all, known.observed, strict=True):
+        if known.learnt[part[0]]:
+            places.append(part)
+            read = part[0] >= start
+            observed.append(observer.scored(seen, scores.some([at - start for at in part])) if read else seen)
     observed = _unread(observed, sum(part[0] < fit for part in places))
     report("calibration", 0.3, f"{len(observed):,} windows")
     detector = Detector.fit(observed)
