@@ -5,10 +5,10 @@ part has then join the vocabulary. The detector learns from all windows, and is 
 
 - What good windows hold (counts, runs, events, silences, paces, numbers) is held out in eight parts of time in turn,
   so that every window is measured by what the others hold.
-- How surprising good lines are is known honestly of the second part alone. Where there is enough to learn from, the
-  encoder is hardly surer of lines it was fitted on, and their surprisal counts, raised to as much an event as that of
-  the second part. Where it knows them by heart, what all measurements together amount to rests on the windows of the
-  second part, and so does the largest score.
+- How surprising good lines are is known honestly of those alone that the weights were not fitted to: the second part,
+  and the end of the first, by which they were chosen. Where there is enough to learn from, the encoder is hardly surer
+  of the others, and their surprisal counts, raised to as much an event where it is less. Where it knows them by heart,
+  what all measurements together amount to rests on the windows it has not read, and so does the largest score.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         set_aside=tuple(_aside(strange, events[windows.all[strange.index][0]]) for strange in aside),
     )
     return _calibrate(
-        good, window, vocabulary, model, _Learnt(events, stream, windows, observed, learnt), training, report
+        good, window, vocabulary, model, _Learnt(events, stream, windows, observed, learnt, held_out), training, report
     )
 
 
@@ -192,6 +192,7 @@ class _Learnt:
         windows: what they are cut into.
         observed: the same, without what the model says.
         learnt: (n,) which are in no window that was set aside.
+        read: how many events, the first ones, the weights were fitted to.
     """
 
     events: Sequence[Event]
@@ -199,6 +200,7 @@ class _Learnt:
     windows: CutWindows
     observed: Sequence[Observed]
     learnt: npt.NDArray[np.bool_]
+    read: int
 
 
 def _read(good: GoodLines) -> tuple[list[Event], int]:
@@ -264,7 +266,7 @@ def _calibrate(
             places.append(part)
             read = part[0] >= start
             observed.append(observer.scored(seen, scores.some([at - start for at in part])) if read else seen)
-    observed = _unread(observed, sum(part[0] < fit for part in places))
+    observed = _unread(observed, [part[0] < known.read for part in places])
     report("calibration", 0.3, f"{len(observed):,} windows")
     detector = Detector.fit(observed)
     shown = max(start, fit - _SHOWN_EVENTS)
@@ -289,13 +291,15 @@ def _calibrate(
     )
 
 
-def _unread(observed: Sequence[Observed], fitted: int) -> list[Observed]:
-    """Return windows with the surprisal that counts; the encoder was fitted on so many of the first."""
-    read, rest = observed[:fitted], observed[fitted:]
-    raised = as_unread([w.surprisal_nats for w in read], [w.surprisal_nats for w in rest])
-    if raised is None:
-        return [*(replace(w, surprisal_nats=_NOTHING, code_excess=_NOTHING) for w in read), *rest]
-    return [*(replace(w, surprisal_nats=nats) for w, nats in zip(read, raised, strict=True)), *rest]
+def _unread(observed: Sequence[Observed], read: Sequence[bool]) -> list[Observed]:
+    """Return windows with the surprisal that counts, and codes of those alone that the encoder has not read."""
+    fitted, rest = ([w for w, was in zip(observed, read, strict=True) if was is side] for side in (True, False))
+    raised = as_unread([w.surprisal_nats for w in fitted], [w.surprisal_nats for w in rest])
+    nats = iter(raised or [_NOTHING] * len(fitted))
+    return [
+        replace(window, surprisal_nats=next(nats), code_excess=_NOTHING) if was else window
+        for window, was in zip(observed, read, strict=True)
+    ]
 
 
 def _aside(window: SetAside, first: Event) -> dict[str, Any]:
@@ -318,7 +322,7 @@ def _scores(scorer: Scorer, state: SourceState, part: TokenStream, before: npt.N
         some = slice(start, start + _SCORED_EVENTS)
         tokens, gaps = part.tokens[some].tolist(), part.gaps[some].tolist()
         explained = scorer.explain([NewEvents(state, tokens, gaps)])[0]
-        found += EventScores.of(explained, before[some].tolist(), gaps, config).apart()
+        found.append(b"".join(EventScores.of(explained, before[some].tolist(), gaps, config).apart()))
     return EventScores.joined(found, config)
 
 

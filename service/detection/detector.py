@@ -43,9 +43,8 @@ class Observed:
         tokens: its events, in order.
         shapes: what news is told by, each with its family: the event's own shape where the token stands for several.
         surprisal_nats: of each event, by a model that has not learnt from this window, or as if it had not; it may say
-            more at the end, such as how surprising it is that the session ended. Empty where every model has learnt
-            from it by heart: such a window teaches what good windows hold and how they vary, but not how surprising
-            they are.
+            more at the end, such as how surprising it is that the session ended. Empty where nothing of that is known:
+            such a window teaches what good windows hold and how they vary, but not how surprising they are.
         before: token of the event that the source wrote before each; empty where there is no clock.
         gaps: seconds since that event.
         readings: numbers of its lines.

@@ -31,6 +31,8 @@ _SMALLEST = 1e-12
 SHOWN_SHARE = 0.5
 # Windows that an encoder was fitted on are good windows like others while it is surer of them by no more than this.
 SURER = 1.1
+# Where the source was quieter later, they are more surprising than the others, and pass: whatever they would have been
+# to an encoder that had not read them, beside them no other window is rarer than it was without them.
 
 
 def fresh(tokens: Sequence[int], surprisal_nats: Floats) -> Floats:
@@ -42,8 +44,9 @@ def fresh(tokens: Sequence[int], surprisal_nats: Floats) -> Floats:
 
     Returns:
         Of an event like the one before, at most -ln((1 - w) p + w c / n): p is what the model gave it, n how often one
-        like it came before in the window, c how often of these another came next, w = `SHOWN_SHARE` n / (n + 1). Of
-        any other what the model says.
+        like it came before with another event after it, itself left out, c how often that was one like it again, and
+        w = `SHOWN_SHARE` n / (n + 1). Of a long run the first two tell all they would alone, later ones less and less,
+        and the last about ln 2. Of any other event what the model says.
     """
     found = surprisal_nats.tolist()
     came: dict[int, int] = {}
@@ -65,8 +68,8 @@ def as_unread(fitted: Sequence[Floats], held_out: Sequence[Floats]) -> list[Floa
     """Return the surprisal of windows that an encoder was fitted on as if it had not read them.
 
     Args:
-        fitted: surprisal of the events of each window that it was fitted on.
-        held_out: of each that it was not.
+        fitted: surprisal of the events of each window that its weights were fitted to.
+        held_out: of each that they were not.
 
     Returns:
         Surprisal raised to as much an event as that of held-out windows, where it is less; None where it is so much
@@ -75,8 +78,10 @@ def as_unread(fitted: Sequence[Floats], held_out: Sequence[Floats]) -> list[Floa
     read, unread = (np.concatenate([*side, np.zeros(0)]) for side in (fitted, held_out))
     if not len(read) or not len(unread):
         return None
-    surer = float(unread.mean()) / max(float(read.mean()), _SMALLEST)
-    return [nats * max(1.0, surer) for nats in fitted] if surer <= SURER else None
+    mean, more = float(read.mean()), float(unread.mean()) - float(read.mean())
+    if more > (SURER - 1) * mean and more * len(read) / len(fitted) > LEAST_NATS:
+        return None
+    return [nats * (1 + max(0.0, more) / (mean + _SMALLEST)) for nats in fitted]
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class Encoding:
 
     Attributes:
         cut: how many of the training windows the encoder learns from; the others say how surprising good windows are.
+        read: how many of these its weights are fitted to; the others choose the weights.
     """
 
     def __init__(self, row: Row) -> None:
@@ -39,13 +40,16 @@ class Encoding:
         known = sorted(token for token, count in counts.items() if count > 1)
         self._token = {token: FIRST + place for place, token in enumerate(known)}
         self._end = FIRST + len(known)
+        events = np.cumsum([0, *(len(window) + (not row.linked) for window in row.fit.tokens[: self.cut])])
+        self._held_out = int(events[-1] * (1 - HELD_OUT_SHARE))
+        self.read = int((events[:-1] < self._held_out).sum())
 
     def learnt(self) -> list[TokenStream]:
         """Return what to learn from, and what to choose the weights by."""
         gaps = self._row.fit.gaps
         fit = self.stream(self._row.fit.tokens[: self.cut], gaps and gaps[: self.cut])
-        held_out = int(len(fit.tokens) * (1 - HELD_OUT_SHARE))
-        return [TokenStream(fit.tokens[part], fit.gaps[part]) for part in (slice(held_out), slice(held_out, None))]
+        parts = slice(self._held_out), slice(self._held_out, None)
+        return [TokenStream(fit.tokens[part], fit.gaps[part]) for part in parts]
 
     def stream(self, windows: Sequence[Window], gaps: Sequence[np.ndarray] | None = None) -> TokenStream:
         """Lay windows end to end; sessions with their end."""

@@ -35,7 +35,7 @@ def detect(row: Row, share: float, seed: int, *, vouched: bool) -> tuple[np.ndar
         row = without_strange(row)
     reader = _Reader(row, seed)
     read = reader.read(row.fit)
-    fitted, held_out = read[: reader.cut], read[reader.cut :]
+    fitted, held_out = read[: reader.read_before], read[reader.read_before :]
     said = [*(as_unread(fitted, held_out) or [np.zeros(0)] * len(fitted)), *held_out]
     fit = [_observed(row, window, nats) for window, nats in zip(row.fit.tokens, said, strict=True)]
     detector = Detector.fit(fit, parts_of(row))
@@ -51,7 +51,7 @@ class _Reader:
     def __init__(self, row: Row, seed: int) -> None:
         self._linked = row.linked
         self._encoding = Encoding(row)
-        self.cut = self._encoding.cut
+        self.read_before = self._encoding.read
         self._scorer = Scorer(self._encoding.train("centroid", seed))
         self._state = self._scorer.initial_state()
         if row.linked:
