@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the held-out known-good windows support.
+    """What the known-good windows support whose every measurement counts.
 
     Attributes:
         windows: how many there were.

@@ -21,7 +21,7 @@ MAX_LINES = 128
 LEAST_NATS = 0.01
 # Lines taken out between two looks, as a share of those taken out before: a window of 64 lines is looked at nine times
 # at most, the longest fourteen times. Alarms come in floods, and must not hold up the lines behind them. A share of 1
-# spares two looks, but too many lines at a time leave a window stranger than it was.
+# spares some looks, but too many lines at a time leave a window stranger than it was.
 _STEP = 0.5
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.detection.codes import KnownCodes, deviations
@@ -93,6 +93,7 @@ def test_too_few_values_or_choices_are_no_range(values: np.ndarray) -> None:
     assert not KnownRanges.fit(*windows(values)).ranges
 
 
+@example([0.0] * 40 + [place * 1e-170 for place in range(30)] + [1e136], 0.0)
 @given(st.lists(st.floats(-1e300, 1e300), min_size=60, max_size=80), st.floats(-1e300, 1e300))
 def test_no_number_breaks_a_range(values: list[float], value: float) -> None:
     known = KnownRanges.fit(*windows(np.array(values)))

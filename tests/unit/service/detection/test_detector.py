@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.detection.combining import Combination, UpperTail, threshold_nats
-from service.detection.detector import COUNTS, EVENT, PARAMETER, SILENCE, Detector, Observed
+from service.detection.detector import COUNTS, EVENT, PARAMETER, SEQUENCE, SILENCE, Detector, Observed
 from service.detection.ngrams import NGrams
 from service.detection.ranges import Reading
 from service.detection.saving import load_detector, save_detector
+from service.evidence import weigh
+from service.kinds import RARE_TRANSITION
 
 CYCLE = [0, 1, 2, 3]
 FAULT = 9
@@ -199,3 +201,33 @@ def test_counts_of_good_windows_say_no_more_where_there_are_more_kinds_of_events
     detector = Detector.fit(read[:300])
     said = np.array([detector.judge(window).parts[COUNTS] for window in read[300:]])
     assert abs(np.median(said[many[300:]]) - np.median(said[~many[300:]])) < 1.0
+
+
+RARE, RUN, COSTS = 7, 20, 6.0
+
+
+def costly(tokens: list[int]) -> Observed:
+    """Return a window whose model says that a rare event costs as much every time."""
+    nats = [COSTS if token == RARE else 0.1 for token in tokens]
+    return Observed(tuple(tokens), tuple((token, "") for token in tokens), np.array(nats))
+
+
+@pytest.fixture(scope="module")
+def repeating() -> Detector:
+    """Good windows, of which one in ten has a rare event that repeats itself."""
+    sizes = np.random.default_rng(0).integers(6, 9, 300).tolist()
+    windows = [[*CYCLE * 3, *[RARE] * (RUN * (place % 10 == 0)), *CYCLE * size] for place, size in enumerate(sizes)]
+    return Detector.fit([costly(window) for window in windows])
+
+
+def test_a_rare_line_that_repeats_itself_is_less_strange_than_one_that_comes_back_as_often(repeating: Detector) -> None:
+    again_and_again = costly([*CYCLE * 3, *[RARE, *CYCLE] * RUN])
+    in_a_row = costly([*CYCLE * 3, *[RARE] * RUN, *CYCLE * RUN])
+    assert repeating.judge(again_and_again).parts[SEQUENCE] > 2 * repeating.judge(in_a_row).parts[SEQUENCE]
+
+
+def test_the_first_lines_of_a_run_carry_it(repeating: Detector) -> None:
+    window = costly([*CYCLE * 3, *[RARE] * (2 * RUN), *CYCLE * 2])
+    carried = weigh(repeating, window, repeating.judge(window))[RARE_TRANSITION].lines
+    start = 3 * len(CYCLE)
+    assert carried[start] > carried[start + 1] > 4 * carried[start + RUN]
