@@ -44,9 +44,9 @@ def test_what_a_used_up_budget_holds_back_is_told_and_counted(
 ) -> None:
     fault = b"2017-01-20T10:00:00Z|servo_cond|Fault|%d|||EXCESS LOAD %s"
     lines = list(machine_lines[:1200])
-    for number, place in enumerate(range(1100, 100, -150)):
+    for number, place in enumerate(range(1180, 100, -90)):
         time = lines[place].partition(b"|")[0]
-        lines.insert(place, time + fault[20:] % (number, b"ABCDEFGH"[number : number + 1]))
+        lines.insert(place, time + fault[20:] % (number, b"ABCDEFGHIJKLMNOP"[number : number + 1]))
     store, budget = Store(tmp_path / "a.sqlite"), Budget()
     records = (Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
     score_records(bundle, store, records, AlarmPolicy(budget=budget), lambda _: None)
