@@ -75,7 +75,6 @@ _SHOWN_EVENTS = 16_384
 # Events scored between reports of progress.
 _SCORED_EVENTS = 16_384
 _HOUR, _DAY = 3600.0, 86_400.0
-_NOTHING: npt.NDArray[np.float64] = np.zeros(0)
 # Characters shown of the first line of a window that was set aside.
 _ASIDE_TEXT = 120
 
@@ -177,9 +176,8 @@ def train_bundle(good: GoodLines, report: Report) -> Bundle:
         parameters=sum(parameter.numel() for parameter in model.encoder.parameters()),
         set_aside=tuple(_aside(strange, events[windows.all[strange.index][0]]) for strange in aside),
     )
-    return _calibrate(
-        good, window, vocabulary, model, _Learnt(events, stream, windows, observed, learnt, held_out), training, report
-    )
+    known = _Learnt(events, stream, before, windows, observed, learnt, held_out)
+    return _calibrate(good, window, vocabulary, model, known, training, report)
 
 
 @dataclass(frozen=True)
@@ -189,6 +187,7 @@ class _Learnt:
     Attributes:
         events: all.
         stream: the same for the model.
+        before: token of the event before each.
         windows: what they are cut into.
         observed: the same, without what the model says.
         learnt: (n,) which are in no window that was set aside.
@@ -197,6 +196,7 @@ class _Learnt:
 
     events: Sequence[Event]
     stream: TokenStream
+    before: npt.NDArray[np.int64]
     windows: CutWindows
     observed: Sequence[Observed]
     learnt: npt.NDArray[np.bool_]
@@ -252,21 +252,20 @@ def _calibrate(
     events, stream, fit = known.events, known.stream, known.windows.fit
     scorer = Scorer(model)
     state = scorer.initial_state()
-    before = np.array([PADDING, *(event.token for event in events[:-1])])
     # New sources go on from the end of a block: windows of as many events as some blocks then end with a block, and
     # need not wait for events that fill one up.
     start = len(events) % model.encoder.config.block
     report("calibration", 0.0, f"{len(events):,} events")
-    scores = _scores(scorer, state, _part(stream, slice(start, None)), before[start:])
+    scores = _scores(scorer, state, _part(stream, slice(start, None)), known.before[start:])
     observer = Observer(vocabulary, good.source_format, model.statistics.usage, window.session is not None)
-    places: list[list[int]] = []
-    observed: list[Observed] = []
-    for part, seen in zip(known.windows.all, known.observed, strict=True):
-        if known.learnt[part[0]]:
-            places.append(part)
-            read = part[0] >= start
-            observed.append(observer.scored(seen, scores.some([at - start for at in part])) if read else seen)
-    observed = _unread(observed, [part[0] < known.read for part in places])
+    learnt = [pair for pair in zip(known.windows.all, known.observed, strict=True) if known.learnt[pair[0][0]]]
+    places = [part for part, _ in learnt]
+    # What lies before the first block is not scored.
+    said = [
+        observer.scored(seen, scores.some([at - start for at in part])) if part[0] >= start else seen
+        for part, seen in learnt
+    ]
+    observed = _unread(said, [part[0] < known.read for part in places])
     report("calibration", 0.3, f"{len(observed):,} windows")
     detector = Detector.fit(observed)
     shown = max(start, fit - _SHOWN_EVENTS)
@@ -295,9 +294,10 @@ def _unread(observed: Sequence[Observed], read: Sequence[bool]) -> list[Observed
     """Return windows with the surprisal that counts, and codes of those alone that the encoder has not read."""
     fitted, rest = ([w for w, was in zip(observed, read, strict=True) if was is side] for side in (True, False))
     raised = as_unread([w.surprisal_nats for w in fitted], [w.surprisal_nats for w in rest])
-    nats = iter(raised or [_NOTHING] * len(fitted))
+    nothing = np.zeros(0)
+    nats = iter(raised or [nothing] * len(fitted))
     return [
-        replace(window, surprisal_nats=next(nats), code_excess=_NOTHING) if was else window
+        replace(window, surprisal_nats=next(nats), code_excess=nothing) if was else window
         for window, was in zip(observed, read, strict=True)
     ]
 

@@ -95,6 +95,7 @@ def test_windows_are_found_by_score_and_time(client: TestClient) -> None:
     # Scores are shown rounded, and found as they are: the bound lies between two that are shown.
     low, high = sorted({item["score"] for item in items})[-3:-1]
     strong = client.get(f"/api/v1/windows?limit=500&min_score={(low + high) / 2}").json()["items"]
+    assert strong
     assert {i["id"] for i in strong} == {i["id"] for i in items if i["score"] >= high}
 
 
