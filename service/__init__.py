@@ -32,6 +32,7 @@ In the order the data flows:
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it, `held_back.py`
                     what the budget held back
+- `whole_files.py`  a file as known-good lines, and lines that are all there already through the worker
 - `replaying.py`    a range once more, with a bundle of choice
 - `evaluation/`     how well alarms fit what people marked
 - `metrics.py`      the catalogue of metrics

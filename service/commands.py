@@ -134,7 +134,7 @@ def run_train(options: argparse.Namespace, _: str) -> int:
     from service.explain import iso  # noqa: PLC0415
     from service.sample import good_sample  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
-    from service.trying import good_lines  # noqa: PLC0415
+    from service.whole_files import good_lines  # noqa: PLC0415
 
     window = WindowSpec.parse(options.window) if options.window else None
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
@@ -181,7 +181,7 @@ def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
     from service.feedback_store import FeedbackStore  # noqa: PLC0415
     from service.known_faults import without_faults  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
-    from service.trying import source_name  # noqa: PLC0415
+    from service.whole_files import source_name  # noqa: PLC0415
 
     source = options.source or source_name(Path(good.name))
     store = Store(existing(options.feedback), options.database_password_file)
@@ -346,7 +346,7 @@ def run_feed(options: argparse.Namespace, _: str) -> int:
     """Send the lines of a file to a Kafka topic."""
     from service.sample import later_lines  # noqa: PLC0415
     from service.serving import feed  # noqa: PLC0415
-    from service.trying import source_name  # noqa: PLC0415
+    from service.whole_files import source_name  # noqa: PLC0415
 
     if options.sample:
 

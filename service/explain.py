@@ -309,7 +309,7 @@ def summary(window: Mapping[str, Any]) -> dict[str, Any]:
         "rules": json.loads(window["rules"] or "[]"),
         "start": iso(window["start"]),
         "end": iso(window["end"]),
-        "score": round(window["score"], 3),
+        "score": window["score"],
         "strength": round(window["strength"], 3),
         "sentence": window["sentence"],
         "bundle": window["bundle"],

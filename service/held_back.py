@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from service.explain import iso
@@ -11,10 +12,11 @@ from service.store import Store
 
 
 def describing(store: Store) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
-    """Return what says which kind of anomaly a window holds, and its title."""
+    """Return what says which kind of anomaly a window holds, and its title; it reads each window once."""
 
-    def describe(window: Mapping[str, Any]) -> tuple[str, str]:
-        row = store.window(window["id"])
+    @cache
+    def describe(window_id: str) -> tuple[str, str]:
+        row = store.window(window_id)
         assert row is not None
         record = unpack(row["record"])
         if not record["reasons"]:
@@ -25,12 +27,14 @@ def describing(store: Store) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
         shape = record["names"].get(str(head["line"])) or (line and record["templates"][str(line[3])])
         return f"{head['kind']} {shape or head['title']}", head["title"]
 
-    return describe
+    return lambda window: describe(window["id"])
 
 
-def held_back(store: Store, final: Sequence[Mapping[str, Any]], floor: float) -> dict[str, Any]:
+def held_back(
+    final: Sequence[Mapping[str, Any]], describe: Callable[[Mapping[str, Any]], tuple[str, str]], floor: float
+) -> dict[str, Any]:
     """Return the windows that are strange and were not raised because too much was, by kind, strongest first."""
-    describe, kinds = describing(store), dict[str, dict[str, Any]]()
+    kinds: dict[str, dict[str, Any]] = {}
     held = [w for w in final if not w["anomalous"] and w["incident"] is None and w["decided_by"] is None]
     held = sorted((w for w in held if w["strength"] >= floor), key=lambda window: -window["strength"])
     for window in held:

@@ -16,6 +16,10 @@ from service.explain import Explained, Explainer, Verdict
 from service.observing import Observer
 from service.rereading import Rereading
 
+# A score says how rare a window is, of which nobody knows a thousandth. It is kept as it is shown, so that a search for
+# windows of at least a score finds those that show it; thresholds and order go by strength, which is exact.
+_SCORE_DIGITS = 3
+
 
 @dataclass
 class Judged:
@@ -105,7 +109,7 @@ class Judge:
             "first_position": events[0].position,
             "next_position": events[-1].next_position,
             "events": len(events),
-            "score": score,
+            "score": round(score, _SCORE_DIGITS),
             "strength": strength,
             "threshold": self.threshold,
             "anomalous": verdict.anomalous,

@@ -26,7 +26,7 @@ from service.explain import summary
 from service.routes.incidents import shown
 from service.settings import Settings
 from service.store import Store
-from service.trying import score_records, source_name
+from service.whole_files import score_records, source_name
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,7 @@ def _result(store: Store, output: TextIO | ExitStack | None, read: int) -> dict[
     to = sys.stdout if output is None or isinstance(output, ExitStack) else output
     if output is not None:
         for window in windows:
-            exact = {"score": window["score"], "strength": window["strength"]}
-            _write(to, {"kind": "window", "replay": True, **summary(window), **exact})
+            _write(to, {"kind": "window", "replay": True, **summary(window), "strength": window["strength"]})
         for incident in sorted(incidents, key=lambda row: (row["source"], row["sequence"], row["id"])):
             _write(to, {"kind": "incident", "replay": True, **shown(incident)})
     sources = [

@@ -32,7 +32,7 @@ from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.settings import Settings
 from service.store import Store
-from service.trying import source_name
+from service.whole_files import source_name
 from service.worker import Worker
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -10,43 +10,31 @@ import itertools
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingestion import (
-    FIRST_TEMPLATE,
-    Input,
-    Record,
-    SourceFormat,
-    WindowSpec,
-    file_year,
-    propose_format,
-    read_records,
-    read_sample,
-)
-from ingestion.guessing import declared_encoding, encoding_of_sample
+from ingestion import FIRST_TEMPLATE, WindowSpec, read_records, read_sample
+from ingestion.guessing import encoding_of_sample
 from service import __version__
 from service.alarms.budget import AlarmThreshold
 from service.alarms.choices import choices
 from service.alarms.policy import AlarmPolicy
-from service.bundle import Bundle, load_bundle, save_bundle
+from service.bundle import Bundle, save_bundle
 from service.errors import CannotWrite, TooFewLines
 from service.explain import iso
 from service.held_back import describing, held_back
-from service.metrics import Metrics
 from service.packing import unpack
 from service.report import render_report
 from service.routes.windows import explained
 from service.settings import Settings
 from service.store import Store
-from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, GoodLines, Report, train_bundle
-from service.worker import Worker
+from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, Report, train_bundle
+from service.whole_files import good_lines, score_records, source_name
 
-_BATCH = 4096
 # Entries whose worst window is kept whole in the report; the others are one row each.
 _EXPLAINED_ENTRIES = 25
 _FRAMINGS = {
@@ -85,35 +73,6 @@ class TryOptions:
     settings: Settings = field(default_factory=Settings)
 
 
-def good_lines(
-    path: Path,
-    encoding: str | None,
-    zone: str | None,
-    window: WindowSpec | None,
-    settings: Settings | None = None,
-) -> GoodLines:
-    """Return a whole file as known-good lines, its format declared or proposed from its beginning."""
-    sample = read_sample(path)
-    declared = settings.file(path) if settings is not None else None
-    if declared is None:
-        source_format = propose_format(
-            sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
-        )
-    else:
-        if encoding is not None:
-            encoding = declared_encoding(sample, encoding, path.name)
-        source_format = declared.for_file(path, encoding, zone)
-        encoding_of_sample(sample, source_format.encoding, path.name)
-        window = window or declared.window
-    records = read_records(path, source_name(path), source_format.encoding)
-    return GoodLines(path.name, records, source_format, window)
-
-
-def source_name(path: Path) -> str:
-    """Return the name of the source that a file is the log of: its first word, without extensions."""
-    return path.name.split(".")[0] or path.name
-
-
 def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
     """Train, score and explain one file.
 
@@ -149,46 +108,6 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
             store.close()
 
 
-class _Replayed(Input):
-    """Records already in hand, as an input."""
-
-    def poll(self, timeout_seconds: float) -> Sequence[Record]:
-        """Return nothing: the caller hands the records over itself."""
-        return ()
-
-    def rewind(self, streams: Iterable[str]) -> None:
-        """Nothing to read again."""
-
-    def committed(self, positions: Mapping[str, int]) -> None:
-        """Nothing to remember."""
-
-    def lag(self) -> Mapping[str, int]:
-        """Nothing waits."""
-        return {}
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def score_records(
-    bundle: Bundle,
-    store: Store,
-    records: Iterator[Record],
-    policy: AlarmPolicy,
-    progress: Callable[[int], None],
-    origins: Mapping[str, SourceFormat] | None = None,
-) -> None:
-    """Run records through the worker to their end; the last, unfinished window is judged provisionally."""
-    origin = _Replayed()
-    worker = Worker(bundle, store, [origin], Metrics(), policy, origins)
-    done = 0
-    while batch := list(itertools.islice(records, _BATCH)):
-        worker.process(origin, batch)
-        done += len(batch)
-        progress(done)
-    worker.finish()
-
-
 def write_report(data: Mapping[str, Any], path: Path) -> None:
     """Write the HTML report; the file appears only when it is complete.
 
@@ -213,7 +132,7 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
     threshold, strange = summary["threshold"] if summary else first.value, first.strange_from(bundle.calibration.cap)
     windows = store.find_windows(limit=None)[::-1]
     entries = _entries(store)
-    days = _days(windows)
+    describe, days = describing(store), _days(windows)
     # Of less than a day there are counts: a rate would be a guess about hours that nobody has seen.
     told_days = days if days is not None and days >= 1 else None
     anomalous = [window for window in windows if window["anomalous"]]
@@ -271,11 +190,11 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
                 }
                 for level in _CURVE
             ],
-            "held_back": held_back(store, final, strange),
+            "held_back": held_back(final, describe, strange),
             # Without a clock nothing is a day.
             "choices": [
                 choice if told_days else choice | {"realised_per_day": None}
-                for choice in choices(final, bundle.calibration.windows_per_day, describing(store), strange)
+                for choice in choices(final, bundle.calibration.windows_per_day, describe, strange)
             ]
             if final and final[0]["start"] is not None
             else [],
@@ -287,7 +206,7 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
                 "start": iso(window["start"]),
                 "end": iso(window["end"]),
                 "position": window["first_position"],
-                "score": round(window["score"], 3),
+                "score": window["score"],
                 "anomalous": window["anomalous"],
                 "incident": window["incident"],
             }
@@ -316,7 +235,7 @@ def _entries(store: Store) -> list[dict[str, Any]]:
                 "count": len(group),
                 "first": iso(min((i["start"] for i in group if i["start"] is not None), default=None)),
                 "last": iso(max((i["end"] for i in group if i["end"] is not None), default=None)),
-                "score": round(worst["score"], 3),
+                "score": worst["score"],
                 "strength": round(worst["strength"], 3),
                 "incidents": [incident["id"] for incident in group],
                 "window": explained(store, worst["worst_window"]) if number < _EXPLAINED_ENTRIES else None,
@@ -398,6 +317,3 @@ def _next(options: TryOptions) -> list[str]:
         f"logvq train {good.name} --out press.bundle",
         f"logvq serve --all --bundle press.bundle --file {options.file.name}",
     ]
-
-
-__all__ = ["TryOptions", "good_lines", "load_bundle", "score_records", "source_name", "try_file", "write_report"]

@@ -147,7 +147,7 @@ class Alarms:
         if row["anomalous"] and self._tracker.leads(row):
             yield from window.judged.examined()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
-        quiet = not (row["anomalous"] or row["decided_by"] or muted or joins)
+        quiet = not (row["anomalous"] or row["decided_by"] or muted)
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
             row["index"],

@@ -32,7 +32,7 @@ from service.evaluation.figures import (
 from service.evaluation.labels import Label, marked, read_labels
 from service.settings import Settings
 from service.store import Store
-from service.trying import score_records, source_name
+from service.whole_files import score_records, source_name
 
 BUDGETS = (1, 5, 20)
 

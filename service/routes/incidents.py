@@ -47,7 +47,7 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "sequence"} | {
         "start": iso(row["start"]),
         "end": iso(row["end"]),
-        "score": round(row["score"], 3),
+        "score": row["score"],
         "strength": round(row["strength"], 3),
         **{name: row[name] | {"time": iso(row[name]["time"])} for name in ("first_event", "worst_event")},
     }

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ingestion import read_records
 from service.training import GoodLines
-from service.trying import good_lines
+from service.whole_files import good_lines
 
 SAMPLE_FILE = Path(__file__).with_name("mazak01.log.gz")
 SAMPLE_SOURCE = "mazak01"

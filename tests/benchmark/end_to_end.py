@@ -35,7 +35,7 @@ from kafka import KafkaProducer
 from service.bundle import save_bundle
 from service.store import Store
 from service.training import train_bundle
-from service.trying import good_lines
+from service.whole_files import good_lines
 from tests.benchmark.lines import large
 from tests.benchmark.report import keep
 from tests.broker.kafka_broker import KafkaBroker, free_port

@@ -42,7 +42,7 @@ from service.judging import Judge
 from service.observing import Observer
 from service.rereading import read as reread
 from service.training import train_bundle
-from service.trying import good_lines
+from service.whole_files import good_lines
 from tests.benchmark.mazak import EVENTS
 from tests.benchmark.report import keep
 from tests.benchmark.tasks.examples import data_directory

@@ -75,7 +75,7 @@ def faults(lines: list[bytes], scratch: Path) -> None:
     from service.packing import unpack  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.training import train_bundle  # noqa: PLC0415
-    from service.trying import good_lines, score_records, source_name  # noqa: PLC0415
+    from service.whole_files import good_lines, score_records, source_name  # noqa: PLC0415
 
     half = len(lines) // 2
     good_path, rest_path = scratch / "first.log", scratch / "later.log"

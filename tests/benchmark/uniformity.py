@@ -34,7 +34,7 @@ from service.bundle import Bundle, load_bundle, save_bundle
 from service.detection.detector import Detector, Observed
 from service.observing import Observer
 from service.training import train_bundle
-from service.trying import good_lines
+from service.whole_files import good_lines
 from tests.benchmark.detection import ours, sessions
 from tests.benchmark.detection.protocol import Row, Windows
 from tests.benchmark.faithfulness import windows_of

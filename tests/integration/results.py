@@ -11,7 +11,7 @@ from service.bundle import Bundle
 from service.explain import summary
 from service.routes.incidents import shown
 from service.store import Store
-from service.trying import score_records
+from service.whole_files import score_records
 
 SOURCE = "mazak01"
 _WINDOW = ("id", "index", "status", "start", "end", "events", "score", "strength", "anomalous", "incident", "sentence")

@@ -21,7 +21,7 @@ from service.bundle import Bundle
 from service.metrics import Metrics
 from service.schema import dead_letters
 from service.store import Store
-from service.trying import _Replayed
+from service.whole_files import InHand
 from service.worker import Worker
 from tests.broker.kafka_broker import free_port
 from tests.integration.conftest import Kafka, create_topic
@@ -124,7 +124,7 @@ def test_dead_letters_are_sent_before_the_position_behind_them_is_stored(bundle:
     sink = Sink(store)
     worker = Worker(bundle, store, [], Metrics(), AlarmPolicy(), dead_letters=sink)
     lines = [b"fine", b"x" * 70_000, b"", b"y" * 70_000]
-    worker.process(_Replayed(), [Record("s", "kafka:t:0", n, n + 1, line, None) for n, line in enumerate(lines)])
+    worker.process(InHand(), [Record("s", "kafka:t:0", n, n + 1, line, None) for n, line in enumerate(lines)])
     assert sink.seen == [(2, None)]
     assert store.next_position("kafka:t:0") == 4
     with store.engine.connect() as connection:

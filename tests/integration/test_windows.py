@@ -17,7 +17,7 @@ from service.bundle import Bundle, load_bundle, save_bundle
 from service.explain import summary
 from service.routes.incidents import shown
 from service.store import Store
-from service.trying import score_records
+from service.whole_files import score_records
 from tests.integration.results import SOURCE, comparable
 from tests.serving import Serving, wait_for
 

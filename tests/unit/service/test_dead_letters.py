@@ -20,7 +20,7 @@ from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.schema import dead_letters
 from service.store import Store
-from service.trying import _Replayed
+from service.whole_files import InHand
 from service.worker import Worker
 
 LONG = b"x" * 70_000
@@ -50,14 +50,14 @@ def test_a_worker_stops_where_most_lines_cannot_be_read_and_stores_nothing_of_th
     with pytest.raises(
         TooManyDeadLetters, match=rf"1,000 of the latest 1,000.*too-long of source 'm0'.*b'xxx.*{stream}"
     ):
-        worker.process(_Replayed(), records(stream, [LONG] * FEWEST_LINES))
+        worker.process(InHand(), records(stream, [LONG] * FEWEST_LINES))
     assert store.next_position(stream) is None
     # One source in four that cannot be read stops nobody.
-    worker.process(_Replayed(), records(stream, [b"" if n % 4 else LONG for n in range(2000)]))
+    worker.process(InHand(), records(stream, [b"" if n % 4 else LONG for n in range(2000)]))
     assert store.next_position(stream) == 2000
 
 
-class Topic(_Replayed):
+class Topic(InHand):
     """Hands over lines that cannot be read."""
 
     def poll(self, timeout_seconds: float) -> list[Record]:
@@ -76,15 +76,15 @@ def test_an_intended_stop_is_said_without_a_traceback(
 
 
 def test_a_topic_is_judged_by_its_own_lines(worker: Worker) -> None:
-    worker.process(_Replayed(), records("kafka:good:0", [GOOD] * 4000))
+    worker.process(InHand(), records("kafka:good:0", [GOOD] * 4000))
     with pytest.raises(TooManyDeadLetters, match="topic bad"):
-        worker.process(_Replayed(), records("kafka:bad:0", [LONG] * FEWEST_LINES))
+        worker.process(InHand(), records("kafka:bad:0", [LONG] * FEWEST_LINES))
 
 
 def test_lines_count_not_records(worker: Worker) -> None:
     # A tenth of the lines, one in every record.
     packed = b"\n".join([LONG, *[GOOD] * 9])
-    worker.process(_Replayed(), records("kafka:t:0", [packed] * FEWEST_LINES))
+    worker.process(InHand(), records("kafka:t:0", [packed] * FEWEST_LINES))
 
 
 def test_pushed_garbage_is_kept_and_warned_of_and_everybody_goes_on(
@@ -106,9 +106,9 @@ def test_pushed_garbage_is_kept_and_warned_of_and_everybody_goes_on(
 
 
 def test_a_dead_letter_that_is_cut_says_how_long_it_was(worker: Worker, store: Store) -> None:
-    worker.process(_Replayed(), records("kafka:t:0", [b"x" * (DEAD_LETTER_BYTES + 7)]))
+    worker.process(InHand(), records("kafka:t:0", [b"x" * (DEAD_LETTER_BYTES + 7)]))
     cut = Record("m0", "file:a.log:0", 0, 9_000_001, b"x" * MAX_KEPT_BYTES, 5.0, None, 9_000_000)
-    worker.process(_Replayed(), [cut])
+    worker.process(InHand(), [cut])
     with store.engine.connect() as connection:
         rows = connection.execute(sa.select(dead_letters).order_by(dead_letters.c.id)).all()
     assert [(len(row.value), row.length, row.received) for row in rows] == [

@@ -22,7 +22,7 @@ from service.replaying import ReplayOptions, replay
 from service.serving import ServeOptions, Service
 from service.settings import load_settings
 from service.store import Store
-from service.trying import score_records
+from service.whole_files import score_records
 from service.worker import Worker
 
 SOURCE = "mazak01"

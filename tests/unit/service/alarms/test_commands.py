@@ -13,7 +13,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.cli import main
 from service.store import Store
-from service.trying import score_records
+from service.whole_files import score_records
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from service.metrics import Metrics
 from service.packing import unpack
 from service.sample import good_sample
 from service.store import Store
-from service.trying import _Replayed
+from service.whole_files import InHand
 from service.worker import Worker
 
 SOURCE = "mazak01"
@@ -61,7 +61,7 @@ class Plant:
         first, self._written = self._written, self._written + SIZE
         self.worker._sources.hear()
         records = [Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines)]
-        self.worker.process(_Replayed(), records)
+        self.worker.process(InHand(), records)
         self.worker._idle()
         return max((row for row in self.store.find_windows(limit=-1)), key=lambda row: row["index"])
 

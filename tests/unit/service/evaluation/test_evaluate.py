@@ -17,7 +17,7 @@ from service.errors import BadSetting
 from service.evaluation.evaluate import EvaluateOptions, evaluate
 from service.settings import load_settings
 from service.store import Store
-from service.trying import score_records
+from service.whole_files import score_records
 
 SOURCE = "mazak01"
 FAULT = b"ILLEGAL ADDRESS"

@@ -1,0 +1,88 @@
+"""Lines that are all there already: a file as known-good lines, and records through the worker to their end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ingestion import Input, Record, SourceFormat, WindowSpec, file_year, propose_format, read_records, read_sample
+from ingestion.guessing import declared_encoding, encoding_of_sample
+from service.alarms.policy import AlarmPolicy
+from service.bundle import Bundle
+from service.metrics import Metrics
+from service.settings import Settings
+from service.store import Store
+from service.training import GoodLines
+from service.worker import Worker
+
+_BATCH = 4096
+
+
+def good_lines(
+    path: Path,
+    encoding: str | None,
+    zone: str | None,
+    window: WindowSpec | None,
+    settings: Settings | None = None,
+) -> GoodLines:
+    """Return a whole file as known-good lines, its format declared or proposed from its beginning."""
+    sample = read_sample(path)
+    declared = settings.file(path) if settings is not None else None
+    if declared is None:
+        source_format = propose_format(
+            sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
+        )
+    else:
+        if encoding is not None:
+            encoding = declared_encoding(sample, encoding, path.name)
+        source_format = declared.for_file(path, encoding, zone)
+        encoding_of_sample(sample, source_format.encoding, path.name)
+        window = window or declared.window
+    records = read_records(path, source_name(path), source_format.encoding)
+    return GoodLines(path.name, records, source_format, window)
+
+
+def source_name(path: Path) -> str:
+    """Return the name of the source that a file is the log of: its first word, without extensions."""
+    return path.name.split(".")[0] or path.name
+
+
+class InHand(Input):
+    """Records already in hand, as an input."""
+
+    def poll(self, timeout_seconds: float) -> Sequence[Record]:
+        """Return nothing: the caller hands the records over itself."""
+        return ()
+
+    def rewind(self, streams: Iterable[str]) -> None:
+        """Nothing to read again."""
+
+    def committed(self, positions: Mapping[str, int]) -> None:
+        """Nothing to remember."""
+
+    def lag(self) -> Mapping[str, int]:
+        """Nothing waits."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def score_records(
+    bundle: Bundle,
+    store: Store,
+    records: Iterator[Record],
+    policy: AlarmPolicy,
+    progress: Callable[[int], None],
+    origins: Mapping[str, SourceFormat] | None = None,
+) -> None:
+    """Run records through the worker to their end; the last, unfinished window is judged provisionally."""
+    origin = InHand()
+    worker = Worker(bundle, store, [origin], Metrics(), policy, origins)
+    done = 0
+    while batch := list(itertools.islice(records, _BATCH)):
+        worker.process(origin, batch)
+        done += len(batch)
+        progress(done)
+    worker.finish()
