@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,8 @@ class IncidentTracker:
         self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
         self._quiet: int = state["quiet"] if state else 0
         self._led: float = state["led"] if state else 0.0
+        # When the source last wrote, as far as it says.
+        self._last: float | None = state.get("last") if state else None
 
     @property
     def is_open(self) -> bool:
@@ -71,7 +73,7 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
-        return {"open": self._open, "quiet": self._quiet, "led": self._led}
+        return {"open": self._open, "quiet": self._quiet, "led": self._led, "last": self._last}
 
     @property
     def lasts(self) -> bool:
@@ -100,6 +102,7 @@ class IncidentTracker:
         changed: list[dict[str, Any]] = []
         if self._open is not None and not self._joins(window):
             changed.append(self._close())
+        self._last = _known(max, self._last, window["end"])
         if told is None:
             # What is quieted is quiet, however strange it is.
             enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
@@ -122,7 +125,9 @@ class IncidentTracker:
                 "source": window["source"],
                 "bundle": window["bundle"],
                 "status": "open",
-                "start": window["start"],
+                "start": None,
+                "end": None,
+                "sequence": window["sequence"],
                 "first_window": window["id"],
                 "first_event": dict(told.first),
                 "decided_by": window["decided_by"],
@@ -133,8 +138,10 @@ class IncidentTracker:
                 "strength": -1.0,
             }
         incident["window_ids"] = [*incident["window_ids"], window["id"]]
-        incident["end"] = window["end"]
-        incident["sequence"] = window["sequence"]
+        # Windows may come out of order, and without a time.
+        incident["start"] = _known(min, incident["start"], window["start"])
+        incident["end"] = _known(max, incident["end"], window["end"])
+        incident["sequence"] = max(incident["sequence"], window["sequence"])
         incident["events"] += window["events"]
         incident["shapes"] = list(dict.fromkeys([*incident["shapes"], *told.shapes]))[:MAX_SHAPES]
         incident["severity"] = max(incident["severity"], told.severity, key=SEVERITIES.index)
@@ -153,14 +160,19 @@ class IncidentTracker:
 
     def _joins(self, window: Mapping[str, Any]) -> bool:
         assert self._open is not None
-        end, start = self._open["end"], window["start"]
-        gap = start - end if start is not None and end is not None else 0.0
+        start = window["start"]
+        gap = start - self._last if start is not None and self._last is not None else 0.0
         return bool(gap <= MAX_GAP_SECONDS and len(self._open["window_ids"]) < MAX_WINDOWS)
 
     def _close(self) -> dict[str, Any]:
         assert self._open is not None
         closed, self._open = self._open | {"status": "closed"}, None
         return closed
+
+
+def _known(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
+    """Return one of two times, of which either may not be known."""
+    return other if one is None else one if other is None else choose(one, other)
 
 
 def _row(incident: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,25 @@ def test_a_long_silence_ends_an_incident() -> None:
     assert len(follow(IncidentTracker(), [window(0, 3.0), late])) == 2
 
 
+def test_as_long_as_windows_are_nearly_alarms_an_incident_goes_on_for_hours() -> None:
+    for minutes in (5, 120):
+        strengths = [3.0, *[1.1 * HYSTERESIS * THRESHOLD] * 30, 3.0]
+        windows = [
+            window(n, strength, start=n * minutes * 60.0) | {"end": (n + 1) * minutes * 60.0 - 1}
+            for n, strength in enumerate(strengths)
+        ]
+        assert len(follow(IncidentTracker(), windows)) == 1
+
+
+def test_an_incident_spans_its_windows_in_whatever_order_they_come_and_whether_they_have_a_time() -> None:
+    untimed = window(3, 3.0) | {"start": None, "end": None, "sequence": 3.0}
+    windows = [window(0, 3.0, start=9000.0), window(1, 3.0, start=8000.0), untimed]
+    (row,) = follow(IncidentTracker(), windows).values()
+    assert (row["start"], row["end"], row["sequence"]) == (8000.0, 9059.0, 9000.0)
+    (row,) = follow(IncidentTracker(), [untimed, window(4, 3.0)]).values()
+    assert (row["start"], row["end"]) == (240.0, 299.0)
+
+
 def test_the_gravest_of_its_windows_says_how_grave_it_is() -> None:
     tracker = IncidentTracker()
     tracker.follow(window(0, 3.0), told("a", "notice"))
