@@ -55,7 +55,7 @@ from ingestion.rotation import ReadFile, open_log
 from ingestion.splitting import lines_apart, split_sources
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
-from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary
+from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary, number_of
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
 
 __all__ = [
@@ -100,6 +100,7 @@ __all__ = [
     "lines_apart",
     "masked_words",
     "name_unseen",
+    "number_of",
     "open_log",
     "propose_format",
     "read_records",

@@ -24,7 +24,7 @@ from service.counterfactuals import Counterfactuals, Restored, WithoutCodes
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
-from service.kinds import MISSING_EVENT, RARE_TRANSITION, SILENCE, UNUSUAL_COUNTS
+from service.kinds import MISSING_EVENT, NEW, RARE_TRANSITION, SILENCE, UNUSUAL_COUNTS
 from service.leaning import Leaning
 from service.reasons import Wording, Words, sentence
 from service.rereading import Rereading, together
@@ -236,7 +236,7 @@ class Explainer:
         """Return what to call the lines whose shape the vocabulary does not know, by their place in the window."""
         unknown = [index for index, event in enumerate(events) if event.token == UNSEEN]
         shapes = [event_shape(events[index], self._bundle.source_format) for index in unknown]
-        return {str(index): f"(new) {name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
+        return {str(index): f"{NEW}{name}" for index, name in zip(unknown, name_unseen(shapes), strict=True)}
 
     def _ranked(self, scored: EventScores, carried: Mapping[int, float], first: Sequence[int]) -> list[int]:
         """Return the lines to look at: those told first, then those that carry most, then the surprising."""

@@ -18,6 +18,9 @@ def describing(store: Store) -> Callable[[Mapping[str, Any]], tuple[str, str]]:
     def describe(window_id: str) -> tuple[str, str]:
         row = store.window(window_id)
         assert row is not None
+        if row["record"] is None:
+            # Of a long log, quiet windows keep no lines.
+            return row["sentence"], row["sentence"]
         record = unpack(row["record"])
         if not record["reasons"]:
             # So ordinary that only a budget for every other window raises it.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
+from service.alarms.maintenance import Span
 from service.alarms.rules import Matched, Rules
+from service.kinds import NEW
 from service.packing import unpack
 from service.store import Store
 
@@ -49,8 +51,8 @@ def compare(store: Store, rules: Rules, zone: tzinfo) -> dict[str, Any]:
         for name in named
     }
     looked = alarms = unnamed = 0
-    for window in _windows(store):
-        matched = _matched(window, rules, zone)
+    for window, since in _windows(store):
+        matched = _matched(window, since, rules, zone)
         alarm = bool(window["strength"] >= window["threshold"])
         names = [*matched.rules, *([matched.maintenance] if matched.maintenance else [])]
         looked += 1
@@ -64,19 +66,34 @@ def compare(store: Store, rules: Rules, zone: tzinfo) -> dict[str, Any]:
     return {"windows": looked, "alarms": alarms, "unnamed": unnamed, "rules": list(found.values())}
 
 
-def _windows(store: Store) -> Iterator[Mapping[str, Any]]:
-    after = None
+def _windows(store: Store) -> Iterator[tuple[Mapping[str, Any], float | None]]:
+    """Return each final window whose lines are kept, and when its source wrote before; of a source, latest first."""
+    after, later = None, dict[str, dict[str, Any]]()
     while page := store.find_windows(after=after, limit=_PAGE):
         for row in page:
-            window = store.window(row["id"])
-            if window is not None and window["record"] is not None and window["status"] == "final":
-                yield window
+            if row["status"] != "final":
+                continue
+            if row["source"] in later:
+                yield from _kept(store, later[row["source"]], row["end"])
+            later[row["source"]] = row
         after = [page[-1]["sequence"], page[-1]["id"]]
+    for row in later.values():
+        yield from _kept(store, row, None)
 
 
-def _matched(window: Mapping[str, Any], rules: Rules, zone: tzinfo) -> Matched:
+def _kept(
+    store: Store, row: Mapping[str, Any], since: float | None
+) -> Iterator[tuple[Mapping[str, Any], float | None]]:
+    window = store.window(row["id"])
+    if window is not None and window["record"] is not None:
+        yield window, since
+
+
+def _matched(window: Mapping[str, Any], since: float | None, rules: Rules, zone: tzinfo) -> Matched:
     record = unpack(window["record"])
     lines = [StoredLine(text, token) for _, _, text, token, *_ in record["lines"]]
-    templates = {int(token): text for token, text in record["templates"].items()}
-    times = [time for time in (window["start"], window["end"]) if time is not None]
-    return rules.of(window["source"]).look(lines, templates, times, zone)
+    names = [
+        record["names"].get(str(place), record["templates"][str(line.token)]).removeprefix(NEW)
+        for place, line in enumerate(lines)
+    ]
+    return rules.of(window["source"]).look(lines, names, Span(window["start"], window["end"], since, zone))

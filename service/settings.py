@@ -147,7 +147,7 @@ def load_settings(path: Path) -> Settings:
         BadSetting: it cannot be read, or a table or key is not valid; the message names it.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError as error:
         raise BadSetting(f"no such file: {path}; make one with `logvq inspect FILE -o {path}`") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -127,7 +127,7 @@ def write_report(data: Mapping[str, Any], path: Path) -> None:
 
 def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, trained: int) -> dict[str, Any]:
     summary = store.source_summaries()[0] if total > trained else None
-    budget = options.policy.budget
+    budget = options.policy.budget_of(source_name(options.file))
     first = AlarmThreshold(budget, bundle.calibration.windows_per_day)
     threshold, strange = summary["threshold"] if summary else first.value, first.strange_from(bundle.calibration.cap)
     windows = store.find_windows(limit=None)[::-1]
@@ -267,7 +267,7 @@ def _template_rows(bundle: Bundle, store: Store, windows: Sequence[Mapping[str, 
 
 def _runs(windows: Sequence[Mapping[str, Any]], level: float) -> int:
     """Return how many alarms a threshold would raise: runs of windows at or above it."""
-    above = [window["strength"] >= level for window in windows]
+    above = [window["decided_by"] is None and window["strength"] >= level for window in windows]
     return sum(1 for before, now in zip([False, *above], above, strict=False) if now and not before)
 
 

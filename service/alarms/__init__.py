@@ -5,7 +5,8 @@ window's row, and rows of incidents. Each piece is a function of its inputs and 
 
 - `budget.py`     how many alarms a source may raise, and the threshold that keeps to it while the source drifts
 - `drift.py`      whether a source still is what its bundle was calibrated on
-- `rules.py`      what a plant wants of alarms whatever the model says; `policy.py` budgets and rules together
+- `rules.py`      what a plant wants of alarms whatever the model says, `maintenance.py` when it wants none; `policy.py`
+                  budgets and rules together
 - `confirmed.py`  what operators have called normal, and which windows that quiets
 - `alarming.py`   all of it: one source's decisions
 - `incidents.py`  alarms of one source joined; `groups.py` incidents of several

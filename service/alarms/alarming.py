@@ -18,6 +18,7 @@ from service.alarms.budget import AlarmThreshold, Budget
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
+from service.alarms.maintenance import Span
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
 from service.judging import Judged
 from service.packing import pack
@@ -130,24 +131,25 @@ class Alarms:
         row = window.judged.row
         row |= UNDECIDED
         times = [time for time in (row["start"], row["end"]) if time is not None]
-        matched = self._look(window, times)
+        names = self._shapes(window.events) if self._rules.by_name else ()
+        span = Span(row["start"], row["end"], self._tracker.last, self._zone_of(row["stream"]))
+        matched = self._rules.look(window.events, names, span)
         row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
         proposed = bool(row["strength"] >= row["threshold"])
         row["anomalous"], effective = proposed, row["strength"]
+        if proposed:
+            effective = self._excuse(window, matched, times[-1] if times else None)
         muted = self._muted(matched, times[-1] if times else None)
         self._maintenance = muted is not None
         if muted is not None:
-            row["anomalous"] = False
-            row["decided_by"] = muted if proposed or matched.always else None
+            row["anomalous"], row["decided_by"] = False, muted
         elif matched.always is not None:
             row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
-        elif proposed:
-            effective = self._excuse(window, matched, times[-1] if times else None)
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
             yield from window.judged.examined()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
-        quiet = not (row["anomalous"] or row["decided_by"] or muted)
+        quiet = not (row["anomalous"] or row["decided_by"])
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
             row["index"],
@@ -163,10 +165,6 @@ class Alarms:
         if muted is None and not row["anomalous"]:
             self._drift.follow(effective)
         return changed
-
-    def _look(self, window: Proposed, times: Sequence[float]) -> Matched:
-        templates = {token: self._vocabulary.text(token) for token in {event.token for event in window.events}}
-        return self._rules.look(window.events, templates, times, self._zone_of(window.judged.row["stream"]))
 
     def _muted(self, matched: Matched, time: float | None) -> str | None:
         if matched.maintenance is not None:
@@ -224,8 +222,10 @@ class Alarms:
             first = min(leading)
             line = message(window.events[leading[0]].text, self._format.clock())
             reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
+            carrying = []
         first_event, worst_event = (_event(window.events[place]) for place in (first, leading[0]))
-        shapes = self._shapes([window.events[place] for place in leading[:MAX_SHAPES]])
+        known_by = list(dict.fromkeys([*leading, *carrying]))[:MAX_SHAPES]
+        shapes = self._shapes([window.events[place] for place in known_by])
         severity = matched.severity or USUAL_SEVERITY
         return Told(reason, signature, title, severity, first_event, worst_event, shapes)
 

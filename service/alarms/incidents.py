@@ -63,8 +63,8 @@ class IncidentTracker:
         self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
         self._quiet: int = state["quiet"] if state else 0
         self._led: float = state["led"] if state else 0.0
-        # When the source last wrote, as far as it says.
-        self._last: float | None = state.get("last") if state else None
+        # When the source last wrote; None where it has not said.
+        self.last: float | None = state.get("last") if state else None
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +73,7 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
-        return {"open": self._open, "quiet": self._quiet, "led": self._led, "last": self._last}
+        return {"open": self._open, "quiet": self._quiet, "led": self._led, "last": self.last}
 
     @property
     def lasts(self) -> bool:
@@ -102,7 +102,7 @@ class IncidentTracker:
         changed: list[dict[str, Any]] = []
         if self._open is not None and not self._joins(window):
             changed.append(self._close())
-        self._last = _known(max, self._last, window["end"])
+        self.last = _known(max, self.last, window["end"])
         if told is None:
             # What is quieted is quiet, however strange it is.
             enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
@@ -161,7 +161,7 @@ class IncidentTracker:
     def _joins(self, window: Mapping[str, Any]) -> bool:
         assert self._open is not None
         start = window["start"]
-        gap = start - self._last if start is not None and self._last is not None else 0.0
+        gap = start - self.last if start is not None and self.last is not None else 0.0
         return bool(gap <= MAX_GAP_SECONDS and len(self._open["window_ids"]) < MAX_WINDOWS)
 
     def _close(self) -> dict[str, Any]:

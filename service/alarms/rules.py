@@ -15,7 +15,7 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
 
     [[rule]]
     name = "programme comments"
-    template = "program_comment <*>"   # or the line's template, as pages and reports show it; * fits anything
+    template = "program_comment <*>"   # or what pages and reports call the line, (new) or not; * fits anything
     alarm = "never"
 
     [[maintenance]]
@@ -24,7 +24,8 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
     source = "press*"
 
 A line under `never` is left out, and its window is an alarm only if what is left would be one. Under maintenance
-nothing is an alarm. Windows are scored and stored all the same.
+nothing is an alarm: no window of which some is of that time, nor one after a silence of which most is. Windows are
+scored and stored all the same.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
 from fnmatch import fnmatchcase
 from math import isfinite
 from pathlib import Path
@@ -41,7 +42,10 @@ from typing import Any, Literal, Protocol, get_args
 
 import re2
 
+from ingestion import UNSEEN, number_of
+from service.alarms.maintenance import Maintenance, Span, maintenance
 from service.errors import BadSetting
+from service.kinds import NEW
 
 Severity = Literal["notice", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -49,11 +53,8 @@ USUAL_SEVERITY: Severity = "warning"
 _ALARMS = ("always", "never")
 _RULE_KEYS = ("name", "source", "match", "template", "above", "below", "alarm", "severity")
 _MAINTENANCE_KEYS = ("name", "source", "weekly", "from", "to")
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) (\d\d):(\d\d)-(\d\d):(\d\d)")
 # Ends of the text, as opposed to those of a line.
 _TEXT_ENDS = re.compile(r"\\[AzZ]|\(\?[a-z]*-[a-z]*m")
-_DAY_MINUTES = 24 * 60
 MAX_RULES = 500
 
 
@@ -84,54 +85,28 @@ class Rule:
     expression: Any = field(default=None, repr=False, compare=False)
     anywhere: Any = field(default=None, repr=False, compare=False)
 
-    def places(self, lines: Sequence[Line], templates: Sequence[str]) -> list[int]:
-        """Return the places of the lines it is about."""
+    def places(self, lines: Sequence[Line], names: Sequence[str]) -> list[int]:
+        """Return the places of the lines it is about; see `Rules.look`."""
         if self.expression is None:
-            # Templates hold brackets of their own, and `<*>` where lines differ.
-            pattern = (self.template or "").replace("[", "[[]")
-            return [place for place, template in enumerate(templates) if fnmatchcase(template, pattern)]
+            # Names hold brackets of their own. A template has `<*>` where its lines differ; what new lines share is
+            # seen by whoever sees some of them.
+            pattern = (self.template or "").removeprefix(NEW).replace("[", "[[]")
+            patterns = {True: pattern.replace("<*>", "*"), False: pattern}
+            named = enumerate(zip(lines, names, strict=True))
+            return [place for place, (line, name) in named if fnmatchcase(name, patterns[line.token == UNSEEN])]
         # Most windows have no such line: one search through all of it is a fifth of one through each.
         if self.anywhere is not None and self.anywhere.search("\n".join(line.text for line in lines)) is None:
             return []
         return [place for place, line in enumerate(lines) if self._fits(line.text)]
 
     def _fits(self, text: str) -> bool:
-        found = self.expression.search(text)
-        if found is None:
-            return False
         if self.above is None and self.below is None:
-            return True
-        try:
-            value = float(found[1] or "")
-        except ValueError:
-            return False
-        return (self.above is not None and value > self.above) or (self.below is not None and value < self.below)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Maintenance:
-    """One `[[maintenance]]`.
-
-    Attributes:
-        weekly: minute of the week it begins, and how many minutes it lasts.
-        start, stop: where it has dates, in the source's zone unless they name an offset.
-    """
-
-    name: str
-    source: str = "*"
-    weekly: tuple[int, int] | None = None
-    start: datetime | None = None
-    stop: datetime | None = None
-
-    def holds(self, time: float, zone: tzinfo) -> bool:
-        """Return whether a time, in epoch seconds, is within."""
-        local = datetime.fromtimestamp(time, UTC).astimezone(zone)
-        if self.weekly is not None:
-            minute = (local.weekday() * 24 + local.hour) * 60 + local.minute
-            begin, length = self.weekly
-            return (minute - begin) % (7 * _DAY_MINUTES) < length
-        return (self.start is None or local >= _in(self.start, zone)) and (
-            self.stop is None or local < _in(self.stop, zone)
+            return self.expression.search(text) is not None
+        numbers = (_number(found[1] or "") for found in self.expression.finditer(text))
+        return any(
+            (self.above is not None and number > self.above) or (self.below is not None and number < self.below)
+            for number in numbers
+            if number is not None
         )
 
 
@@ -168,22 +143,24 @@ class Rules:
             tuple(item for item in self.maintenance if fnmatchcase(source, item.source)),
         )
 
-    def look(
-        self, lines: Sequence[Line], templates: Mapping[int, str], times: Sequence[float], zone: tzinfo
-    ) -> Matched:
+    @property
+    def by_name(self) -> bool:
+        """Whether any looks at what lines are called."""
+        return any(rule.template is not None for rule in self.rules)
+
+    def look(self, lines: Sequence[Line], names: Sequence[str], span: Span) -> Matched:
         """Return what the rules say of a window.
 
         Args:
             lines: its lines.
-            templates: text of each token among them.
-            times: when it began and ended, epoch seconds; empty where its lines carry none.
-            zone: the source's.
+            names: what each is called: its template's text, or its masked words where it is new; may be empty where
+                `by_name` is false.
+            span: when they came.
         """
-        maintenance = next((m.name for m in self.maintenance if any(m.holds(time, zone) for time in times)), None)
+        maintenance = next((item.name for item in self.maintenance if item.mutes(span)), None)
         if not self.rules:
             return Matched(maintenance=maintenance) if maintenance else _NOTHING
-        texts = [templates[line.token] for line in lines]
-        fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, texts))]
+        fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, names))]
         severities = [rule.severity for rule, _ in fitting if rule.severity]
         return Matched(
             rules=tuple(rule.name for rule, _ in fitting),
@@ -197,6 +174,15 @@ class Rules:
 _NOTHING = Matched()
 
 
+def _number(text: str) -> float | None:
+    """Return what a line says a number is, with a point or a comma before its decimals; None where it is none."""
+    found = number_of(text)
+    if found is None:
+        with suppress(ValueError):
+            found = float(text.replace(",", "."))
+    return found
+
+
 def load_rules(path: Path) -> Rules:
     """Read and check a rule file.
 
@@ -204,19 +190,20 @@ def load_rules(path: Path) -> Rules:
         BadSetting: it cannot be read, or a rule is not valid; the message names it.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        # An editor of Windows puts a mark before it.
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadSetting(f"the rules {path} are not UTF-8, as TOML is: save the file as UTF-8") from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"cannot read the rules {path}: {error}") from error
     _known(content, ("rule", "maintenance"), str(path))
     rules = [_rule(table, where) for table, where in _tables(content, "rule", path)]
-    maintenance = [_maintenance(table, where) for table, where in _tables(content, "maintenance", path)]
-    names = [*(rule.name for rule in rules), *(item.name for item in maintenance)]
+    work = [_maintenance(table, where) for table, where in _tables(content, "maintenance", path)]
+    names = [*(rule.name for rule in rules), *(item.name for item in work)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise BadSetting(f"{path} has two rules named {twice!r}; windows name the rule that decided: give each its own")
-    return Rules(tuple(rules), tuple(maintenance))
+    return Rules(tuple(rules), tuple(work))
 
 
 def _tables(content: Mapping[str, Any], kind: str, path: Path) -> list[tuple[Mapping[str, Any], str]]:
@@ -307,38 +294,5 @@ def _expression(pattern: str, where: str) -> Any:
 
 def _maintenance(table: Mapping[str, Any], where: str) -> Maintenance:
     _known(table, _MAINTENANCE_KEYS, where)
-    weekly, start, stop = _text(table, "weekly", where), table.get("from"), table.get("to")
-    if (weekly is None) == (start is None or stop is None):
-        raise BadSetting(f'{where}: say when: weekly = "Sun 02:00-06:00", or from = 2026-12-28T00:00:00 and to = …')
-    if weekly is not None and (start is not None or stop is not None):
-        raise BadSetting(f"{where}: it is either weekly or has dates; make it two")
-    for key, value in (("from", start), ("to", stop)):
-        if value is not None and not isinstance(value, datetime):
-            raise BadSetting(f"{where}: {key} = {value!r} is no time; write 2026-12-28T06:00:00, without quotes")
-    if start is not None and stop is not None and stop.replace(tzinfo=None) <= start.replace(tzinfo=None):
-        raise BadSetting(f"{where}: it ends before it begins")
-    return Maintenance(
-        name=table["name"],
-        source=_text(table, "source", where) or "*",
-        weekly=None if weekly is None else _week(weekly, where),
-        start=start,
-        stop=stop,
-    )
-
-
-def _week(text: str, where: str) -> tuple[int, int]:
-    found = _WEEKLY.fullmatch(text)
-    if found is None:
-        raise BadSetting(
-            f'{where}: cannot read weekly = {text!r}; write it as "Sun 02:00-06:00", days {", ".join(_DAYS)}'
-        )
-    hours = [int(part) for part in found.groups()[1:]]
-    begin, end = hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]
-    if begin >= _DAY_MINUTES or end > _DAY_MINUTES or hours[1] > 59 or hours[3] > 59:
-        raise BadSetting(f"{where}: weekly = {text!r} has no such time of day")
-    # One that ends before it begins goes on into the next day.
-    return _DAYS.index(found[1]) * _DAY_MINUTES + begin, (end - begin - 1) % _DAY_MINUTES + 1
-
-
-def _in(moment: datetime, zone: tzinfo) -> datetime:
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+    source, weekly = _text(table, "source", where) or "*", _text(table, "weekly", where)
+    return maintenance(table, table["name"], source, weekly, where)

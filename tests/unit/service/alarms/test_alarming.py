@@ -1,8 +1,12 @@
-"""What is strange and not raised is counted, whatever else is open."""
+"""What becomes of one source's windows: raised and told of, or held back and counted."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC
+from typing import Any
+
+import pytest
 
 from ingestion import UNSEEN, Event
 from service.alarms.alarming import Alarms, Proposed
@@ -14,13 +18,14 @@ from service.judging import Judged
 from service.rereading import Rereading
 
 HOUR = 3600.0
+WORDS = ("stopped", "pressed")
 
 
 def proposed(number: int, strength: float, threshold: float) -> Proposed:
-    """Return a window of one line that says nothing but how strange it is."""
-    record = {"ranked": [0], "unseen": [], "carried": {"0": 1.0}, "cited": [0]}
+    """Return a window of two lines, both cited, that says nothing but how strange it is."""
+    record = {"ranked": [0, 1], "unseen": [], "carried": {"0": 0.7, "1": 0.3}, "cited": [0, 1]}
     row = {
-        "id": f"w-{number}", "source": "s", "bundle": "b", "index": number, "stream": "s", "events": 1,
+        "id": f"w-{number}", "source": "s", "bundle": "b", "index": number, "stream": "s", "events": 2,
         "sequence": number * HOUR, "start": number * HOUR, "end": number * HOUR + 59, "incident": None,
         "score": strength, "strength": strength, "threshold": threshold,
     }  # fmt: skip
@@ -30,18 +35,38 @@ def proposed(number: int, strength: float, threshold: float) -> Proposed:
         yield
 
     judged = Judged(row, record, [0], lambda _: strength, examine, "rare-transition", "sig", "title")
-    return Proposed(judged, [Event("s", number, number + 1, number * HOUR, None, "line", 1, "line", UNSEEN)])
+    events = [
+        Event("s", place, place + 1, number * HOUR, None, word, 1, word, UNSEEN) for place, word in enumerate(WORDS)
+    ]
+    return Proposed(judged, events)
 
 
-def test_a_strange_window_is_held_back_whether_an_incident_is_open_or_not(bundle: Bundle) -> None:
-    alarms = Alarms(
+def finished(following: Rereading[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return what it comes to where nothing is read again."""
+    with pytest.raises(StopIteration) as stop:
+        next(following)
+    rows: list[dict[str, Any]] = stop.value.value
+    return rows
+
+
+def alarms_of(bundle: Bundle) -> Alarms:
+    return Alarms(
         Budget(1.0, stated=True), 24.0, bundle.calibration.cap, Rules(), bundle.vocabulary, bundle.source_format,
         lambda _: UTC,
     )  # fmt: skip
+
+
+def test_a_strange_window_is_held_back_whether_an_incident_is_open_or_not(bundle: Bundle) -> None:
+    alarms = alarms_of(bundle)
     counted = []
     for number, strength in enumerate([9.0, 9.0, 9.0, 1.5, 0.0, 0.0, 0.0, 1.5]):
-        for _ in alarms.follow(proposed(number, strength, alarms.threshold)):
-            pass
+        finished(alarms.follow(proposed(number, strength, alarms.threshold)))
         counted.append((alarms.summary()["held_back"], alarms.incident_open))
     assert counted[2:4] == [(0, True), (1, True)]
     assert counted[6:] == [(1, False), (2, False)]
+
+
+def test_an_incident_is_known_by_all_lines_it_cites(bundle: Bundle) -> None:
+    alarms = alarms_of(bundle)
+    rows = finished(alarms.follow(proposed(0, 9.0, alarms.threshold)))
+    assert [json.loads(row["shapes"]) for row in rows] == [list(WORDS)]

@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from fastapi.testclient import TestClient
 from ingestion import Record
 from service.alarms.budget import Budget
 from service.alarms.incidents import LEAD
+from service.alarms.maintenance import Maintenance
 from service.alarms.policy import AlarmPolicy
-from service.alarms.rules import Maintenance, Rule, Rules
+from service.alarms.rules import Rule, Rules
 from service.app import Context, create_app
 from service.bundle import Bundle
 from service.errors import AlreadyUndone, BadFeedback, NotFound
@@ -24,6 +26,7 @@ from service.feedback_store import FeedbackStore, Said
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.packing import unpack
+from service.rule_report import compare
 from service.sample import good_sample
 from service.store import Store
 from service.whole_files import InHand
@@ -332,6 +335,41 @@ def test_maintenance_is_scored_and_stored_and_raises_nothing(bundle: Bundle, tmp
     for _ in range(4):
         plant.write()
     assert plant.write("PUMP")["anomalous"]
+    plant.store.close()
+
+
+def test_maintenance_mutes_every_window_of_its_time(bundle: Bundle, tmp_path: Path) -> None:
+    """One minute of it is a window, and the silence before the next."""
+    maintenance = Maintenance(name="friday", weekly=(4 * 1440 + 5, 1))
+    plant = Plant(bundle, tmp_path / "a.sqlite", replace(POLICY, rules=Rules((), (maintenance,))))
+    rows = [plant.write(*(["PUMP"] if minute in (5, 8) else [])) for minute in range(9)]
+    assert [row["decided_by"] for row in rows] == [None] * 5 + ["maintenance friday"] * 2 + [None] * 2
+    (incident,) = plant.store.find_incidents()
+    assert incident["first_window"] == rows[8]["id"]
+    plant.store.close()
+
+
+def test_what_a_rule_wanted_as_well_can_be_called_normal(bundle: Bundle, tmp_path: Path) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", replace(POLICY, rules=rule(name="pump", match="PUMP", alarm="always")))
+    plant.settle()
+    wanted = plant.write("PUMP", "VALVE")
+    assert wanted["decided_by"] == "rule pump"
+    entry = plant.feedback.say(wanted["id"], said("false-alarm"))
+    plant.settle()
+    assert plant.write("PUMP", "VALVE")["decided_by"] == "rule pump"
+    plant.settle()
+    assert plant.write("VALVE")["decided_by"] == f"feedback {entry['id']}"
+    plant.store.close()
+
+
+def test_a_rule_names_a_line_that_no_template_knows(bundle: Bundle, tmp_path: Path) -> None:
+    rules = Rules((Rule(name="pump", template="motion_cond Fault PUMP PUMP", alarm="never"),))
+    plant = Plant(bundle, tmp_path / "a.sqlite", replace(POLICY, rules=rules))
+    row = plant.write("PUMP")
+    assert unpack(plant.store.window(row["id"])["record"])["names"]["0"] == "(new) motion_cond Fault PUMP PUMP"
+    assert (row["anomalous"], row["decided_by"]) == (False, "rule pump")
+    (found,) = compare(plant.store, rules, UTC)["rules"]
+    assert found["with"] == 1
     plant.store.close()
 
 

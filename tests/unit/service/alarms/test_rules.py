@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.alarms.rules import Maintenance, Rules, load_rules
+from ingestion import UNSEEN
+from service.alarms.maintenance import Maintenance, Span
+from service.alarms.rules import Rules, load_rules
 from service.errors import BadSetting
 
 TOKYO = ZoneInfo("Asia/Tokyo")
@@ -57,6 +59,14 @@ class Line:
 TEMPLATES = {2: "anything else", 3: "program_comment <*>"}
 
 
+def names(lines: list[Line]) -> list[str]:
+    return [TEMPLATES[line.token] for line in lines]
+
+
+def span(start: float | None = None, end: float | None = None, since: float | None = None) -> Span:
+    return Span(start, start if end is None else end, since, TOKYO)
+
+
 @pytest.fixture
 def rules(tmp_path: Path) -> Rules:
     path = tmp_path / "rules.toml"
@@ -90,11 +100,11 @@ def at(text: str) -> float:
 
 def test_lines_are_found_by_expression_template_and_limit(rules: Rules) -> None:
     lines = [Line("temp=85"), Line("プレス 扉開"), Line("temp=85.1"), Line("x", 3), Line("temp=-4"), Line("temp=7")]
-    found = rules.of("press07").look(lines, TEMPLATES, [], TOKYO)
+    found = rules.of("press07").look(lines, names(lines), span())
     assert found.rules == ("door", "too hot", "comments")
     assert (found.always, found.severity, dict(found.never)) == (("door", [1]), "critical", {"comments": [3]})
-    assert [rule.places(lines, [TEMPLATES[line.token] for line in lines]) for rule in rules.rules] == [[1], [2, 4], [3]]
-    elsewhere = rules.of("lathe").look(lines, TEMPLATES, [], TOKYO)
+    assert [rule.places(lines, names(lines)) for rule in rules.rules] == [[1], [2, 4], [3]]
+    elsewhere = rules.of("lathe").look(lines, names(lines), span())
     assert (elsewhere.rules, elsewhere.severity) == (("too hot", "comments"), "notice")
 
 
@@ -112,7 +122,7 @@ def test_lines_are_found_by_expression_template_and_limit(rules: Rules) -> None:
     ],
 )
 def test_maintenance_is_in_the_zone_of_the_source(rules: Rules, time: str, name: str | None) -> None:
-    assert rules.of("press07").look([], {}, [at(time)], TOKYO).maintenance == name
+    assert rules.of("press07").look([], [], span(at(time))).maintenance == name
 
 
 @given(st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440), st.integers(0, 10079))
@@ -120,7 +130,61 @@ def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: in
     item = Maintenance(name="x", weekly=(day * 1440 + begin, length))
     monday = at("2026-11-23T00:00:00")
     expected = any(0 <= minute - (day * 1440 + begin) + week * 10_080 < length for week in (0, 1))
-    assert item.holds(monday + minute * 60, TOKYO) == expected
+    assert item.mutes(span(monday + minute * 60)) == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "start", "end", "muted"),
+    [
+        (None, "22T21:00:00", "22T21:59:59", False),
+        (None, "22T21:00:00", "22T22:00:00", True),
+        (None, "22T21:00:00", "23T05:00:00", True),
+        (None, "23T01:59:00", "23T05:00:00", True),
+        (None, "23T02:00:00", "23T05:00:00", False),
+        # A silence that was the service for the most part, and one that was a weekend.
+        ("22T21:50:00", "23T02:10:00", "23T02:20:00", True),
+        ("22T15:00:00", "23T02:10:00", "23T02:20:00", False),
+        ("20T18:00:00", "23T08:00:00", "23T08:10:00", False),
+        # Several weeks of silence hold several services, and are none.
+        ("01T18:00:00", "23T08:00:00", "23T08:10:00", False),
+    ],
+)
+def test_maintenance_mutes_what_is_of_its_time_and_the_silence_that_it_is(
+    rules: Rules, since: str | None, start: str, end: str, muted: bool
+) -> None:
+    moments = (None if text is None else at(f"2026-11-{text}") for text in (since, start, end))
+    before, first, last = moments
+    found = rules.of("press07").look([], [], span(first, last, before)).maintenance
+    assert found == ("weekly service" if muted else None)
+
+
+def test_dated_maintenance_mutes_a_window_around_all_of_it(rules: Rules) -> None:
+    lathe = rules.of("lathe")
+    for first, last, name in (("12-27T23:00", "12-28T00:00", "new year"), ("12-20T00:00", "12-27T23:00", None)):
+        assert lathe.look([], [], span(at(f"2026-{first}:00"), at(f"2026-{last}:00"))).maintenance == name
+    assert lathe.look([], [], span(at("2026-12-01T00:00:00"), at("2027-02-01T00:00:00"))).maintenance == "new year"
+    assert lathe.look([], [], span()).maintenance is None
+
+
+def test_a_limit_holds_for_every_number_it_finds_however_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rule]]\nname = 'hot'\nmatch = 'temp=([0-9.,]+)'\nabove = 85\nalarm = 'always'\n", "utf-8-sig")
+    (rule,) = load_rules(path).rules
+    texts = ["temp=80 temp=99", "temp=99,5", "temp=1,234", "temp=99.", "temp=,", "temp=80,5", "temp=80 temp=84.9"]
+    assert rule.places([Line(text) for text in texts], [""] * len(texts)) == [0, 1, 2, 3]
+
+
+def test_a_line_that_no_template_knows_is_found_by_what_it_is_called(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    lines = [Line("", UNSEEN), Line("", UNSEEN), Line("", 2)]
+    called = ["motion_cond Fault PUMP PUMP", "motion_cond Fault OIL OIL", "motion_cond Fault PUMP PUMP"]
+    for template, places in (
+        ("(new) motion_cond Fault PUMP PUMP", [0, 2]),
+        ("motion_cond Fault <*> <*>", [0, 1]),
+        ("*PUMP*", [0, 2]),
+    ):
+        path.write_text(f"[[rule]]\nname = 'x'\ntemplate = '{template}'\nalarm = 'never'\n")
+        assert load_rules(path).look(lines, called, span()).never == {"x": places}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +213,10 @@ def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: in
         ("[[maintenance]]\nname = 'x'\nweekly = 'Sonntag 2-3'", "Sun 02:00-06:00"),
         ("[[maintenance]]\nname = 'x'\nweekly = 'Sun 25:00-26:00'", "no such time of day"),
         ("[[maintenance]]\nname = 'x'\nfrom = 2026-01-02T00:00:00\nto = 2026-01-01T00:00:00", "ends before it begins"),
+        (
+            "[[maintenance]]\nname = 'x'\nfrom = 2026-01-01T10:00:00+09:00\nto = 2026-01-01T10:00:00",
+            "let both, or neither",
+        ),
         ("[[maintenance]]\nname = 'x'\nfrom = 'monday'\nto = 2026-01-01T00:00:00", "without quotes"),
         ("[[maintenance]]\nname = 'x'\nweekly = 'Sun 02:00-06:00'\n" * 2, "two rules named 'x'"),
     ],
