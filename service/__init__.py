@@ -8,7 +8,7 @@ In the order the data flows:
                     `process.py` how every process runs
 - `settings.py`     `logvq.toml`: how topics and files are written; `inspection.py` what proposes it
 - `training.py`     known-good lines, in windows by `cutting.py`, to a bundle; `bundle.py` its directory of plain files;
-                    `calibration.py` how sure it may be
+                    `calibration.py` how sure it may be; `reach.py` what it cannot judge
 - `worker.py`       inputs to the store, one transaction a batch; `inbox.py` pushed lines as an input
 - `held_sources.py` the sources in memory, from one checkpoint to the next
 - `pipeline.py`     one source's state: parser, open windows, model state, open incident

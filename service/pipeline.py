@@ -27,6 +27,7 @@ from service.explain import iso
 from service.judging import Judge, Judged
 from service.open_windows import Collected, OpenEvent, OpenWindows, event_values
 from service.packing import pack
+from service.reach import not_judged
 from service.rereading import Rereading, read
 from service.store import SourceRow
 
@@ -345,6 +346,7 @@ class SourcePipeline:
             "alarms": self.alarms.summary(),
             "open_incidents": int(self.alarms.incident_open),
             "bundle": self._bundle.id,
+            "not_judged": not_judged(self._bundle),
         }
 
 
