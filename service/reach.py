@@ -14,6 +14,7 @@ def not_judged(bundle: Bundle) -> dict[str, str]:
         found[SILENCE] = "the known-good lines carry no time that the format reads; train on lines that do"
     if not memory.ranges.ranges:
         found[PARAMETER] = (
-            f"no number of the known-good lines came {MIN_VALUES} times with {MIN_DISTINCT} values; more lines may have one"
+            f"no number of the known-good lines came {MIN_VALUES} times with {MIN_DISTINCT} values; "
+            "more lines may have one"
         )
     return found
