@@ -190,11 +190,11 @@ class HeldSources:
 
     def provisional(self, sources: Iterable[str]) -> dict[str, Produced]:
         """Judge the open windows of sources that have changed since."""
-        rows = {}
+        found = {}
         for source in sources:
-            rows[source] = self._held[source].pipeline.provisional()
+            found[source] = self._held[source].pipeline.provisional()
             self._held[source].shown = True
-        return {source: Produced(provisional=found) for source, found in rows.items() if found}
+        return {source: produced for source, produced in found.items() if produced.provisional}
 
     def store(self, produced: Mapping[str, Produced], batch: Batch | None = None) -> None:
         """Store what sources led to with their checkpoints, in one transaction.
@@ -213,7 +213,7 @@ class HeldSources:
         for source, made in produced.items():
             batch.sources.append(self._held[source].pipeline.checkpoint())
             batch.windows += made.windows + made.provisional
-            batch.incidents += made.incidents
+            batch.incidents += made.incidents + made.foreseen
             batch.dead_letters += [
                 {
                     "source": source,

@@ -10,7 +10,7 @@ from typing import Any
 
 from ingestion import Event
 from service.bundle import Bundle
-from service.detection.detector import Observed, some
+from service.detection.detector import PARAMETER, SILENCE, Observed, some
 from service.event_scores import EventScores
 from service.explain import Explained, Explainer, Verdict
 from service.observing import Observer
@@ -30,6 +30,7 @@ class Judged:
         record: its explanation, as JSON values.
         heavy: the lines of an alarm that carry most, heaviest first.
         strength_of: returns the strength of the window with only these of its events.
+        at_least_of: returns the strength that an open window of these events has, whatever else comes.
         examine: returns the explanation of an alarm with what it rests on, which takes long.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
@@ -40,6 +41,7 @@ class Judged:
     record: dict[str, Any]
     heavy: Sequence[int]
     strength_of: Callable[[Sequence[int]], float]
+    at_least_of: Callable[[Sequence[int]], float]
     examine: Callable[[], Rereading[Explained]]
     reason: str
     signature: str
@@ -121,6 +123,7 @@ class Judge:
             explained.record,
             explained.heavy,
             partial(self._strength, window),
+            partial(self._at_least, window),
             partial(self._explainer.examine, explained, events, scores, window, verdict, texts),
             explained.reason,
             explained.signature,
@@ -129,3 +132,9 @@ class Judge:
 
     def _strength(self, window: Observed, events: Sequence[int]) -> float:
         return self._bundle.calibration.score(self._bundle.detector.judge(some(window, events)).strength)[1]
+
+    def _at_least(self, window: Observed, events: Sequence[int]) -> float:
+        # Further events take back neither news nor the longest silence nor the farthest number.
+        found = self._bundle.detector.judge(some(window, events))
+        alone = sum(found.alone.get(name, 0.0) for name in (SILENCE, PARAMETER))
+        return self._bundle.calibration.score(self._bundle.detector.combination.whole.nats(alone) + found.news)[1]

@@ -19,7 +19,7 @@ from ingestion import PADDING, Dropped, Event, Record, SourceFormat, SourceParse
 from ingestion.splitting import origin_of
 from ingestion.timestamps import zone
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
-from service.alarms.alarming import UNDECIDED, Alarms, Heard, Proposed
+from service.alarms.alarming import Alarms, Heard, Proposed
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.event_scores import EventScores
@@ -48,6 +48,7 @@ class Produced:
         windows: rows of windows that are final.
         provisional: rows of open windows, judged as they stand.
         incidents: rows of incidents that changed.
+        foreseen: rows of incidents as they are with open windows that are alarms already.
         dropped: lines that became no event.
         received: when the last event of each final window was received, epoch seconds, where the input has a clock.
     """
@@ -55,6 +56,7 @@ class Produced:
     windows: list[dict[str, Any]] = field(default_factory=list)
     provisional: list[dict[str, Any]] = field(default_factory=list)
     incidents: list[dict[str, Any]] = field(default_factory=list)
+    foreseen: list[dict[str, Any]] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
     received: list[float] = field(default_factory=list)
 
@@ -171,18 +173,17 @@ class SourcePipeline:
             self._last_strength = judged.row["strength"]
         return produced
 
-    def provisional(self) -> list[dict[str, Any]]:
+    def provisional(self) -> Produced:
         """Return the open windows that have changed since, judged as they stand but not final, as far as scored."""
-        rows = []
-        # Not the threshold that follows the stream: when an open window is shown depends on when nothing else was due.
-        self._judge.threshold = self.alarms.first_threshold
+        produced = Produced()
         for window in self._open.windows.values():
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
-                open_as_yet = {"status": "provisional", "anomalous": False, **UNDECIDED}
-                judged = self._judged(window)[0]
-                rows.append(judged.row | open_as_yet | {"record": pack(judged.record)})
-        return rows
+                open_as_yet = self._proposed(window)
+                produced.foreseen += self.alarms.foresee(open_as_yet)
+                judged = open_as_yet.judged
+                produced.provisional.append(judged.row | {"status": "provisional", "record": pack(judged.record)})
+        return produced
 
     @property
     def is_waiting(self) -> bool:

@@ -30,6 +30,7 @@ UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": No
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
 _EVENT_TEXT, _SHAPE_TEXT = 400, 300
+_Rejudge = Callable[[Sequence[int]], float]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ class Alarms:
         self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
         self._held_back: int = state["held_back"] if state is not None else 0
+        # Indexes of open windows that are alarms already.
+        self._foreseen: set[int] = set(state.get("foreseen", ())) if state is not None else set()
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
@@ -104,6 +107,7 @@ class Alarms:
             "incident": self._tracker.state(),
             "maintenance": self._maintenance,
             "held_back": self._held_back,
+            "foreseen": sorted(self._foreseen),
         }
 
     @property
@@ -112,14 +116,9 @@ class Alarms:
         return self._threshold.value
 
     @property
-    def first_threshold(self) -> float:
-        """The same before the first window."""
-        return self._first_threshold
-
-    @property
     def incident_open(self) -> bool:
         """Whether the source has an open incident."""
-        return self._tracker.is_open
+        return self._tracker.is_open or bool(self._foreseen)
 
     def hear(self, heard: Heard) -> None:
         """Take all that operators have said of the source, in place of what was heard before."""
@@ -129,31 +128,21 @@ class Alarms:
     def follow(self, window: Proposed) -> Rereading[list[dict[str, Any]]]:
         """Decide on the next final window, in its row and record; return rows of incidents that changed."""
         row = window.judged.row
-        row |= UNDECIDED
-        times = [time for time in (row["start"], row["end"]) if time is not None]
-        names = self._shapes(window.events) if self._rules.by_name else ()
-        span = Span(row["start"], row["end"], self._tracker.last, self._zone_of(row["stream"]))
-        matched = self._rules.look(window.events, names, span)
-        row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
-        proposed = bool(row["strength"] >= row["threshold"])
-        row["anomalous"], effective = proposed, row["strength"]
-        if proposed:
-            effective = self._excuse(window, matched, times[-1] if times else None)
-        muted = self._muted(matched, times[-1] if times else None)
+        matched, muted, effective = self._decide(window, row["strength"], window.judged.strength_of)
         self._maintenance = muted is not None
-        if muted is not None:
-            row["anomalous"], row["decided_by"] = False, muted
-        elif matched.always is not None:
-            row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
             yield from window.judged.examined()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
+        if row["index"] in self._foreseen:
+            self._foreseen.remove(row["index"])
+            if not row["anomalous"]:
+                changed += self._tracker.take_back(row, self._told(window, matched))
         quiet = not (row["anomalous"] or row["decided_by"])
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
             row["index"],
-            times[-1] if times else None,
+            row["end"],
             effective,
             # What a rule insists on was asked for, and is not the model's to save on.
             opened=row["anomalous"] and row["decided_by"] is None and not joins,
@@ -166,6 +155,44 @@ class Alarms:
             self._drift.follow(effective)
         return changed
 
+    def foresee(self, window: Proposed) -> list[dict[str, Any]]:
+        """Decide on an open window; return its incident as it is, where no further event can make it no alarm.
+
+        A machine that fails falls silent, and its window may never be complete. When it is, it is decided on as any
+        other: nothing of what is foreseen has a say in that.
+        """
+        row = window.judged.row
+        at_least_of = window.judged.at_least_of
+        matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
+        if row["anomalous"]:
+            self._foreseen.add(row["index"])
+            return self._tracker.foresee(row, self._told(window, matched))
+        # Shown by what does not depend on when it is shown.
+        row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}
+        return []
+
+    def _decide(self, window: Proposed, strength: float, strength_of: _Rejudge) -> tuple[Matched, str | None, float]:
+        """Decide on a window, in its row, by its strength and what that is with only some of its events.
+
+        Returns:
+            What rules say, what mutes it, and the strength of what counts.
+        """
+        row = window.judged.row
+        row |= UNDECIDED
+        names = self._shapes(window.events) if self._rules.by_name else ()
+        span = Span(row["start"], row["end"], self._tracker.last, self._zone_of(row["stream"]))
+        matched = self._rules.look(window.events, names, span)
+        row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
+        row["anomalous"] = bool(strength >= row["threshold"])
+        if row["anomalous"]:
+            strength = self._excuse(window, matched, strength, strength_of)
+        muted = self._muted(matched, row["end"])
+        if muted is not None:
+            row["anomalous"], row["decided_by"] = False, muted
+        elif matched.always is not None:
+            row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
+        return matched, muted, strength
+
     def _muted(self, matched: Matched, time: float | None) -> str | None:
         if matched.maintenance is not None:
             return f"maintenance {matched.maintenance}"
@@ -173,21 +200,20 @@ class Alarms:
             return None
         return next((f"feedback {number}" for number, until in self._heard.shelved if time < until), None)
 
-    def _excuse(self, window: Proposed, matched: Matched, time: float | None) -> float:
+    def _excuse(self, window: Proposed, matched: Matched, strength: float, strength_of: _Rejudge) -> float:
         """Leave out what is excused, and decide; return the strength of what counts."""
         row = window.judged.row
-        strength: float = row["strength"]
         gone = {place for places in matched.never.values() for place in places}
         left = [place for place in range(len(window.events)) if place not in gone]
         if gone:
-            strength = window.judged.strength_of(left) if left else 0.0
+            strength = strength_of(left) if left else 0.0
             if strength < row["threshold"]:
                 row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
                 return strength
         shapes = self._shapes([window.events[place] for place in left])
 
         def rejudge(places: Sequence[int]) -> float:
-            return window.judged.strength_of([left[place] for place in places])
+            return strength_of([left[place] for place in places])
 
         place_of = {place: index for index, place in enumerate(left)}
         heavy, new = (
@@ -195,7 +221,7 @@ class Alarms:
             for places in (window.judged.heavy, window.judged.record["unseen"])
         )
         row["pattern"] = pack(Pattern.quieting(shapes, heavy, new, row["threshold"], rejudge).to_dict())
-        quieted = self._confirmed.quiet(shapes, time, row["threshold"], rejudge)
+        quieted = self._confirmed.quiet(shapes, row["end"], row["threshold"], rejudge)
         if quieted is None:
             return strength
         row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
@@ -242,7 +268,7 @@ class Alarms:
     def figures(self) -> dict[str, float]:
         """Return the metrics of it, by name."""
         return {
-            "logvq_incidents_open": float(self._tracker.is_open),
+            "logvq_incidents_open": float(self.incident_open),
             "logvq_source_threshold": self._threshold.value,
             "logvq_alarms_owed": self._threshold.owed,
             "logvq_alarms_opened": float(self._threshold.opened),

@@ -89,6 +89,16 @@ class IncidentTracker:
         led = self._led if self.takes(window) else 0.0
         return bool(window["threshold"] <= window["strength"] > LEAD * led)
 
+    def foresee(self, window: dict[str, Any], told: Told) -> list[dict[str, Any]]:
+        """Return what `follow` would of an alarm, and remember nothing of it."""
+        return IncidentTracker(self.state()).follow(window, told)
+
+    def take_back(self, window: Mapping[str, Any], told: Told) -> list[dict[str, Any]]:
+        """Return rows of what was foreseen of a window that is no alarm in the end: as they are without it."""
+        if self._open is not None:
+            return [_row(self._open)]
+        return [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
+
     def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
 

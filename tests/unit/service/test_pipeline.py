@@ -74,7 +74,7 @@ def whole(windowed: Bundle, lines: list[bytes]) -> tuple[Produced, list[dict[str
     source = OneSource(windowed)
     produced = source.feed(records(lines), now=True)
     assert len(produced.windows) > 10
-    return produced, source.pipeline.provisional()
+    return produced, source.pipeline.provisional().provisional
 
 
 def batches(lines: Sequence[Record], draw: random.Random) -> Iterator[list[Record]]:
@@ -100,7 +100,7 @@ def test_how_records_were_cut_and_when_they_were_scored_changes_nothing(
     windows += cut.feed([], now=True).windows
     assert windows == whole[0].windows
     open_windows = {row["id"] for row in whole[1]}
-    assert {row["id"] for row in cut.pipeline.provisional()} <= open_windows
+    assert {row["id"] for row in cut.pipeline.provisional().provisional} <= open_windows
 
 
 def test_sources_beside_it_change_nothing(
@@ -155,7 +155,7 @@ def test_a_restart_at_any_checkpoint_changes_nothing(
     found = {row["id"]: store.window(row["id"]) for row in rows}
     assert found == by_id(whole[0].windows)
     assert incidents | by_id(produced.incidents) == by_id(whole[0].incidents)
-    assert by_id(last.pipeline.provisional()) == by_id(whole[1])
+    assert by_id(last.pipeline.provisional().provisional) == by_id(whole[1])
     store.close()
 
 
@@ -191,7 +191,7 @@ def test_surprisal_is_that_of_the_whole_stream_whichever_windows_cut_it(
         }
 
     windows = plain.feed(records(lines), now=True).windows
-    expected = surprisals([*windows, *plain.pipeline.provisional()])
+    expected = surprisals([*windows, *plain.pipeline.provisional().provisional])
     assert surprisals([*whole[0].windows, *whole[1]]) == expected
 
 

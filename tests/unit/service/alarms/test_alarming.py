@@ -34,7 +34,7 @@ def proposed(number: int, strength: float, threshold: float) -> Proposed:
         return Explained(record, {0: 1.0}, strength, [0], "", "rare-transition", "sig", "title")
         yield
 
-    judged = Judged(row, record, [0], lambda _: strength, examine, "rare-transition", "sig", "title")
+    judged = Judged(row, record, [0], lambda _: strength, lambda _: 0.0, examine, "rare-transition", "sig", "title")
     events = [
         Event("s", place, place + 1, number * HOUR, None, word, 1, word, UNSEEN) for place, word in enumerate(WORDS)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -56,16 +56,27 @@ class Plant:
         self.worker = Worker(self._bundle, self.store, [], Metrics(), self._policy)
 
     def write(self, *faults: str) -> dict[str, Any]:
-        """Write one window; return its row, once it is stored."""
+        """Write one window, or the rest of one that was begun with these faults; return its row, once it is stored."""
+        self._lines(faults, SIZE)
+        return max((row for row in self.store.find_windows(limit=-1)), key=lambda row: row["index"])
+
+    def _lines(self, faults: Sequence[str], stop: int) -> None:
         texts = [b"motion_cond|Fault|%b|||%b" % (text.encode(), text.encode()) for text in faults]
         texts += self._quiet[len(texts) :]
+        begun = self._written % SIZE
         hour, minute = divmod(self._written // SIZE, 60)
         lines = [b"2016-12-30T%02d:%02d:00.%03dZ|%b" % (hour, minute, place, text) for place, text in enumerate(texts)]
-        first, self._written = self._written, self._written + SIZE
+        first, self._written = self._written, self._written + stop - begun
         self.worker._sources.hear()
-        records = [Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines)]
+        records = [
+            Record(SOURCE, "file:x", first + n, first + n + 1, text, None) for n, text in enumerate(lines[begun:stop])
+        ]
         self.worker.process(InHand(), records)
         self.worker._idle()
+
+    def begin(self, *faults: str) -> dict[str, Any]:
+        """Write the beginning of a window, its faults, and fall silent; return the row of the open window."""
+        self._lines(faults, len(faults))
         return max((row for row in self.store.find_windows(limit=-1)), key=lambda row: row["index"])
 
     def settle(self) -> None:
@@ -371,6 +382,45 @@ def test_a_rule_names_a_line_that_no_template_knows(bundle: Bundle, tmp_path: Pa
     (found,) = compare(plant.store, rules, UTC)["rules"]
     assert found["with"] == 1
     plant.store.close()
+
+
+def test_a_machine_that_fails_and_falls_silent_is_an_alarm_at_once(bundle: Bundle, tmp_path: Path) -> None:
+    silent, plain = (Plant(bundle, tmp_path / f"{name}.sqlite") for name in ("silent", "plain"))
+    for plant in (silent, plain):
+        plant.settle()
+    begun = silent.begin("PUMP", "COOLANT LOST")
+    assert (begun["status"], begun["anomalous"], begun["events"]) == ("provisional", True, 2)
+    (incident,) = silent.store.find_incidents()
+    assert (incident["status"], incident["window_ids"], begun["incident"]) == ("open", [begun["id"]], incident["id"])
+    assert "PUMP" in incident["title"]
+    assert silent.store.source_summaries()[0]["open_incidents"] == 1
+    silent.restart()
+    for plant in (silent, plain):
+        plant.write("PUMP", "COOLANT LOST")
+        plant.settle()
+    # What was shown early changes nothing of what comes of the lines.
+    for kind in ("find_windows", "find_incidents"):
+        shown, never = (getattr(plant.store, kind)(limit=-1) for plant in (silent, plain))
+        assert shown == never
+    assert silent.store.source_summaries() == plain.store.source_summaries()
+    for plant in (silent, plain):
+        plant.store.close()
+
+
+def test_the_beginning_of_a_usual_window_is_no_alarm(plant: Plant) -> None:
+    row = plant.begin("PUMP")
+    plant.feedback.say(row["incident"], said("false-alarm"))
+    plant.restart()
+    # Few events look little like a window of many.
+    for faults in ((), ("PUMP",)):
+        plant.write(*faults)
+        plant._lines(faults, 3)
+        (begun,) = [row for row in plant.store.find_windows(limit=-1) if row["status"] == "provisional"]
+        assert not begun["anomalous"]
+    (incident,) = plant.store.find_incidents()
+    # Somebody called it normal before it was complete.
+    assert incident["status"] == "closed"
+    assert plant.store.source_summaries()[0]["open_incidents"] == 0
 
 
 def test_feedback_over_rest(plant: Plant) -> None:
