@@ -76,6 +76,7 @@ def run_try(options: argparse.Namespace, command: str) -> int:
         bundle=options.bundle,
         command=command,
         settings=settings,
+        config=options.config,
     )
     _check_writable(options.output)
     with progress_bars() as report:

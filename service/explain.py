@@ -24,7 +24,7 @@ from service.counterfactuals import Counterfactuals, Restored, WithoutCodes
 from service.detection.detector import EVENT, Judged, Observed
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
-from service.kinds import MISSING_EVENT, NEW, RARE_TRANSITION, SILENCE, UNUSUAL_COUNTS
+from service.kinds import MISSING_EVENT, NEW, RARE_TRANSITION, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.leaning import Leaning
 from service.reasons import Wording, Words, sentence
 from service.rereading import Rereading, together
@@ -136,7 +136,10 @@ class Explainer:
         heavy = heaviest(carried, len(events)) if verdict.anomalous else []
         ranked = self._ranked(scored, carried, _beyond(heavy, carried, verdict))
         ranked = ranked if noteworthy else ranked[:1]
-        head = reasons[0] if reasons else _NOTHING
+        # Lines nobody has seen the like of, enough for an alarm, are what it is about, whatever else was strange.
+        news = evidence[UNSEEN_TEMPLATE].nats if UNSEEN_TEMPLATE in kinds else 0.0
+        leading = kinds.index(UNSEEN_TEMPLATE) if news and news >= verdict.threshold * math.log(10) else 0
+        head = reasons[leading] if reasons else _NOTHING
         record = {
             "score_cap": self._bundle.calibration.cap,
             "calibration_windows": self._bundle.calibration.windows,
@@ -154,7 +157,7 @@ class Explainer:
             **self._looked_at(ranked, carried, total, scored, wording, texts),
             "codes": self._leaning.codes(ranked[:_SURPRISES], scored) if noteworthy else [],
         }
-        kind = kinds[0] if kinds else RARE_TRANSITION
+        kind = kinds[leading] if kinds else RARE_TRANSITION
         signature = wording.signature(kind, evidence[kind]) if kinds else ""
         return Explained(record, carried, total, heavy, sentence(head, verdict.score), kind, signature, head["title"])
 

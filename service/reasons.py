@@ -170,7 +170,7 @@ class Wording:
         }
 
     def _silence(self, about: Gap) -> Words:
-        before = _short(self._bundle.vocabulary.text(about.before))
+        before = self._before(about)
         seen, usual = _span(about.seconds), _span(about.usual_seconds)
         return {
             "title": f"Silent for {seen} after: {before}",
@@ -178,6 +178,12 @@ class Wording:
             "expected": f"{usual} at most",
             "seen": seen,
         }
+
+    def _before(self, about: Gap) -> str:
+        """Return what a silence followed: the line itself where its template says nothing and it is at hand."""
+        if about.event and about.before == UNSEEN == self._events[about.event - 1].token:
+            return self._message(about.event - 1)
+        return _short(self._bundle.vocabulary.text(about.before))
 
     def _slowness(self, about: Slowness) -> Words:
         before, message = _short(self._bundle.vocabulary.text(about.before)), self._message(about.event)

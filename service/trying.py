@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -60,6 +61,7 @@ class TryOptions:
         bundle: where to keep the bundle; None keeps none.
         command: the command line, for the report.
         settings: what `logvq.toml` declares.
+        config: where that lies.
     """
 
     file: Path
@@ -71,6 +73,7 @@ class TryOptions:
     bundle: Path | None
     command: str
     settings: Settings = field(default_factory=Settings)
+    config: Path | None = None
 
 
 def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
@@ -145,8 +148,8 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
         "version": __version__,
         "bundle": bundle.id,
         "command": options.command,
-        "verdict": _verdict(entries, incidents, len(final)),
-        "verdict_level": _level(entries),
+        "verdict": _verdict(entries, incidents, len(windows), len(final)),
+        "verdict_level": _level(entries, len(final)),
         "accounting": {
             "read": total,
             "trained": trained,
@@ -178,8 +181,9 @@ def _report_data(options: TryOptions, bundle: Bundle, store: Store, total: int, 
         },
         "budget": {
             "alarms_per_day": budget.per_day,
+            "stated": budget.stated,
             "threshold": round(threshold, 3),
-            "days": days and round(days, 2),
+            "days": days and round(days, 5),
             "incidents": incidents,
             "realised_per_day": round(incidents / told_days, 3) if told_days else None,
             "curve": [
@@ -273,20 +277,24 @@ def _runs(windows: Sequence[Mapping[str, Any]], level: float) -> int:
 
 def _days(windows: Sequence[Mapping[str, Any]]) -> float | None:
     times = [time for window in windows for time in (window["start"], window["end"]) if time is not None]
-    return max(max(times) - min(times), 3600.0) / 86_400 if times else None
+    return (max(times) - min(times)) / 86_400 if times else None
 
 
-def _verdict(entries: Sequence[Mapping[str, Any]], incidents: int, windows: int) -> str:
+def _verdict(entries: Sequence[Mapping[str, Any]], incidents: int, windows: int, final: int) -> str:
+    if not entries and not final:
+        return (
+            "No window is complete: these lines are too few to be called normal, and none is new enough to be an alarm."
+        )
     if not entries:
-        return f"Nothing in {windows:,} windows is more unusual than the known-good lines allow for."
+        return f"Nothing in {final:,} windows is more unusual than the known-good lines allow for."
     kinds = "kind of anomaly" if len(entries) == 1 else "kinds of anomaly"
     times = "once" if incidents == 1 else f"{incidents:,} times"
     return f"{len(entries):,} {kinds}, {times} in {windows:,} windows. The strongest: {entries[0]['title']}."
 
 
-def _level(entries: Sequence[Mapping[str, Any]]) -> str:
+def _level(entries: Sequence[Mapping[str, Any]], final: int) -> str:
     if not entries:
-        return "calm"
+        return "calm" if final else "notice"
     return "alarm" if entries[0]["score"] >= 2 else "notice"
 
 
@@ -312,8 +320,17 @@ def _limits(options: TryOptions, bundle: Bundle, trained: int, threshold: float)
 
 
 def _next(options: TryOptions) -> list[str]:
-    good = options.good or options.file
+    """Return the commands that go on from here: they read the lines as this one did."""
+    config = {"--config": options.config}
+    as_declared = config | {"--encoding": options.encoding, "--tz": options.zone, "--window": options.window}
+    good, file = (shlex.quote(str(path)) for path in (options.good or options.file, options.file))
+    # Nobody has vouched for the lines of the file itself: they hold what was found in them.
+    trusted = "" if options.good else " --as-it-comes"
     return [
-        f"logvq train {good.name} --out press.bundle",
-        f"logvq serve --all --bundle press.bundle --file {options.file.name}",
+        f"logvq train {good}{_given(as_declared)}{trusted} --out press.bundle",
+        f"logvq serve --all --bundle press.bundle --file {file}{_given(config)}",
     ]
+
+
+def _given(options: Mapping[str, object]) -> str:
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in options.items() if value is not None)

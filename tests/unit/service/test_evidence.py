@@ -23,6 +23,7 @@ from service.detection.counts import EXACT, Difference
 from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
+from service.detection.silence import KnownGaps
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.judging import Judge
@@ -225,6 +226,23 @@ def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: li
     assert reasons[SILENCE]["line"] == place
     assert reasons[SILENCE]["seen"] == "90.0 days"
     assert "at most" in reasons[SILENCE]["expected"]
+
+
+def test_a_fault_and_the_silence_after_it_are_told_by_the_fault(bundle: Bundle, lines: list[bytes]) -> None:
+    events, wait = parsed(bundle, [*lines[:30], FAULT, *lines[30:]]), 90 * 86_400.0
+    later = [replace(event, time=(event.time or 0.0) + wait * (at > 30)) for at, event in enumerate(events)]
+    # A source that never pauses.
+    gaps = KnownGaps.fit([UNSEEN] * 500, np.linspace(0.1, 0.2, 500))
+    detector = replace(bundle.detector, memory=replace(bundle.detector.memory, gaps=gaps))
+    bundle = replace(bundle, detector=detector)
+    judged = judge_of(bundle, 1.0).judge("s", 0, None, later, scored(bundle, later), {})
+    reasons = {reason["kind"]: reason for reason in judged.record["reasons"]}
+    assert reasons[SILENCE]["strength"] > reasons[UNSEEN_TEMPLATE]["strength"]
+    assert "EXCESS LOAD" in reasons[SILENCE]["title"]
+    assert (judged.reason, judged.title) == (UNSEEN_TEMPLATE, reasons[UNSEEN_TEMPLATE]["title"])
+    # Of a window whose news alone would be no alarm, the strongest reason is told.
+    stricter = judge_of(bundle, 1.1 * reasons[UNSEEN_TEMPLATE]["strength"])
+    assert stricter.judge("s", 0, None, later, scored(bundle, later), {}).reason == SILENCE
 
 
 def test_many_slow_steps_are_said_with_how_long_one_usually_takes(bundle: Bundle, lines: list[bytes]) -> None:
