@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingestion import UNSEEN, Event, clean, event_shape
-from ingestion.timestamps import Clock
 from service.bundle import Bundle
 from service.counterfactuals import Restored
 from service.detection.counts import EXACT, Difference
@@ -35,7 +34,6 @@ class Wording:
 
     def __init__(self, bundle: Bundle, events: Sequence[Event], scored: EventScores) -> None:
         self._bundle, self._events, self._scored = bundle, events, scored
-        self._clock = bundle.source_format.clock()
 
     def say(self, kind: str, found: Evidence) -> Words:
         """Return title, text, what was expected and what was seen."""
@@ -222,14 +220,13 @@ class Wording:
         return _short(self._bundle.vocabulary.text(about.token or UNSEEN))
 
     def _message(self, line: int) -> str:
-        return message(self._events[line].text, self._clock)
+        return message(self._events[line])
 
 
-def message(text: str, clock: Clock) -> str:
-    """Return the first line of an event without its time, cut to what a title holds."""
-    head = text.partition("\n")[0]
-    _, start, end = clock.read(head)
-    return _short(clean(head[:start] + head[end:]).strip(" |,;\t"))
+def message(event: Event) -> str:
+    """Return the first line of what an event says, without its envelope and time, cut to what a title holds."""
+    head = event.message.partition("\n")[0] or event.text.partition("\n")[0]
+    return _short(" ".join(clean(head).split()).strip(" |,;"))
 
 
 def sentence(head: Mapping[str, Any], score: float) -> str:

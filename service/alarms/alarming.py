@@ -246,7 +246,7 @@ class Alarms:
             # The rule alone wants it: its lines are what there is to tell.
             name, leading = matched.always[0], list(matched.always[1])
             first = min(leading)
-            line = message(window.events[leading[0]].text, self._format.clock())
+            line = message(window.events[leading[0]])
             reason, signature, title = SITE_RULE, f"{SITE_RULE} {name}", f"Rule {name}: {line}"
             carrying = []
         first_event, worst_event = (_event(window.events[place]) for place in (first, leading[0]))

@@ -115,3 +115,34 @@ def test_what_maintenance_mutes_is_no_alarm_at_any_budget(
     assert budget["incidents"] == budget["held_back"]["windows"] == 0
     assert {choice["alarms"] for choice in budget["choices"]} == {0}
     assert {point["alarms"] for point in budget["curve"]} == {0}
+
+
+def test_a_fault_that_ends_a_file_is_an_alarm(bundle: Bundle, machine_lines: list[bytes], tmp_path: Path) -> None:
+    fault = machine_lines[1200].partition(b"|")[0] + b"|servo_cond|Fault|7|||EXCESS LOAD"
+    store, lines = Store(tmp_path / "a.sqlite"), [*machine_lines[:1200], fault]
+    records = (Record("mazak01", "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
+    score_records(bundle, store, records, AlarmPolicy(Budget(20, stated=True)), lambda _: None)
+    (last,) = [row for row in store.find_windows(limit=None) if row["status"] == "provisional"]
+    incident = store.find_incidents()[0]
+    assert (last["anomalous"], incident["worst_window"]) == (True, last["id"])
+    assert "EXCESS LOAD" in incident["title"]
+    store.close()
+
+
+def test_a_few_lines_are_not_called_calm(
+    machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, few = tmp_path / "good.log", tmp_path / "few lines.log"
+    good.write_bytes(b"\n".join(machine_lines[:1600]) + b"\n")
+    few.write_bytes(b"\n".join(machine_lines[1600:1605]) + b"\n")
+    told = ["try", str(few), "--good", str(good), "--tz", "Asia/Tokyo", "-o", str(tmp_path / "report.html"), "--json"]
+    assert main(told) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"].startswith("No window is complete")
+    assert found["verdict_level"] == "notice"
+    assert found["budget"]["days"] * 86_400 < 600
+    # The commands to go on with read the lines as this one did.
+    assert found["next"] == [
+        f"logvq train {good} --tz Asia/Tokyo --out press.bundle",
+        f"logvq serve --all --bundle press.bundle --file '{few}'",
+    ]
