@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
@@ -43,6 +44,8 @@ MAX_PATTERNS = 10
 _HOLDS_UNTIL = ("known", "shelved")
 _NORMAL = ("false-alarm", "known")
 _WHAT_IT_WAS = (*_NORMAL, "real")
+# Windows that a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,25 +188,36 @@ class FeedbackStore:
         rows = self._said_of(source)
         real = [row for row in rows if row.verdict == "real"]
         shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
-        faults = [row for row in real if row.bundle == bundle]
-        incident_ids = {row.about for row in faults if row.about.startswith("i-")}
-        joined_since = sa.select(windows.c.index).where(
-            windows.c.source == source, windows.c.incident.in_(incident_ids)
-        )
         with answering(self._engine.connect) as connection:
-            indexes = set(connection.execute(joined_since).scalars()) if incident_ids else set()
-        for row in rows:
-            # In order: a window of a fault may have been called normal since, and a fault again.
-            if row.bundle == bundle and row.verdict == "real":
-                indexes |= _indexes(row)
-            elif row.bundle == bundle and row.verdict in _NORMAL:
-                indexes -= _indexes(row)
+            indexes, incident_ids = _faults_of(connection, source, bundle, rows)
         return Heard(_confirmed(rows, real), shelved, indexes, incident_ids)
 
     def faults(self, source: str) -> list[tuple[float, float]]:
-        """Return when a source had confirmed faults, in epoch seconds: nothing to learn as normal."""
+        """Return when a source had confirmed faults, first and last second of each: nothing to learn as normal.
+
+        An incident's time is that of its windows and of what lies between them.
+
+        Raises:
+            BadFeedback: lines of a fault carry no time that they could be found by.
+        """
         rows = self._said_of(source)
-        return sorted((row.start, row.end) for row in rows if row.verdict == "real" and row.start is not None)
+        times, untimed = [], []
+        with answering(self._engine.connect) as connection:
+            for bundle in {row.bundle for row in rows if row.verdict == "real"}:
+                for fault in _in_a_row(connection, source, bundle, *_faults_of(connection, source, bundle, rows)):
+                    timed = [row for row in fault if row.start is not None]
+                    if timed:
+                        times.append((min(row.start for row in timed), max(row.end for row in timed)))
+                    else:
+                        untimed += [row.id for row in fault]
+        if untimed:
+            named = ", ".join(sorted(untimed)[:_NAMED]) + ("…" if len(untimed) > _NAMED else "")
+            raise BadFeedback(
+                f"{len(untimed):,} windows of confirmed faults of {source} carry no time by which their lines could be "
+                f"left out ({named}): take all lines of its faults, as their pages show them, out of the file, "
+                "and train without --feedback"
+            )
+        return sorted(times)
 
     def _said_of(self, source: str) -> Sequence[Any]:
         """Return what was said of a source and holds, first said first."""
@@ -237,6 +251,39 @@ def _latest(rows: Sequence[Any]) -> list[Any]:
                 continue
         kept.append(row)
     return kept[::-1]
+
+
+def _faults_of(connection: sa.Connection, source: str, bundle: str, rows: Sequence[Any]) -> tuple[set[int], set[str]]:
+    """Return what holds of a bundle's windows: the indexes of those that are faults, and the ids of incidents that are.
+
+    Windows that have joined such an incident since are faults, too.
+    """
+    said = [row for row in rows if row.bundle == bundle]
+    incident_ids = {row.about for row in said if row.verdict == "real" and row.about.startswith("i-")}
+    joined = sa.select(windows.c.index).where(windows.c.source == source, windows.c.incident.in_(incident_ids))
+    indexes = set(connection.execute(joined).scalars()) if incident_ids else set()
+    for row in said:
+        # In order: a window of a fault may have been called normal since, and a fault again.
+        if row.verdict == "real":
+            indexes |= _indexes(row)
+        elif row.verdict in _NORMAL:
+            indexes -= _indexes(row)
+    return indexes, incident_ids
+
+
+def _in_a_row(
+    connection: sa.Connection, source: str, bundle: str, indexes: set[int], incident_ids: set[str]
+) -> list[list[Any]]:
+    """Return the windows of faults, those of an incident together up to one that was called normal since."""
+    is_one = sa.or_(windows.c.index.in_(indexes), windows.c.incident.in_(incident_ids))
+    columns = (windows.c.id, windows.c.index, windows.c.incident, windows.c.start, windows.c.end)
+    query = sa.select(*columns).where(windows.c.source == source, windows.c.bundle == bundle, is_one)
+
+    def of(row: Any) -> tuple[str, bool]:
+        return row.incident if row.incident in incident_ids else row.id, row.index in indexes
+
+    runs = groupby(connection.execute(query.order_by(windows.c.incident, windows.c.index)), of)
+    return [list(run) for (_, is_fault), run in runs if is_fault]
 
 
 def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:

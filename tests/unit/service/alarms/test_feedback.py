@@ -262,6 +262,21 @@ def test_windows_that_join_a_confirmed_fault_later_are_not_learned_either(plant:
     heard = plant.feedback.heard(SOURCE, first["bundle"])
     assert heard.faults == {first["index"], again["index"]}
     assert quiet["index"] not in heard.faults
+    # Nor is what lies between them by a bundle to come.
+    assert plant.feedback.faults(SOURCE) == [(first["start"], again["end"])]
+
+
+def test_the_time_of_a_fault_is_that_of_the_windows_that_still_are_one(plant: Plant) -> None:
+    rows = [plant.write("PUMP", "SPINDLE OVER CURRENT") for _ in range(3)]
+    assert len({row["incident"] for row in rows}) == 1
+    times = [(row["start"], row["end"]) for row in rows]
+    one = plant.feedback.say(rows[1]["id"], said("real"))
+    assert plant.feedback.faults(SOURCE) == [times[1]]
+    plant.feedback.undo(one["id"], "Ito", "all of it")
+    plant.feedback.say(rows[0]["incident"], said("real"))
+    assert plant.feedback.faults(SOURCE) == [(times[0][0], times[2][1])]
+    plant.feedback.say(rows[1]["id"], said("false-alarm"))
+    assert plant.feedback.faults(SOURCE) == [times[0], times[2]]
 
 
 def test_everything_said_is_kept_with_who_and_why(plant: Plant) -> None:
