@@ -27,10 +27,11 @@ from typing import Any, Literal, get_args
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
-from service.database import FEEDBACK_LOCK, answering, lock, storable
-from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.database import FEEDBACK_LOCK, answering, is_row_number, lock, storable
+from service.errors import AlreadyUndone, BadFeedback, NotFound, ReplayOnly
 from service.explain import iso
 from service.packing import pack, unpack
 from service.schema import feedback, incidents, windows
@@ -72,6 +73,8 @@ class Said:
         if (self.until is None) == (self.verdict in _HOLDS_UNTIL):
             needs = f"{self.verdict} holds until a time; give one" if self.until is None else "it holds for good"
             raise BadFeedback(f"{needs}: known and shelved hold until a time, real and false-alarm until taken back")
+        if self.until is not None and not self.until <= LATEST_SECONDS:
+            raise BadFeedback(f"{self.verdict} holds until {iso(LATEST_SECONDS)} at the latest; give an earlier time")
 
 
 class FeedbackStore:
@@ -81,7 +84,7 @@ class FeedbackStore:
     """
 
     def __init__(self, store: Store) -> None:
-        self._engine = store.engine
+        self._store, self._engine = store, store.engine
 
     def say(self, about: str, said: Said) -> dict[str, Any]:
         """Keep what somebody says of an incident (`i-…`) or a window (`w-…`), and return it.
@@ -89,7 +92,9 @@ class FeedbackStore:
         Raises:
             NotFound: there is no such incident or window.
             BadFeedback: it cannot be said of this one.
+            ReplayOnly: the database holds a replay.
         """
+        self._refuse_replay()
         with answering(self._engine.begin) as connection:
             found = _windows_of(connection, about)
             timed = [row.end for row in found if row.end is not None]
@@ -129,12 +134,15 @@ class FeedbackStore:
         Raises:
             NotFound: nothing was said under this number.
             AlreadyUndone: it was taken back before, or takes something back itself.
+            ReplayOnly: the database holds a replay.
         """
+        self._refuse_replay()
         if not who.strip() or not reason.strip():
             raise BadFeedback("say who you are and why: both are kept for those who ask later")
         try:
             with answering(self._engine.begin) as connection:
-                row = connection.execute(sa.select(feedback).where(feedback.c.id == number)).one_or_none()
+                found = sa.select(feedback).where(feedback.c.id == number)
+                row = connection.execute(found).one_or_none() if is_row_number(number) else None
                 if row is None:
                     raise NotFound(f"no feedback {number}")
                 if row.verdict == UNDO:
@@ -224,6 +232,11 @@ class FeedbackStore:
         with answering(self._engine.connect) as connection:
             rows = connection.execute(_holding().where(feedback.c.source == source)).all()
         return _latest(rows)
+
+    def _refuse_replay(self) -> None:
+        replayed = self._store.replayed()
+        if replayed is not None:
+            raise ReplayOnly(f"the database holds a replay of {replayed}; say it in the one that `logvq serve` writes")
 
 
 def _holding() -> sa.Select[Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ingestion import Record
+from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.budget import Budget
 from service.alarms.incidents import LEAD
 from service.alarms.policy import AlarmPolicy
@@ -25,6 +28,7 @@ from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.packing import unpack
 from service.sample import good_sample
+from service.schema import feedback
 from service.store import Store
 from service.whole_files import InHand
 from service.worker import Worker
@@ -310,6 +314,9 @@ def test_what_cannot_be_said_is_refused_with_a_way_out(plant: Plant) -> None:
     for verdict, until in (("known", None), ("shelved", None), ("real", 1.0), ("fine", None)):
         with pytest.raises(BadFeedback):
             said(verdict, until)
+    for until in (LATEST_SECONDS + 1, math.inf, math.nan):
+        with pytest.raises(BadFeedback, match=r"9999-12-29T23:59:59\.000Z at the latest"):
+            said("known", until)
     with pytest.raises(BadFeedback, match="who you are"):
         Said(verdict="real", who=" ", reason="x")
 
@@ -350,10 +357,57 @@ def test_maintenance_is_scored_and_stored_and_raises_nothing(bundle: Bundle, tmp
     plant.store.close()
 
 
+def client_of(plant: Plant) -> TestClient:
+    context = Context(plant.store, Metrics(), InboxInput(plant.store), plant.worker, None)
+    return TestClient(create_app(context), raise_server_exceptions=False)
+
+
+def test_a_time_beyond_the_calendar_is_refused_and_nothing_is_stored(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    client, path = client_of(plant), f"/api/v1/incidents/{row['incident']}/feedback"
+    for until in ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+14:00"):
+        body = {"verdict": "known", "who": "Sato", "reason": "new pump", "until": until}
+        refused = client.post(path, json=body)
+        assert (refused.status_code, refused.json()["type"]) == (422, "/errors/bad-feedback"), until
+    assert client.get("/api/v1/feedback").json()["items"] == []
+
+
+def test_what_was_stored_of_such_a_time_before_is_shown(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    entry = plant.feedback.say(row["incident"], said("known", row["end"] + 60))
+    with plant.store.engine.begin() as connection:
+        beyond = feedback.update().values(until=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp() + 18_000)
+        connection.execute(beyond.where(feedback.c.id == entry["id"]))
+    client = client_of(plant)
+    assert client.get("/api/v1/feedback").json()["items"][0]["until"] == "9999-12-31T23:59:59.000Z"
+    assert "9999-12-31" in client.get(f"/ui/incidents/{row['incident']}").text
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**20, -(10**20), 0])
+def test_no_number_is_too_large_to_be_that_of_nothing(plant: Plant, number: int) -> None:
+    answer = client_of(plant).post(f"/api/v1/feedback/{number}/undo", json={"who": "Sato", "reason": "no"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/errors/not-found")
+
+
+def test_nothing_is_said_of_a_replay(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    entry = plant.feedback.say(row["incident"], said("real"))
+    plant.store.begin_replay(row["bundle"], "press07.log from 0 to the end")
+    client = client_of(plant)
+    given = {"who": "Sato", "reason": "seen it"}
+    for path, body in (
+        (f"incidents/{row['incident']}/feedback", given | {"verdict": "real"}),
+        (f"feedback/{entry['id']}/undo", given),
+    ):
+        answer = client.post(f"/api/v1/{path}", json=body)
+        assert (answer.status_code, answer.json()["type"]) == (409, "/errors/replay-only")
+        assert "press07.log from 0" in answer.json()["detail"]
+    assert len(plant.feedback.entries()) == 1
+
+
 def test_feedback_over_rest(plant: Plant) -> None:
     row = plant.write("PUMP")
-    inbox, metrics = InboxInput(plant.store), Metrics()
-    client = TestClient(create_app(Context(plant.store, metrics, inbox, plant.worker, None)))
+    client = client_of(plant)
     path = f"/api/v1/incidents/{row['incident']}/feedback"
     given = client.post(path, json={"verdict": "false-alarm", "who": "Sato", "reason": "new pump"})
     assert given.status_code == 201
