@@ -10,17 +10,19 @@ Four verdicts on an incident or a window:
 An entry is never changed. What is taken back is taken back by an entry of its own, and then holds no more.
 
 Shelving aside, verdicts say what something was, and the latest holds: one of an incident also in place of those of its
-windows. Whatever quiets what was called real later holds no more, too. When the later verdict is taken back, the
-earlier one holds again.
+windows, and `known` in place of a `known` until another time. Whatever quiets what was called real later holds no more,
+too. When the later verdict is taken back, the earlier one holds again; when its time has come, none does.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal, get_args
 
@@ -34,7 +36,7 @@ from service.database import FEEDBACK_LOCK, answering, is_row_number, lock, stor
 from service.errors import AlreadyUndone, BadFeedback, NotFound, ReplayOnly
 from service.explain import iso
 from service.packing import pack, unpack
-from service.schema import feedback, incidents, windows
+from service.schema import feedback, incidents, sources, windows
 from service.store import Store
 
 Verdict = Literal["real", "false-alarm", "known", "shelved"]
@@ -189,7 +191,13 @@ class FeedbackStore:
         """Return what holds of each of these incidents and windows, where somebody has said what it was."""
         query = _holding().where(feedback.c.about.in_(about), feedback.c.verdict.in_(_WHAT_IT_WAS))
         with answering(self._engine.connect) as connection:
-            return {row.about: row.verdict for row in connection.execute(query)}
+            latest = {row.about: row for row in connection.execute(query)}
+            clocks = _clocks(connection, {row.source for row in latest.values() if row.until is not None})
+        return {
+            about: row.verdict
+            for about, row in latest.items()
+            if row.until is None or clocks.get(row.source, -math.inf) < row.until
+        }
 
     def heard(self, source: str, bundle: str) -> Heard:
         """Return what holds of a source, as its alarms take it; faults are windows of this bundle."""
@@ -252,15 +260,15 @@ def _holding() -> sa.Select[Any]:
 def _latest(rows: Sequence[Any]) -> list[Any]:
     """Return what was said, in order, without what something else was said of later: of it, or of its incident."""
     kept: list[Any] = []
-    later: defaultdict[Hashable, set[str]] = defaultdict(set)
+    later: defaultdict[Hashable, set[tuple[str, float | None]]] = defaultdict(set)
     for row in reversed(rows):
         if row.verdict in _WHAT_IT_WAS:
             its_windows = [(row.bundle, index) for index in _indexes(row)]
             of_incident = row.about.startswith("i-")
             others = later[row.about] | (set() if of_incident else later[its_windows[0]])
             for key in (row.about, *(its_windows if of_incident else ())):
-                later[key].add(row.verdict)
-            if others - {row.verdict}:
+                later[key].add((row.verdict, row.until))
+            if others - {(row.verdict, row.until)}:
                 continue
         kept.append(row)
     return kept[::-1]
@@ -297,6 +305,13 @@ def _in_a_row(
 
     runs = groupby(connection.execute(query.order_by(windows.c.incident, windows.c.index)), of)
     return [list(run) for (_, is_fault), run in runs if is_fault]
+
+
+def _clocks(connection: sa.Connection, names: Collection[str]) -> dict[str, float]:
+    """Return how far the clocks of sources have come, epoch seconds, of those that have told a time."""
+    query = sa.select(sources.c.source, sources.c.summary).where(sources.c.source.in_(names))
+    last = {row.source: json.loads(row.summary)["last_event"] for row in connection.execute(query)}
+    return {source: datetime.fromisoformat(moment).timestamp() for source, moment in last.items() if moment}
 
 
 def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:

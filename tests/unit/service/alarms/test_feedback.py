@@ -230,6 +230,36 @@ def test_what_is_known_is_quiet_until_its_time(plant: Plant) -> None:
     assert plant.write("PUMP")["anomalous"]
 
 
+@pytest.mark.parametrize("before", ["incident", "id"])
+def test_known_until_an_earlier_time_stands_in_place_of_known_until_a_later_one(plant: Plant, before: str) -> None:
+    row = plant.write("PUMP")
+    longer = plant.feedback.say(row[before], said("known", row["end"] + 3600))
+    plant.feedback.say(row["incident"], said("known", row["end"] + 3 * 60))
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.undo(longer["id"] + 1, "Ito", "the pump comes later")
+    (holds,) = plant.feedback.heard(SOURCE, row["bundle"]).confirmed
+    assert (holds.feedback, holds.until) == (longer["id"], row["end"] + 3600)
+
+
+def test_what_is_known_is_shown_as_what_holds_until_its_time_by_the_sources_clock(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    incident = first["incident"]
+    plant.feedback.say(incident, said("false-alarm"))
+    plant.feedback.say(incident, said("known", first["end"] + 3 * 60))
+    client = client_of(plant)
+    plant.write()
+    assert plant.feedback.verdicts([incident]) == {incident: "known"}
+    assert "What holds: <b>known</b>" in client.get(f"/ui/incidents/{incident}").text
+    for _ in range(2):
+        plant.write()
+    # As for alarms, what it stood in place of does not hold again.
+    assert plant.feedback.verdicts([incident]) == {}
+    assert plant.write("PUMP")["anomalous"]
+    assert "What holds" not in client.get(f"/ui/incidents/{incident}").text
+    assert client.get(f"/api/v1/incidents/{incident}").json()["verdict"] is None
+
+
 def test_a_shelved_source_is_quiet_until_its_time_and_learns_nothing(plant: Plant) -> None:
     first = plant.write("PUMP")
     entry = plant.feedback.say(first["incident"], said("shelved", first["end"] + 6 * 60))
