@@ -22,7 +22,8 @@ In the order the data flows:
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
                     known-good windows nearest to it, out of the bundle's `examples.py`
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
-- `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
+- `feedback_store.py` what operators have said of alarms; `known_faults.py` known-good lines without the faults among
+                    them; `joined_incidents.py` incidents of several sources as one
 - `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms
 - `dead_letters.py` lines that became no event, and how many are too many; `dead_letter_commands.py` the command that
                     lists them

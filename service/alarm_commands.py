@@ -33,7 +33,7 @@ def run_feedback(options: argparse.Namespace) -> int:
         if options.action == "list":
             _list(feedback.entries(about=options.about, source=options.source), as_json=options.json)
             return 0
-        who = options.who or getpass.getuser()
+        who = options.who or _user()
         if options.action == "undo":
             entry = feedback.undo(options.number, who, options.reason)
             said = f"feedback {options.number} on {entry['about']} is taken back by {entry['id']}"
@@ -49,6 +49,13 @@ def run_feedback(options: argparse.Namespace) -> int:
         return 0
     finally:
         store.close()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise BadSetting("this machine has no name for the user of this process: say who you are with --who") from error
 
 
 def _time(text: str) -> float:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ingestion import WindowSpec, clean
+from ingestion import Record, WindowSpec, clean
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
@@ -180,7 +180,7 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
     from service.database import existing  # noqa: PLC0415
     from service.feedback_store import FeedbackStore  # noqa: PLC0415
-    from service.known_faults import without_faults  # noqa: PLC0415
+    from service.known_faults import told_of, without_faults  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.whole_files import source_name  # noqa: PLC0415
 
@@ -190,8 +190,15 @@ def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
         faults = FeedbackStore(store).faults(source)
     finally:
         store.close()
-    print(f"leaving out {len(faults):,} times of confirmed faults of {source}", file=sys.stderr)
-    return replace(good, records=without_faults(good.records, faults, good.source_format))
+    if not faults:
+        print(f"no fault of {source} is confirmed, so nothing is left out: is it another --source?", file=sys.stderr)
+        return good
+
+    def kept() -> Iterator[Record]:
+        left_out = yield from without_faults(good.records, faults, good.source_format)
+        print(told_of(left_out, faults, good.name, source), file=sys.stderr)
+
+    return replace(good, records=kept())
 
 
 def run_serve(options: argparse.Namespace, _: str) -> int:

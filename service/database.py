@@ -30,6 +30,7 @@ _SESSION = {
     "tcp_keepalives_count": "3",
 }
 _CONNECT_TIMEOUT_SECONDS = 5
+_MAX_ROW_NUMBER = 2**63 - 1
 
 
 class Database:
@@ -170,6 +171,11 @@ def answering(opened: Callable[[], Any]) -> Iterator[sa.Connection]:
             yield connection
     except (OperationalError, InterfaceError) as error:
         raise StoreUnavailable(f"the database does not take this: {error.orig}".strip()) from error
+
+
+def is_row_number(number: int) -> bool:
+    """Whether a row can have this number: a query for one that is larger fails, instead of finding nothing."""
+    return 0 < number <= _MAX_ROW_NUMBER
 
 
 def upsert(

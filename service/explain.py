@@ -46,6 +46,8 @@ _UNEXAMINED: Mapping[str, Any] = {
 # What an alarm seems to be about where something failed to come.
 _LACK_CAUSES = frozenset({SILENCE, RARE_TRANSITION, MISSING_EVENT, UNUSUAL_COUNTS})
 _NOTHING = {"title": "Nothing unusual", "text": "Every line came about where it usually does."}
+_FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 @dataclass(frozen=True)
@@ -298,10 +300,10 @@ def _reason(kind: str, found: Evidence, total: float, wording: Wording) -> dict[
 
 
 def iso(seconds: float | None) -> str | None:
-    """Return epoch seconds as RFC 3339 in UTC with milliseconds."""
+    """Return epoch seconds as RFC 3339 in UTC with milliseconds; what no calendar has, as its first or last second."""
     if seconds is None:
         return None
-    moment = datetime.fromtimestamp(seconds, UTC)
+    moment = datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

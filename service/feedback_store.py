@@ -10,29 +10,33 @@ Four verdicts on an incident or a window:
 An entry is never changed. What is taken back is taken back by an entry of its own, and then holds no more.
 
 Shelving aside, verdicts say what something was, and the latest holds: one of an incident also in place of those of its
-windows. Whatever quiets what was called real later holds no more, too. When the later verdict is taken back, the
-earlier one holds again.
+windows, and `known` in place of a `known` until another time. Whatever quiets what was called real later holds no more,
+too. When the later verdict is taken back, the earlier one holds again; when its time has come, none does.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.alarming import Heard
 from service.alarms.confirmed import Confirmation, Pattern
-from service.database import FEEDBACK_LOCK, answering, lock, storable
-from service.errors import AlreadyUndone, BadFeedback, NotFound
+from service.database import FEEDBACK_LOCK, answering, is_row_number, lock, storable
+from service.errors import AlreadyUndone, BadFeedback, NotFound, ReplayOnly
 from service.explain import iso
 from service.packing import pack, unpack
-from service.schema import feedback, incidents, windows
+from service.schema import feedback, incidents, sources, windows
 from service.store import Store
 
 Verdict = Literal["real", "false-alarm", "known", "shelved"]
@@ -43,6 +47,8 @@ MAX_PATTERNS = 10
 _HOLDS_UNTIL = ("known", "shelved")
 _NORMAL = ("false-alarm", "known")
 _WHAT_IT_WAS = (*_NORMAL, "real")
+# Windows that a message names.
+_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,8 @@ class Said:
         if (self.until is None) == (self.verdict in _HOLDS_UNTIL):
             needs = f"{self.verdict} holds until a time; give one" if self.until is None else "it holds for good"
             raise BadFeedback(f"{needs}: known and shelved hold until a time, real and false-alarm until taken back")
+        if self.until is not None and not self.until <= LATEST_SECONDS:
+            raise BadFeedback(f"{self.verdict} holds until {iso(LATEST_SECONDS)} at the latest; give an earlier time")
 
 
 class FeedbackStore:
@@ -78,7 +86,7 @@ class FeedbackStore:
     """
 
     def __init__(self, store: Store) -> None:
-        self._engine = store.engine
+        self._store, self._engine = store, store.engine
 
     def say(self, about: str, said: Said) -> dict[str, Any]:
         """Keep what somebody says of an incident (`i-…`) or a window (`w-…`), and return it.
@@ -86,7 +94,9 @@ class FeedbackStore:
         Raises:
             NotFound: there is no such incident or window.
             BadFeedback: it cannot be said of this one.
+            ReplayOnly: the database holds a replay.
         """
+        self._refuse_replay()
         with answering(self._engine.begin) as connection:
             found = _windows_of(connection, about)
             timed = [row.end for row in found if row.end is not None]
@@ -126,12 +136,15 @@ class FeedbackStore:
         Raises:
             NotFound: nothing was said under this number.
             AlreadyUndone: it was taken back before, or takes something back itself.
+            ReplayOnly: the database holds a replay.
         """
+        self._refuse_replay()
         if not who.strip() or not reason.strip():
             raise BadFeedback("say who you are and why: both are kept for those who ask later")
         try:
             with answering(self._engine.begin) as connection:
-                row = connection.execute(sa.select(feedback).where(feedback.c.id == number)).one_or_none()
+                found = sa.select(feedback).where(feedback.c.id == number)
+                row = connection.execute(found).one_or_none() if is_row_number(number) else None
                 if row is None:
                     raise NotFound(f"no feedback {number}")
                 if row.verdict == UNDO:
@@ -178,38 +191,60 @@ class FeedbackStore:
         """Return what holds of each of these incidents and windows, where somebody has said what it was."""
         query = _holding().where(feedback.c.about.in_(about), feedback.c.verdict.in_(_WHAT_IT_WAS))
         with answering(self._engine.connect) as connection:
-            return {row.about: row.verdict for row in connection.execute(query)}
+            latest = {row.about: row for row in connection.execute(query)}
+            clocks = _clocks(connection, {row.source for row in latest.values() if row.until is not None})
+        return {
+            about: row.verdict
+            for about, row in latest.items()
+            if row.until is None or clocks.get(row.source, -math.inf) < row.until
+        }
 
     def heard(self, source: str, bundle: str) -> Heard:
         """Return what holds of a source, as its alarms take it; faults are windows of this bundle."""
         rows = self._said_of(source)
         real = [row for row in rows if row.verdict == "real"]
         shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
-        faults = [row for row in real if row.bundle == bundle]
-        incident_ids = {row.about for row in faults if row.about.startswith("i-")}
-        joined_since = sa.select(windows.c.index).where(
-            windows.c.source == source, windows.c.incident.in_(incident_ids)
-        )
         with answering(self._engine.connect) as connection:
-            indexes = set(connection.execute(joined_since).scalars()) if incident_ids else set()
-        for row in rows:
-            # In order: a window of a fault may have been called normal since, and a fault again.
-            if row.bundle == bundle and row.verdict == "real":
-                indexes |= _indexes(row)
-            elif row.bundle == bundle and row.verdict in _NORMAL:
-                indexes -= _indexes(row)
+            indexes, incident_ids = _faults_of(connection, source, bundle, rows)
         return Heard(_confirmed(rows, real), shelved, indexes, incident_ids)
 
     def faults(self, source: str) -> list[tuple[float, float]]:
-        """Return when a source had confirmed faults, in epoch seconds: nothing to learn as normal."""
+        """Return when a source had confirmed faults, first and last second of each: nothing to learn as normal.
+
+        An incident's time is that of its windows and of what lies between them.
+
+        Raises:
+            BadFeedback: lines of a fault carry no time that they could be found by.
+        """
         rows = self._said_of(source)
-        return sorted((row.start, row.end) for row in rows if row.verdict == "real" and row.start is not None)
+        times, untimed = [], []
+        with answering(self._engine.connect) as connection:
+            for bundle in {row.bundle for row in rows if row.verdict == "real"}:
+                for fault in _in_a_row(connection, source, bundle, *_faults_of(connection, source, bundle, rows)):
+                    timed = [row for row in fault if row.start is not None]
+                    if timed:
+                        times.append((min(row.start for row in timed), max(row.end for row in timed)))
+                    else:
+                        untimed += [row.id for row in fault]
+        if untimed:
+            named = ", ".join(sorted(untimed)[:_NAMED]) + ("…" if len(untimed) > _NAMED else "")
+            raise BadFeedback(
+                f"{len(untimed):,} windows of confirmed faults of {source} carry no time by which their lines could be "
+                f"left out ({named}): take all lines of its faults, as their pages show them, out of the file, "
+                "and train without --feedback"
+            )
+        return sorted(times)
 
     def _said_of(self, source: str) -> Sequence[Any]:
         """Return what was said of a source and holds, first said first."""
         with answering(self._engine.connect) as connection:
             rows = connection.execute(_holding().where(feedback.c.source == source)).all()
         return _latest(rows)
+
+    def _refuse_replay(self) -> None:
+        replayed = self._store.replayed()
+        if replayed is not None:
+            raise ReplayOnly(f"the database holds a replay of {replayed}; say it in the one that `logvq serve` writes")
 
 
 def _holding() -> sa.Select[Any]:
@@ -225,18 +260,58 @@ def _holding() -> sa.Select[Any]:
 def _latest(rows: Sequence[Any]) -> list[Any]:
     """Return what was said, in order, without what something else was said of later: of it, or of its incident."""
     kept: list[Any] = []
-    later: defaultdict[Hashable, set[str]] = defaultdict(set)
+    later: defaultdict[Hashable, set[tuple[str, float | None]]] = defaultdict(set)
     for row in reversed(rows):
         if row.verdict in _WHAT_IT_WAS:
             its_windows = [(row.bundle, index) for index in _indexes(row)]
             of_incident = row.about.startswith("i-")
             others = later[row.about] | (set() if of_incident else later[its_windows[0]])
             for key in (row.about, *(its_windows if of_incident else ())):
-                later[key].add(row.verdict)
-            if others - {row.verdict}:
+                later[key].add((row.verdict, row.until))
+            if others - {(row.verdict, row.until)}:
                 continue
         kept.append(row)
     return kept[::-1]
+
+
+def _faults_of(connection: sa.Connection, source: str, bundle: str, rows: Sequence[Any]) -> tuple[set[int], set[str]]:
+    """Return what holds of a bundle's windows: the indexes of those that are faults, and the ids of incidents that are.
+
+    Windows that have joined such an incident since are faults, too.
+    """
+    said = [row for row in rows if row.bundle == bundle]
+    incident_ids = {row.about for row in said if row.verdict == "real" and row.about.startswith("i-")}
+    joined = sa.select(windows.c.index).where(windows.c.source == source, windows.c.incident.in_(incident_ids))
+    indexes = set(connection.execute(joined).scalars()) if incident_ids else set()
+    for row in said:
+        # In order: a window of a fault may have been called normal since, and a fault again.
+        if row.verdict == "real":
+            indexes |= _indexes(row)
+        elif row.verdict in _NORMAL:
+            indexes -= _indexes(row)
+    return indexes, incident_ids
+
+
+def _in_a_row(
+    connection: sa.Connection, source: str, bundle: str, indexes: set[int], incident_ids: set[str]
+) -> list[list[Any]]:
+    """Return the windows of faults, those of an incident together up to one that was called normal since."""
+    is_one = sa.or_(windows.c.index.in_(indexes), windows.c.incident.in_(incident_ids))
+    columns = (windows.c.id, windows.c.index, windows.c.incident, windows.c.start, windows.c.end)
+    query = sa.select(*columns).where(windows.c.source == source, windows.c.bundle == bundle, is_one)
+
+    def of(row: Any) -> tuple[str, bool]:
+        return row.incident if row.incident in incident_ids else row.id, row.index in indexes
+
+    runs = groupby(connection.execute(query.order_by(windows.c.incident, windows.c.index)), of)
+    return [list(run) for (_, is_fault), run in runs if is_fault]
+
+
+def _clocks(connection: sa.Connection, names: Collection[str]) -> dict[str, float]:
+    """Return how far the clocks of sources have come, epoch seconds, of those that have told a time."""
+    query = sa.select(sources.c.source, sources.c.summary).where(sources.c.source.in_(names))
+    last = {row.source: json.loads(row.summary)["last_event"] for row in connection.execute(query)}
+    return {source: datetime.fromisoformat(moment).timestamp() for source, moment in last.items() if moment}
 
 
 def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from service.database import Database
+from service.database import Database, is_row_number
 from service.schema import JSON_COLUMNS, dead_letters, incidents, sources, windows
 
 # A list shows this much of each: five hundred times what the database keeps of one would be half a gigabyte.
@@ -126,6 +126,8 @@ class StoredResults(Database):
 
     def dead_letter(self, source: str, number: int) -> bytes | None:
         """Return the bytes that are kept of a dead letter; None where there is no such."""
+        if not is_row_number(number):
+            return None
         query = sa.select(dead_letters.c.value).where(dead_letters.c.source == source, dead_letters.c.id == number)
         with self._read() as connection:
             return connection.execute(query).scalar_one_or_none()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.errors import NotFound, ReplayOnly
+from service.errors import NotFound
 from service.explain import iso
 from service.feedback_store import FeedbackStore, Said, Verdict
 from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor, epoch
@@ -41,7 +41,6 @@ def give_feedback(
     kind: Literal["incidents", "windows"], about: str, given: Feedback, context: Shared
 ) -> dict[str, Any]:
     """Say what an incident or a window was: `real`, `false-alarm`, `known` until a time, or `shelved` until one."""
-    _refuse_replay(context)
     _check(kind, about)
     said = Said(verdict=given.verdict, who=given.who, reason=given.reason, until=epoch(given.until))
     entry = FeedbackStore(context.store).say(about, said)
@@ -69,7 +68,6 @@ def list_feedback(
 @router.post("/feedback/{number}/undo", status_code=201)
 def take_back(number: int, given: TakenBack, context: Shared) -> dict[str, Any]:
     """Take back what was said; both entries stay."""
-    _refuse_replay(context)
     entry = FeedbackStore(context.store).undo(number, given.who, given.reason)
     context.metrics.add("logvq_feedback_total", verdict="undo")
     return shown(entry)
@@ -83,9 +81,3 @@ def shown(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _check(kind: str, about: str) -> None:
     if not about.startswith(kind[0] + "-"):
         raise NotFound(f"no {kind.removesuffix('s')} {about}")
-
-
-def _refuse_replay(context: Any) -> None:
-    replayed = context.store.replayed()
-    if replayed is not None:
-        raise ReplayOnly(f"this service shows a replay of {replayed}; say it to the one that serves")

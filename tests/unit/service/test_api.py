@@ -175,7 +175,8 @@ def test_dead_letters_can_be_looked_at(bundle: Bundle, tmp_path: Path, capsys: p
         assert client.get(f"/api/v1/sources/line%2F3/dead-letters?cursor={forged}").status_code == 400, key
     whole = client.get(f"/api/v1/sources/line%2F3/dead-letters/{items[0]['id']}")
     assert (whole.content, whole.headers["content-type"]) == (values[2], "application/octet-stream")
-    for path in ("/sources/none/dead-letters", f"/sources/other/dead-letters/{items[0]['id']}"):
+    beyond = f"/sources/other/dead-letters/{10**20}"
+    for path in ("/sources/none/dead-letters", f"/sources/other/dead-letters/{items[0]['id']}", beyond):
         assert client.get(f"/api/v1{path}").json()["type"] == "/errors/not-found"
     store.close()
     database = ["--database", str(tmp_path / "a.sqlite")]

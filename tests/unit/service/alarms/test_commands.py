@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.cli import main
+from service.feedback_store import FeedbackStore
 from service.store import Store
 from service.whole_files import score_records
 
@@ -52,6 +55,36 @@ def test_feedback_is_given_listed_and_taken_back(database: Path, capsys: pytest.
     assert "until a time" in capsys.readouterr().err
     assert main(["feedback", "say", about, "known", "--until", "soon", *given]) == 2
     assert "2026-01-31T06:00" in capsys.readouterr().err
+
+
+def test_what_the_service_refuses_the_command_refuses(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    about, given = incident_of(database), ["--database", str(database), "--reason", "new tool", "--who", "Sato"]
+    assert main(["feedback", "undo", "99999999999999999999", *given]) == 2
+    assert "no feedback 99999999999999999999" in capsys.readouterr().err
+    assert main(["feedback", "say", about, "known", "--until", "9999-12-31T23:59:59-05:00", *given]) == 2
+    assert "9999-12-29T23:59:59.000Z at the latest" in capsys.readouterr().err
+    copy = database.with_name("replay.sqlite")
+    shutil.copy(database, copy)
+    store = Store(copy)
+    store.begin_replay("b", "press07.log from 0 to the end")
+    said = FeedbackStore(store).entries()
+    for action in (["say", about, "real"], ["undo", "1"]):
+        assert main(["feedback", *action, "--database", str(copy), *given[2:]]) == 2
+        assert "holds a replay of press07.log" in capsys.readouterr().err
+    assert FeedbackStore(store).entries() == said
+    store.close()
+
+
+def test_a_user_without_a_name_is_asked_for_one(
+    database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 5)
+    given = ["feedback", "say", incident_of(database), "real", "--database", str(database), "--reason", "smoke"]
+    assert main(given) == 2
+    assert "say who you are with --who" in capsys.readouterr().err
+    assert main([*given, "--who", "Sato"]) == 0
 
 
 @pytest.mark.parametrize(

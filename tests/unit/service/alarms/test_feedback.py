@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ingestion import Record
+from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.budget import Budget
 from service.alarms.incidents import LEAD
 from service.alarms.maintenance import Maintenance
@@ -28,6 +30,7 @@ from service.metrics import Metrics
 from service.packing import unpack
 from service.rule_report import compare
 from service.sample import good_sample
+from service.schema import feedback
 from service.store import Store
 from service.whole_files import InHand
 from service.worker import Worker
@@ -240,6 +243,36 @@ def test_what_is_known_is_quiet_until_its_time(plant: Plant) -> None:
     assert plant.write("PUMP")["anomalous"]
 
 
+@pytest.mark.parametrize("before", ["incident", "id"])
+def test_known_until_an_earlier_time_stands_in_place_of_known_until_a_later_one(plant: Plant, before: str) -> None:
+    row = plant.write("PUMP")
+    longer = plant.feedback.say(row[before], said("known", row["end"] + 3600))
+    plant.feedback.say(row["incident"], said("known", row["end"] + 3 * 60))
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.undo(longer["id"] + 1, "Ito", "the pump comes later")
+    (holds,) = plant.feedback.heard(SOURCE, row["bundle"]).confirmed
+    assert (holds.feedback, holds.until) == (longer["id"], row["end"] + 3600)
+
+
+def test_what_is_known_is_shown_as_what_holds_until_its_time_by_the_sources_clock(plant: Plant) -> None:
+    first = plant.write("PUMP")
+    incident = first["incident"]
+    plant.feedback.say(incident, said("false-alarm"))
+    plant.feedback.say(incident, said("known", first["end"] + 3 * 60))
+    client = client_of(plant)
+    plant.write()
+    assert plant.feedback.verdicts([incident]) == {incident: "known"}
+    assert "What holds: <b>known</b>" in client.get(f"/ui/incidents/{incident}").text
+    for _ in range(2):
+        plant.write()
+    # As for alarms, what it stood in place of does not hold again.
+    assert plant.feedback.verdicts([incident]) == {}
+    assert plant.write("PUMP")["anomalous"]
+    assert "What holds" not in client.get(f"/ui/incidents/{incident}").text
+    assert client.get(f"/api/v1/incidents/{incident}").json()["verdict"] is None
+
+
 def test_a_shelved_source_is_quiet_until_its_time_and_learns_nothing(plant: Plant) -> None:
     first = plant.write("PUMP")
     entry = plant.feedback.say(first["incident"], said("shelved", first["end"] + 6 * 60))
@@ -276,6 +309,21 @@ def test_windows_that_join_a_confirmed_fault_later_are_not_learned_either(plant:
     heard = plant.feedback.heard(SOURCE, first["bundle"])
     assert heard.faults == {first["index"], again["index"]}
     assert quiet["index"] not in heard.faults
+    # Nor is what lies between them by a bundle to come.
+    assert plant.feedback.faults(SOURCE) == [(first["start"], again["end"])]
+
+
+def test_the_time_of_a_fault_is_that_of_the_windows_that_still_are_one(plant: Plant) -> None:
+    rows = [plant.write("PUMP", "SPINDLE OVER CURRENT") for _ in range(3)]
+    assert len({row["incident"] for row in rows}) == 1
+    times = [(row["start"], row["end"]) for row in rows]
+    one = plant.feedback.say(rows[1]["id"], said("real"))
+    assert plant.feedback.faults(SOURCE) == [times[1]]
+    plant.feedback.undo(one["id"], "Ito", "all of it")
+    plant.feedback.say(rows[0]["incident"], said("real"))
+    assert plant.feedback.faults(SOURCE) == [(times[0][0], times[2][1])]
+    plant.feedback.say(rows[1]["id"], said("false-alarm"))
+    assert plant.feedback.faults(SOURCE) == [times[0], times[2]]
 
 
 def test_everything_said_is_kept_with_who_and_why(plant: Plant) -> None:
@@ -309,6 +357,9 @@ def test_what_cannot_be_said_is_refused_with_a_way_out(plant: Plant) -> None:
     for verdict, until in (("known", None), ("shelved", None), ("real", 1.0), ("fine", None)):
         with pytest.raises(BadFeedback):
             said(verdict, until)
+    for until in (LATEST_SECONDS + 1, math.inf, math.nan):
+        with pytest.raises(BadFeedback, match=r"9999-12-29T23:59:59\.000Z at the latest"):
+            said("known", until)
     with pytest.raises(BadFeedback, match="who you are"):
         Said(verdict="real", who=" ", reason="x")
 
@@ -423,10 +474,57 @@ def test_the_beginning_of_a_usual_window_is_no_alarm(plant: Plant) -> None:
     assert plant.store.source_summaries()[0]["open_incidents"] == 0
 
 
+def client_of(plant: Plant) -> TestClient:
+    context = Context(plant.store, Metrics(), InboxInput(plant.store), plant.worker, None)
+    return TestClient(create_app(context), raise_server_exceptions=False)
+
+
+def test_a_time_beyond_the_calendar_is_refused_and_nothing_is_stored(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    client, path = client_of(plant), f"/api/v1/incidents/{row['incident']}/feedback"
+    for until in ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+14:00"):
+        body = {"verdict": "known", "who": "Sato", "reason": "new pump", "until": until}
+        refused = client.post(path, json=body)
+        assert (refused.status_code, refused.json()["type"]) == (422, "/errors/bad-feedback"), until
+    assert client.get("/api/v1/feedback").json()["items"] == []
+
+
+def test_what_was_stored_of_such_a_time_before_is_shown(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    entry = plant.feedback.say(row["incident"], said("known", row["end"] + 60))
+    with plant.store.engine.begin() as connection:
+        beyond = feedback.update().values(until=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp() + 18_000)
+        connection.execute(beyond.where(feedback.c.id == entry["id"]))
+    client = client_of(plant)
+    assert client.get("/api/v1/feedback").json()["items"][0]["until"] == "9999-12-31T23:59:59.000Z"
+    assert "9999-12-31" in client.get(f"/ui/incidents/{row['incident']}").text
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**20, -(10**20), 0])
+def test_no_number_is_too_large_to_be_that_of_nothing(plant: Plant, number: int) -> None:
+    answer = client_of(plant).post(f"/api/v1/feedback/{number}/undo", json={"who": "Sato", "reason": "no"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/errors/not-found")
+
+
+def test_nothing_is_said_of_a_replay(plant: Plant) -> None:
+    row = plant.write("PUMP")
+    entry = plant.feedback.say(row["incident"], said("real"))
+    plant.store.begin_replay(row["bundle"], "press07.log from 0 to the end")
+    client = client_of(plant)
+    given = {"who": "Sato", "reason": "seen it"}
+    for path, body in (
+        (f"incidents/{row['incident']}/feedback", given | {"verdict": "real"}),
+        (f"feedback/{entry['id']}/undo", given),
+    ):
+        answer = client.post(f"/api/v1/{path}", json=body)
+        assert (answer.status_code, answer.json()["type"]) == (409, "/errors/replay-only")
+        assert "press07.log from 0" in answer.json()["detail"]
+    assert len(plant.feedback.entries()) == 1
+
+
 def test_feedback_over_rest(plant: Plant) -> None:
     row = plant.write("PUMP")
-    inbox, metrics = InboxInput(plant.store), Metrics()
-    client = TestClient(create_app(Context(plant.store, metrics, inbox, plant.worker, None)))
+    client = client_of(plant)
     path = f"/api/v1/incidents/{row['incident']}/feedback"
     given = client.post(path, json={"verdict": "false-alarm", "who": "Sato", "reason": "new pump"})
     assert given.status_code == 201
