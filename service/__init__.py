@@ -34,7 +34,7 @@ In the order the data flows:
                     what the budget held back
 - `whole_files.py`  a file as known-good lines, and lines that are all there already through the worker
 - `replaying.py`    a range once more, with a bundle of choice
-- `evaluation/`     how well alarms fit what people marked
+- `evaluation/`     how well alarms fit what people marked, beside simple rules
 - `metrics.py`      the catalogue of metrics
 - `demo.py`         the bundled sample, streamed
 - `errors.py`       what goes wrong, each with its slug

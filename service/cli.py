@@ -189,13 +189,13 @@ def _kafka(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite")) -> None:
+def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite"), what_for: str = "") -> None:
     parser.add_argument(
         "--database",
         type=_database,
         metavar="DB",
         default=default,
-        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
+        help=f"{what_for}SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
         + (f" (default: {default})" if default else ""),
     )
     parser.add_argument(
@@ -253,7 +253,7 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log to score, plain or gzip-compressed")
     verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
     _config(verb)
-    verb.add_argument("--database", type=Path, metavar="FILE", help="take the windows stored there instead of FILE's")
+    _store(verb, None, "take the windows stored there instead of FILE's: ")
     verb.add_argument(
         "--labels",
         type=Path,
