@@ -20,7 +20,8 @@ In the order the data flows:
                     `counterfactuals.py` what it would be with what it lacks, and without its codes; `rereading.py` what
                     these want read again, of many alarms together
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
-                    known-good windows nearest to it, out of the bundle's `examples.py`
+                    known-good windows nearest to it, out of the bundle's `examples.py`; `explained_text.py` all of it
+                    as plain text
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
 - `feedback_store.py` what operators have said of alarms; `joined_incidents.py` incidents of several sources as one
 - `rule_report.py`  where rules and model agree; `alarm_commands.py` the commands about alarms

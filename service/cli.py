@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_feed(verbs)
     _add_replay(verbs)
     _add_evaluate(verbs)
+    _add_explain(verbs)
     _add_feedback(verbs)
     _add_rules(verbs)
     _add_dead_letters(verbs)
@@ -265,6 +266,13 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _alarms(verb)
     verb.add_argument("--json", action="store_true", help="print JSON")
     _device(verb)
+
+
+def _add_explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("explain", help="why a window, or the worst one of an incident, is out of the ordinary")
+    verb.add_argument("about", metavar="ID", help="of a window (w-…) or an incident (i-…)")
+    _store(verb)
+    verb.add_argument("--json", action="store_true", help="print what the API answers, as JSON")
 
 
 def _add_feedback(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

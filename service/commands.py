@@ -286,6 +286,30 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     return 0
 
 
+def run_explain(options: argparse.Namespace, _: str) -> int:
+    """Say why a window, or the worst one of an incident, is out of the ordinary."""
+    from service.database import existing  # noqa: PLC0415
+    from service.explained_text import incident_text, window_text  # noqa: PLC0415
+    from service.routes.incidents import with_lines  # noqa: PLC0415
+    from service.routes.windows import explained  # noqa: PLC0415
+    from service.store import Store  # noqa: PLC0415
+
+    if options.about[:2] not in ("w-", "i-"):
+        raise BadSetting(f"{options.about} names nothing; give the id of a window (w-…) or of an incident (i-…)")
+    store = Store(existing(options.database), options.database_password_file)
+    try:
+        if options.about.startswith("w-"):
+            found = explained(store, options.about)
+            text = window_text(found)
+        else:
+            found, worst = with_lines(store, options.about)
+            text = incident_text(found, worst)
+    finally:
+        store.close()
+    sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n" if options.json else text)
+    return 0
+
+
 def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
     """Return Kafka's settings: those of the file, then those of the command line."""
     from ingestion.kafka_settings import read_kafka_table  # noqa: PLC0415
