@@ -20,7 +20,8 @@ In the order the data flows:
                     `counterfactuals.py` what it would be with what it lacks, and without its codes; `rereading.py` what
                     these want read again, of many alarms together
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
-                    known-good windows nearest to it, out of the bundle's `examples.py`
+                    known-good windows nearest to it, out of the bundle's `examples.py`; `explained_text.py` all of it
+                    as plain text
 - `alarms/`         whether a judged window is an alarm: budget, rules, feedback, incidents
 - `feedback_store.py` what operators have said of alarms; `known_faults.py` known-good lines without the faults among
                     them; `joined_incidents.py` incidents of several sources as one
@@ -35,7 +36,7 @@ In the order the data flows:
                     what the budget held back
 - `whole_files.py`  a file as known-good lines, and lines that are all there already through the worker
 - `replaying.py`    a range once more, with a bundle of choice
-- `evaluation/`     how well alarms fit what people marked
+- `evaluation/`     how well alarms fit what people marked, beside simple rules
 - `metrics.py`      the catalogue of metrics
 - `demo.py`         the bundled sample, streamed
 - `errors.py`       what goes wrong, each with its slug

@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_feed(verbs)
     _add_replay(verbs)
     _add_evaluate(verbs)
+    _add_explain(verbs)
     _add_feedback(verbs)
     _add_rules(verbs)
     _add_dead_letters(verbs)
@@ -189,13 +190,13 @@ def _kafka(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite")) -> None:
+def _store(parser: argparse.ArgumentParser, default: Path | None = Path("logvq.sqlite"), what_for: str = "") -> None:
     parser.add_argument(
         "--database",
         type=_database,
         metavar="DB",
         default=default,
-        help="SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
+        help=f"{what_for}SQLite file, or postgresql://USER@HOST:PORT/NAME for several workers"
         + (f" (default: {default})" if default else ""),
     )
     parser.add_argument(
@@ -253,7 +254,7 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log to score, plain or gzip-compressed")
     verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
     _config(verb)
-    verb.add_argument("--database", type=Path, metavar="FILE", help="take the windows stored there instead of FILE's")
+    _store(verb, None, "take the windows stored there instead of FILE's: ")
     verb.add_argument(
         "--labels",
         type=Path,
@@ -265,6 +266,13 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _alarms(verb)
     verb.add_argument("--json", action="store_true", help="print JSON")
     _device(verb)
+
+
+def _add_explain(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("explain", help="why a window, or the worst one of an incident, is out of the ordinary")
+    verb.add_argument("about", metavar="ID", help="of a window (w-…) or an incident (i-…)")
+    _store(verb)
+    verb.add_argument("--json", action="store_true", help="print what the API answers, as JSON")
 
 
 def _add_feedback(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -270,6 +270,7 @@ def run_replay(options: argparse.Namespace, _: str) -> int:
 def run_evaluate(options: argparse.Namespace, _: str) -> int:
     """Compare alarms with what people marked."""
     from service.evaluation.evaluate import EvaluateOptions, evaluate  # noqa: PLC0415
+    from service.evaluation.printing import print_evaluation  # noqa: PLC0415
 
     settings = _settings(options)
     asked = EvaluateOptions(
@@ -281,6 +282,7 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
         zone=options.tz,
         policy=_policy(options, settings),
         device=options.device,
+        database_password_file=options.database_password_file,
         settings=settings,
     )
     with progress_bars() as report:
@@ -288,22 +290,32 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     if options.json:
         print(json.dumps(found, ensure_ascii=False, indent=1))
         return 0
-    lines = found["lines"]
-    dropped = "".join(f" + {count:,} dropped ({reason})" for reason, count in lines["dropped"].items())
-    print(f"bundle {found['bundle']}, {found['windows']:,} windows")
-    known = f"{lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape"
-    print(f"{lines['consumed']:,} lines = {known}{dropped}")
-    for name, value in found["figures"].items():
-        print(f"{name.replace('_', ' '):28} {_figure(value)}")
+    print_evaluation(found)
     return 0
 
 
-def _figure(value: Any) -> str:
-    if value is None or value == []:
-        return "-"
-    if isinstance(value, list):
-        return ", ".join(map(clean, value)) if isinstance(value[0], str) else " to ".join(map(_figure, value))
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+def run_explain(options: argparse.Namespace, _: str) -> int:
+    """Say why a window, or the worst one of an incident, is out of the ordinary."""
+    from service.database import existing  # noqa: PLC0415
+    from service.explained_text import incident_text, window_text  # noqa: PLC0415
+    from service.routes.incidents import with_lines  # noqa: PLC0415
+    from service.routes.windows import explained  # noqa: PLC0415
+    from service.store import Store  # noqa: PLC0415
+
+    if options.about[:2] not in ("w-", "i-"):
+        raise BadSetting(f"{options.about} names nothing; give the id of a window (w-…) or of an incident (i-…)")
+    store = Store(existing(options.database), options.database_password_file)
+    try:
+        if options.about.startswith("w-"):
+            found = explained(store, options.about)
+            text = window_text(found)
+        else:
+            found, worst = with_lines(store, options.about)
+            text = incident_text(found, worst)
+    finally:
+        store.close()
+    sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n" if options.json else text)
+    return 0
 
 
 def _kafka(options: argparse.Namespace, **more: Any) -> dict[str, Any]:

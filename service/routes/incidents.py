@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from service.errors import NotFound
 from service.explain import iso
+from service.explained_text import incident_text
 from service.feedback_store import FeedbackStore
 from service.joined_incidents import joined
-from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor
+from service.routes.common import TEXT_TOO, AsText, Cursor, Limit, Shared, decode_cursor, encode_cursor, plain
 from service.routes.windows import explained
 from service.store import Store
 
@@ -31,10 +32,11 @@ def list_incidents(
     return {"items": items, "next_cursor": following}
 
 
-@router.get("/incidents/{incident_id}")
-def get_incident(incident_id: str, context: Shared) -> dict[str, Any]:
-    """Return one incident with the most telling lines of its worst window."""
-    return with_lines(context.store, incident_id)[0]
+@router.get("/incidents/{incident_id}", response_model=dict[str, Any], responses=TEXT_TOO)
+def get_incident(incident_id: str, context: Shared, as_text: AsText) -> dict[str, Any] | Response:
+    """Return one incident with the most telling lines of its worst window; as text with all of that where asked for."""
+    incident, worst = with_lines(context.store, incident_id)
+    return plain(incident_text(incident, worst)) if as_text else incident
 
 
 def group_name(group: Sequence[Mapping[str, Any]]) -> str:

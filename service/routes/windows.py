@@ -6,12 +6,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from service.errors import NotFound
 from service.explain import expand, summary
+from service.explained_text import window_text
 from service.packing import unpack
-from service.routes.common import Cursor, Limit, Shared, decode_cursor, encode_cursor, epoch
+from service.routes.common import (
+    TEXT_TOO,
+    AsText,
+    Cursor,
+    Limit,
+    Shared,
+    decode_cursor,
+    encode_cursor,
+    epoch,
+    plain,
+)
 from service.store import Store
 
 router = APIRouter(tags=["windows"])
@@ -43,10 +54,11 @@ def list_windows(
     return {"items": [summary(row) for row in rows], "next_cursor": following}
 
 
-@router.get("/windows/{window_id}")
-def get_window(window_id: str, context: Shared) -> dict[str, Any]:
-    """Return one window with its explanation and raw lines."""
-    return explained(context.store, window_id)
+@router.get("/windows/{window_id}", response_model=dict[str, Any], responses=TEXT_TOO)
+def get_window(window_id: str, context: Shared, as_text: AsText) -> dict[str, Any] | Response:
+    """Return one window with its explanation and raw lines; as text where that is asked for."""
+    window = explained(context.store, window_id)
+    return plain(window_text(window)) if as_text else window
 
 
 def explained(store: Store, window_id: str) -> dict[str, Any]:

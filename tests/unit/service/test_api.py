@@ -25,9 +25,11 @@ from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle, save_bundle
 from service.cli import main
+from service.explained_text import incident_text, window_text
 from service.inbox import InboxInput
 from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
+from service.routes.incidents import with_lines
 from service.store import Batch, Store
 from service.whole_files import score_records
 from service.worker import Worker
@@ -207,6 +209,49 @@ def test_incidents_name_their_windows_and_lines(client: TestClient) -> None:
     assert incident["top_lines"][0]["rank"] == 1
     for window_id in incident["window_ids"]:
         assert client.get(f"/api/v1/windows/{window_id}").json()["incident"] == incident["id"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_text"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", False),
+        ("text/plain, application/json", False),
+        ("text/plain;q=0.5, application/json", False),
+        ("text/plain;q=0, */*", False),
+        ("text/plain;q=0.4, */*;q=0.5", False),
+        ("text/plain;q=none", False),
+        ("image/png", False),
+        ("text/plain", True),
+        ("Text/Plain; charset=UTF-8", True),
+        ("text/*", True),
+        ("text/plain, */*;q=0.1", True),
+        ("application/json; q=0.8, text/plain; q = 0.9", True),
+        ("application/json;q=0, */*", True),
+    ],
+)
+def test_an_explanation_is_text_where_a_client_would_rather_have_that(
+    context: Context, accept: str | None, is_text: bool
+) -> None:
+    client = TestClient(create_app(context))
+    # It would send one of its own.
+    del client.headers["accept"]
+    incident, worst = with_lines(context.store, context.store.find_incidents()[0]["id"])
+    for path, item, text in (
+        (f"/api/v1/windows/{worst['id']}", worst, window_text(worst)),
+        (f"/api/v1/incidents/{incident['id']}", incident, incident_text(incident, worst)),
+    ):
+        answer = client.get(path, headers={} if accept is None else {"Accept": accept})
+        assert answer.headers["vary"] == "Accept"
+        assert answer.headers["content-type"] == ("text/plain; charset=utf-8" if is_text else "application/json")
+        assert (answer.text if is_text else answer.json()) == (text if is_text else json.loads(json.dumps(item)))
+
+
+def test_a_client_that_wants_text_is_told_of_errors_as_everybody_is(client: TestClient) -> None:
+    answer = client.get("/api/v1/windows/w-none", headers={"Accept": "text/plain"})
+    assert (answer.status_code, answer.json()["type"]) == (404, "/errors/not-found")
 
 
 @pytest.mark.parametrize(

@@ -84,3 +84,5 @@ def test_no_line_keeps_what_is_stored_from_being_shown(
     assert windows
     for path in ("/api/v1/incidents", "/ui/", f"/ui/windows/{windows[0]['id']}", f"/api/v1/windows/{windows[0]['id']}"):
         assert client.get(path).status_code == 200
+    text = client.get(f"/api/v1/windows/{windows[0]['id']}", headers={"Accept": "text/plain"}).text
+    assert text.replace("\n", "").isprintable()

@@ -14,6 +14,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.cli import main
 from service.errors import BadSetting
+from service.evaluation.baselines import FAR_COUNTS, NEW_COUNTS, NEW_LINE
 from service.evaluation.evaluate import EvaluateOptions, evaluate
 from service.settings import load_settings
 from service.store import Store
@@ -59,7 +60,45 @@ def test_a_file_and_a_database_give_the_same_figures(
     records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
     score_records(bundle, store, records, policy, lambda _: None)
     store.close()
-    assert evaluate(replace(asked, file=None, database=tmp_path / "a.sqlite"), quiet) == found
+    stored = replace(asked, file=None, database=tmp_path / "a.sqlite")
+    assert evaluate(stored, quiet) == found
+    ours, *rules = found["rows"]
+    assert [rule["name"] for rule in rules] == [NEW_LINE, NEW_COUNTS, FAR_COUNTS]
+    assert ours["window_auroc"] == figures["window_auroc"]
+    # This fault has a shape that no known-good line has.
+    assert rules[0]["recall"] == 1.0
+
+
+def test_where_lines_have_been_dropped_there_are_no_simple_rules(
+    bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], labels: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    store = Store(tmp_path / "a.sqlite")
+    records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(machine_lines))
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
+    asked = EvaluateOptions(bundle_dir, None, None, tmp_path / "a.sqlite", labels, None, AlarmPolicy())
+    before = evaluate(asked, quiet)
+    store.forget_lines(SOURCE, 10)
+    store.close()
+    found = evaluate(asked, quiet)
+    assert before["baselines_left_out"] is None
+    assert found["figures"] == before["figures"]
+    assert found["rows"] == before["rows"][:1]
+    assert "windows are no longer stored" in found["baselines_left_out"]
+    assert main(["evaluate", str(bundle_dir), "--database", str(asked.database), "--labels", str(labels)]) == 0
+    out = capsys.readouterr().out
+    assert f"no simple rules beside it: {found['baselines_left_out']}" in out
+    assert NEW_LINE not in out
+
+
+def test_a_database_is_named_by_url_with_its_password_in_a_file(
+    bundle_dir: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["evaluate", str(bundle_dir), "--labels", str(labels), "--database", "postgresql://logvq@127.0.0.1:1/none"]
+    assert main(asked) == 2
+    assert "cannot open the database postgresql://" in capsys.readouterr().err
+    assert main([*asked, "--database-password-file", str(tmp_path / "none")]) == 2
+    assert "cannot read the database's password file" in capsys.readouterr().err
 
 
 def test_figures_are_printed_with_what_was_missed(
@@ -68,11 +107,17 @@ def test_figures_are_printed_with_what_was_missed(
     with labels.open("a") as file:
         file.write("2017-01-19 05:00,2017-01-19 05:10,電源断\n")
     assert main(["evaluate", str(bundle_dir), str(log), "--labels", str(labels), "--budget", "20"]) == 0
-    shown = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines()[2:])
-    figures = {name: value.strip() for name, value in shown.items()}
-    assert (figures["incidents"], figures["incidents found"], figures["recall"]) == ("2", "1", "0.500")
+    shown, _, beside = capsys.readouterr().out.partition("\n\n")
+    figures = {name: value.strip() for name, _, value in (line.partition("  ") for line in shown.splitlines()[2:])}
+    assert (figures["incidents"], figures["incidents found"]) == ("2", "1")
+    assert figures["recall"] == "0.500  (0.000 to 1.000)"
     assert figures["missed"] == figures["missed without a window"] == "電源断"
-    assert float(figures["alarms a day"]) == pytest.approx(int(figures["alarms"]) / float(figures["days"]), abs=0.01)
+    assert not [name for name in figures if name.endswith("95")]
+    ours, *rules = beside.splitlines()[1:5]
+    assert ours.split()[:2] == ["logvq", figures["window auroc"].split()[0]]
+    assert [rule.split("  ")[0] for rule in rules] == [NEW_LINE, NEW_COUNTS, FAR_COUNTS]
+    rate = float(figures["alarms a day"].split()[0])
+    assert rate == pytest.approx(int(figures["alarms"]) / float(figures["days"]), abs=0.01)
 
 
 def test_a_file_is_read_as_it_is_declared(bundle_dir: Path, log: Path, labels: Path, tmp_path: Path) -> None:
