@@ -77,10 +77,11 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
             score_records(
                 bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"), origins
             )
+        # A file that ends with a fault ends with an open window, which is an alarm already.
         windows = [
             window
             for window in store.find_windows(limit=None)
-            if window["bundle"] == bundle.id and window["status"] == "final"
+            if window["bundle"] == bundle.id and (window["status"] == "final" or window["anomalous"])
         ]
         windows.sort(key=lambda window: (window["sequence"], window["id"]))
         held = [_held(store, window["id"]) for window in windows]

@@ -69,6 +69,19 @@ def test_a_file_and_a_database_give_the_same_figures(
     assert rules[0]["recall"] == 1.0
 
 
+def test_a_fault_that_ends_the_file_is_found(
+    bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], log: Path, labels: Path
+) -> None:
+    whole = len(machine_lines) // bundle.window.events * bundle.window.events
+    last = b"2017-01-31T12:00:00Z|servo_cond|Fault|7|||EXCESS LOAD"
+    log.write_bytes(b"\n".join([*machine_lines[:whole], last]) + b"\n")
+    labels.write_text("start,end,name\n2017-01-31T12:00:00Z,2017-01-31T12:00:00Z,stopped\n")
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, AlarmPolicy(Budget(20, stated=True)))
+    found = evaluate(asked, quiet)
+    assert found["windows"] == whole // bundle.window.events + 1
+    assert found["figures"]["incidents_found"] == 1
+
+
 def test_where_lines_have_been_dropped_there_are_no_simple_rules(
     bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], labels: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
