@@ -227,7 +227,7 @@ class Fit:
             self.state = encoder.initial_state(len(tokens))
         value = float(nats)
         now.running = value if now.step == 0 else 0.95 * now.running + 0.05 * value
-        now.step, now.seen = now.step + 1, now.seen + tokens.numel()
+        now.step, now.seen = now.step + 1, now.seen + int((tokens != START).sum())
 
     def _span(self) -> tuple[Tensor, Tensor]:
         """Return the lanes' next events: a random number of blocks, from one to twice the usual less one.
