@@ -22,7 +22,8 @@ In the order the data flows:
 - `scored.py`      what is said of events, read out of the encoder's output
 - `files.py`       models on disk; `digest.py` whether what was saved is what was written
 - `reference.py`   slow oracles that the fast forms must equal
-- `errors.py`      what goes wrong, each with its slug
+- `errors.py`      what goes wrong, each with its slug; `memory.py` which errors of torch say that memory did not
+                   suffice
 """
 
 from model.config import EncoderConfig

@@ -22,6 +22,7 @@ from model.digest import digest
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, CannotSave, NotFinite
 from model.evaluating import evaluate
+from model.memory import shortage_suppressed
 from model.optimizer import CLIP, adamw, rate
 from model.signals import held_back
 from model.trained import HeldOut
@@ -180,8 +181,7 @@ class Fit:
         if self.device.type == "cpu":
             return compute()
         at, state, random = self.standing.at, self.state, self._random()
-        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
-        with suppress(torch.OutOfMemoryError):
+        with shortage_suppressed():
             return compute()
         _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
         self.device = torch.device("cpu")

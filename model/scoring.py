@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 
 from model.encoder import EncoderOutput, EncoderState
 from model.errors import BadConfig, EmptyBatch, NotFinite, OutOfMemory, RepeatedState, StateMismatch
+from model.memory import shortage_suppressed, shortage_told
 from model.scored import ExplainedEvents, Reading, ScoredEvents
 from model.state import SourceState
 from model.trained import TrainedModel
@@ -119,7 +119,7 @@ class Scorer:
             StateMismatch: a state belongs to another model.
             RepeatedState: two streams of the batch have one state.
             NotFinite: a score is not a finite number.
-            OutOfMemory: one block does not fit into memory, nor into the CPU's.
+            OutOfMemory: one block does not fit into memory, nor into the CPU's, or not all that is said of the batch.
             In all of these no state has moved.
         """
         return self._scored(batch, explain=False, wait=wait)
@@ -129,6 +129,7 @@ class Scorer:
         found = self._scored(batch, explain=True, wait=False)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 
+    @shortage_told("no memory for all that is said of these events; score fewer in a call")
     @torch.inference_mode()
     def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
@@ -175,8 +176,7 @@ class Scorer:
         tokens = torch.tensor([row + [row[-1]] * (taken - len(row)) for row in rows])
         spans = torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32)
         rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
-        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
-        with suppress(torch.OutOfMemoryError):
+        with shortage_suppressed():
             rows_and_states = self._compute(tokens, spans, works, explain=explain)
         if rows_and_states is None:
             self._shrink(len(works))

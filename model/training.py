@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from torch.nn import functional
 
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderState
-from model.errors import BadConfig, EmptyBatch, OutOfMemory
+from model.errors import BadConfig, EmptyBatch
 from model.evaluating import cut_into_lanes, spans
 from model.fit import Fit, Plan, TrainingProgress
+from model.memory import shortage_told
 from model.quantizer import codewords
 from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
@@ -145,7 +145,10 @@ def train(
         keys_first=options.keys_first,
         checkpoint=checkpoint,
     )
-    with _told_of_memory(device):
+    elsewhere = "" if device == "cpu" else ", or leave --device out to use the CPU"
+    with shortage_told(
+        f"no memory on {device} for this training; stop what else runs there, or take fewer lanes{elsewhere}"
+    ):
         # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were: of the
         # GPUs', which `torch.manual_seed` would set as well, it touches those of the one it trains on.
         gpus = [place] if place.type == "cuda" else []
@@ -165,16 +168,6 @@ def train(
     counts[START] = 0
     unigram = (counts / counts.sum()).to(encoder.head.weight.device)
     return TrainedModel(encoder, statistics, unigram, history, fingerprint(encoder, statistics, unigram))
-
-
-@contextmanager
-def _told_of_memory(device: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"no memory on {device} for this training; leave --device out to use the CPU, or take fewer lanes"
-        ) from error
 
 
 def _joined(streams: Sequence[TokenStream]) -> tuple[Tensor, Tensor]:
