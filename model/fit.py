@@ -162,13 +162,10 @@ class Fit:
 
     def _advance(self) -> None:
         """Do a step, and evaluate where it is time."""
-        now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
-        started = perf_counter()
-        place = self.encoder.stack.prepare(now.step, self.plan.steps, self.plan.keys_first)
-        self._follow(*self._with_memory(self._read_on), place=place)
-        now.seconds += perf_counter() - started
-        if now.step % every == 0 or now.step == self.plan.steps:
-            self._evaluate()
+        self.with_memory(self._step)
+        step, every = self.standing.step, max(1, self.plan.steps // _EVALUATIONS)
+        if step % every == 0 or step == self.plan.steps:
+            self.with_memory(self._evaluate)
 
     def _progress(self) -> TrainingProgress:
         now = self.standing
@@ -176,28 +173,33 @@ class Fit:
         speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
         return TrainingProgress(now.step, self.plan.steps, now.running, speed, perplexity, held)
 
-    def _with_memory(self, compute: Callable[[], _Found]) -> _Found:
-        """Compute what changes no weight; what the GPU's memory does not hold is begun anew on the CPU, for good."""
+    def with_memory(self, compute: Callable[[], _Found]) -> _Found:
+        """Compute; what a GPU's memory does not hold is begun anew on the CPU, which goes on from there for good."""
         if self.device.type == "cpu":
             return compute()
-        at, state, random = self.standing.at, self.state, self._random()
+        # Copied: memory may run out when some weights have changed, or some codebooks.
+        told, tensors = asdict(self.standing), self._tensors()
         with shortage_suppressed():
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return compute()
-        _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
         self.device = torch.device("cpu")
         self.optimizer.zero_grad(set_to_none=True)
         self.encoder.to(self.device)
-        # Loading moves what the optimizer keeps to where the weights are.
-        self.optimizer.load_state_dict(self.optimizer.state_dict())
-        self.standing.at, self.state = at, state.map(self._here)
-        self._set_random(random)
+        self._go_on_from(told, {name: tensor.cpu() for name, tensor in tensors.items()})
         torch.cuda.empty_cache()
+        _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
         return compute()
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Return a tensor of a state on the device; a CPU computes in float32 what a GPU keeps in bfloat16."""
         is_rough = self.device.type == "cpu" and tensor.is_floating_point()
         return tensor.to(self.device, torch.float32 if is_rough else tensor.dtype)
+
+    def _step(self) -> None:
+        started, now = perf_counter(), self.standing
+        place = self.encoder.stack.prepare(now.step, self.plan.steps, self.plan.keys_first)
+        self._follow(*self._read_on(), place=place)
+        now.seconds += perf_counter() - started
 
     def _read_on(self) -> tuple[Tensor, Tensor, EncoderOutput]:
         """Return the next tokens, the nats they cost, and the encoder's output; the gradient is in the weights."""
@@ -256,7 +258,7 @@ class Fit:
 
     def _evaluate(self) -> None:
         now = self.standing
-        point = self._with_memory(lambda: evaluate(self.encoder, self.held_out, now.step))
+        point = evaluate(self.encoder, self.held_out, now.step)
         is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
         # Read by codes, events that were learnt from as events say little of how the training goes.
         now.stale = 0 if is_best or self.encoder.stack.exact else now.stale + 1
@@ -272,15 +274,9 @@ class Fit:
         Raises:
             CannotSave: the file cannot be written.
         """
-        tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
-        for index, kept in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
-        tensors |= {f"random.{name}": state for name, state in self._random().items()}
         told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
         # Copied: safetensors refuses tensors that share memory.
-        copied = {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+        copied = {name: x.cpu().clone(memory_format=torch.contiguous_format) for name, x in self._tensors().items()}
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,6 +287,15 @@ class Fit:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise CannotSave(f"cannot write the checkpoint {path}: {error}") from error
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the next step depends on, by name."""
+        tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
+        for index, kept in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
+        return tensors | {f"random.{name}": state for name, state in self._random().items()}
 
     def _restore(self) -> None:
         path = self.plan.checkpoint

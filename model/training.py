@@ -113,7 +113,10 @@ def train(
         checkpoint: file that a training that was stopped goes on from, also one that had only to be put to use; who
             keeps the model removes it. SIGINT and SIGTERM, where Python handles them, wait until a step is saved.
         device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics. Where a
-            GPU's memory does not hold a step or an evaluation, the CPU goes on from the step before, with a warning.
+            GPU's memory does not hold a step, an evaluation or the code statistics, the CPU begins that anew with the
+            weights, codebooks and streams of the step before, and trains on to the end, with a warning. The lanes of a
+            step are not halved first, as a scorer halves its streams: half of them would draw other dropout and place
+            other codewords, and what a step takes, some thousand events, is little beside a GPU's memory.
 
     Raises:
         BadConfig: the span is not a multiple of the block.
@@ -161,9 +164,10 @@ def train(
             for stream in kept:
                 encoder.check(torch.from_numpy(stream.tokens))
             laid = [functional.pad(x, (0, missing)).view(lanes, length) for x in (tokens, gaps)]
-            history = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan).run(progress)
-        encoder.eval()
-        statistics = _statistics(encoder, tokens, gaps)
+            fit = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan)
+            history = fit.run(progress)
+            encoder.eval()
+            statistics = fit.with_memory(lambda: _statistics(encoder, tokens, gaps))
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
     counts[START] = 0
     unigram = (counts / counts.sum()).to(encoder.head.weight.device)

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,20 @@ def test_another_error_is_none(error: Exception) -> None:
         raise error
     with pytest.raises(type(error), match=str(error)), shortage_told("no room"):
         raise error
+
+
+def test_what_did_not_fit_is_gone_after_the_clause() -> None:
+    """Or the CPU, and half as much, would find the memory as full as before."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def full() -> None:
+        tensor = torch.zeros(3)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("no memory")
+
+    with shortage_suppressed():
+        full()
+    assert held[0]() is None
 
 
 def test_what_is_said_of_a_batch_and_does_not_fit_is_told_and_no_state_moves(
