@@ -29,8 +29,10 @@ In the order the data flows:
 from model.config import EncoderConfig
 from model.errors import (
     BadConfig,
+    BadEvents,
     BadModelFile,
     CannotSave,
+    CodeOutOfRange,
     EmptyBatch,
     ModelError,
     NoSuchDevice,
@@ -51,8 +53,10 @@ from model.training import TokenStream, TrainingOptions, train
 
 __all__ = [
     "BadConfig",
+    "BadEvents",
     "BadModelFile",
     "CannotSave",
+    "CodeOutOfRange",
     "CodeStatistics",
     "EmptyBatch",
     "EncoderConfig",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from model.digest import digest
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, CannotSave, NotFinite
 from model.evaluating import evaluate
-from model.memory import shortage_suppressed
+from model.memory import is_shortage, shortage_suppressed
 from model.optimizer import CLIP, adamw, rate
 from model.signals import held_back
 from model.trained import HeldOut
@@ -38,6 +39,9 @@ WEIGHT_DECAY = 1.0
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
+# Of a checkpoint; another one for every change of what is kept in it or what its tensors mean.
+_VERSION = 1
+_SLOWER = "train with a lower learning rate"
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Fit:
         nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens, ignore_index=START)
         loss = nats + encoder.stack.commitment(output.layers, (tokens != START).float())
         if not bool(torch.isfinite(loss)):
-            raise NotFinite(f"the loss at step {now.step + 1} is not a finite number")
+            raise NotFinite(f"the loss at step {now.step + 1} is not a finite number; {_SLOWER}")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         return tokens, nats.detach(), output
@@ -259,6 +263,8 @@ class Fit:
     def _evaluate(self) -> None:
         now = self.standing
         point = evaluate(self.encoder, self.held_out, now.step)
+        if not all(map(math.isfinite, astuple(point))):
+            raise NotFinite(f"held-out events have no finite loss or codes after step {now.step}; {_SLOWER}")
         is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
         # Read by codes, events that were learnt from as events say little of how the training goes.
         now.stale = 0 if is_best or self.encoder.stack.exact else now.stale + 1
@@ -274,7 +280,11 @@ class Fit:
         Raises:
             CannotSave: the file cannot be written.
         """
-        told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
+        told = asdict(self.standing) | {
+            "version": _VERSION,
+            "plan": self._plan(),
+            "config": self.encoder.config.to_dict(),
+        }
         # Copied: safetensors refuses tensors that share memory.
         copied = {name: x.cpu().clone(memory_format=torch.contiguous_format) for name, x in self._tensors().items()}
         partial = path.with_name(path.name + ".partial")
@@ -305,15 +315,26 @@ class Fit:
                 written, _, run = file.metadata()["run"].partition(" ")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told = json.loads(run)
-            plan, config = told.pop("plan"), told.pop("config")
+            version, plan, config = (told.pop(name) for name in ("version", "plan", "config"))
             if written != digest(run, tensors):
                 raise BadModelFile(f"the checkpoint {path} was changed after it was written; remove it to begin anew")
+            if version != _VERSION:
+                raise BadModelFile(
+                    f"the checkpoint {path} is of version {version}, and this program reads {_VERSION}; remove it to "
+                    "begin anew"
+                )
             if plan != self._plan() or config != self.encoder.config.to_dict():
                 raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
             self._go_on_from(told, tensors)
         except (SafetensorError, OSError, AttributeError, KeyError, ValueError, TypeError) as error:
             said = f"there is no {error}" if isinstance(error, KeyError) else error
             raise BadModelFile(f"cannot read the checkpoint {path}: {said}; remove it to begin anew") from error
+        except RuntimeError as error:
+            if is_shortage(error):
+                raise
+            raise BadModelFile(
+                f"the checkpoint {path} is of another version of this program; remove it to begin anew"
+            ) from error
 
     def _go_on_from(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.encoder.load_state_dict(_under(tensors, "encoder."))

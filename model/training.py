@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderState
-from model.errors import BadConfig, EmptyBatch
+from model.errors import BadConfig, BadEvents, EmptyBatch
 from model.evaluating import cut_into_lanes, spans
 from model.fit import Fit, Plan, TrainingProgress
 from model.memory import shortage_told
@@ -37,10 +37,20 @@ class TokenStream:
     Attributes:
         tokens: (n,) int64, 1 <= token < vocabulary.
         gaps: (n,) float32 seconds from each event to the one before.
+
+    Raises:
+        BadEvents: tokens are of another type, or there are not as many gaps.
     """
 
     tokens: npt.NDArray[np.int64]
     gaps: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.tokens.dtype != np.int64:
+            raise BadEvents(f"tokens are {self.tokens.dtype}; they must be int64")
+        if self.tokens.ndim != 1 or self.tokens.shape != self.gaps.shape:
+            shapes = f"tokens of shape {self.tokens.shape} and gaps of shape {self.gaps.shape}"
+            raise BadEvents(f"{shapes}; a stream is one row, and every event has one of each")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +130,13 @@ def train(
 
     Raises:
         BadConfig: the span is not a multiple of the block.
-        BadModelFile: the checkpoint is damaged, or of another training.
+        BadModelFile: the checkpoint is damaged, or of another training or version of this program.
         CannotSave: the checkpoint cannot be written.
         EmptyBatch: a side has no events.
         NoSuchDevice: there is no such device here.
         TokenOutOfRange: a token is not in the vocabulary.
         OutOfMemory: the memory does not hold the training.
-        NotFinite: the loss is no longer a finite number.
+        NotFinite: the loss, or what the encoder makes of the held-out events, is no longer a finite number.
     """
     if options.span % config.block:
         raise BadConfig(f"span {options.span} is not a multiple of the block {config.block}")
