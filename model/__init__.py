@@ -22,14 +22,17 @@ In the order the data flows:
 - `scored.py`      what is said of events, read out of the encoder's output
 - `files.py`       models on disk; `digest.py` whether what was saved is what was written
 - `reference.py`   slow oracles that the fast forms must equal
-- `errors.py`      what goes wrong, each with its slug
+- `errors.py`      what goes wrong, each with its slug; `memory.py` which errors of torch say that memory did not
+                   suffice
 """
 
 from model.config import EncoderConfig
 from model.errors import (
     BadConfig,
+    BadEvents,
     BadModelFile,
     CannotSave,
+    CodeOutOfRange,
     EmptyBatch,
     ModelError,
     NoSuchDevice,
@@ -50,8 +53,10 @@ from model.training import TokenStream, TrainingOptions, train
 
 __all__ = [
     "BadConfig",
+    "BadEvents",
     "BadModelFile",
     "CannotSave",
+    "CodeOutOfRange",
     "CodeStatistics",
     "EmptyBatch",
     "EncoderConfig",

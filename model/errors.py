@@ -23,6 +23,18 @@ class TokenOutOfRange(ModelError):
     code = "token-out-of-range"
 
 
+class CodeOutOfRange(ModelError):
+    """A code is not in the encoder's codebook."""
+
+    code = "code-out-of-range"
+
+
+class BadEvents(ModelError):
+    """Events are not whole numbers with a gap each."""
+
+    code = "bad-events"
+
+
 class EmptyBatch(ModelError):
     """There is nothing to train on or to score."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from model.digest import digest
 from model.encoder import START, Encoder, EncoderOutput, EncoderState
 from model.errors import BadModelFile, CannotSave, NotFinite
 from model.evaluating import evaluate
+from model.memory import is_shortage, shortage_suppressed
 from model.optimizer import CLIP, adamw, rate
 from model.signals import held_back
 from model.trained import HeldOut
@@ -37,6 +39,9 @@ WEIGHT_DECAY = 1.0
 _RESET_SHARE = 0.02
 _EVALUATIONS = 8
 _SAVE_SECONDS = 60.0
+# Of a checkpoint; another one for every change of what is kept in it or what its tensors mean.
+_VERSION = 1
+_SLOWER = "train with a lower learning rate"
 
 
 @dataclass(frozen=True)
@@ -161,13 +166,10 @@ class Fit:
 
     def _advance(self) -> None:
         """Do a step, and evaluate where it is time."""
-        now, every = self.standing, max(1, self.plan.steps // _EVALUATIONS)
-        started = perf_counter()
-        place = self.encoder.stack.prepare(now.step, self.plan.steps, self.plan.keys_first)
-        self._follow(*self._with_memory(self._read_on), place=place)
-        now.seconds += perf_counter() - started
-        if now.step % every == 0 or now.step == self.plan.steps:
-            self._evaluate()
+        self.with_memory(self._step)
+        step, every = self.standing.step, max(1, self.plan.steps // _EVALUATIONS)
+        if step % every == 0 or step == self.plan.steps:
+            self.with_memory(self._evaluate)
 
     def _progress(self) -> TrainingProgress:
         now = self.standing
@@ -175,29 +177,33 @@ class Fit:
         speed, perplexity = now.seen / now.seconds, self.encoder.stack.perplexity()
         return TrainingProgress(now.step, self.plan.steps, now.running, speed, perplexity, held)
 
-    def _with_memory(self, compute: Callable[[], _Found]) -> _Found:
-        """Compute what changes no weight; what the GPU's memory does not hold is begun anew on the CPU, for good."""
+    def with_memory(self, compute: Callable[[], _Found]) -> _Found:
+        """Compute; what a GPU's memory does not hold is begun anew on the CPU, which goes on from there for good."""
         if self.device.type == "cpu":
             return compute()
-        at, state, random = self.standing.at, self.state, self._random()
-        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
-        with suppress(torch.OutOfMemoryError):
+        # Copied: memory may run out when some weights have changed, or some codebooks.
+        told, tensors = asdict(self.standing), self._tensors()
+        with shortage_suppressed():
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
             return compute()
-        _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
         self.device = torch.device("cpu")
         self.optimizer.zero_grad(set_to_none=True)
         self.encoder.to(self.device)
-        # Loading moves what the optimizer keeps to where the weights are.
-        self.optimizer.load_state_dict(self.optimizer.state_dict())
-        self.standing.at, self.state = at, state.map(self._here)
-        self._set_random(random)
+        self._go_on_from(told, {name: tensor.cpu() for name, tensor in tensors.items()})
         torch.cuda.empty_cache()
+        _log.warning("the GPU has no memory for the training: the CPU goes on from step %d", self.standing.step)
         return compute()
 
     def _here(self, tensor: Tensor) -> Tensor:
         """Return a tensor of a state on the device; a CPU computes in float32 what a GPU keeps in bfloat16."""
         is_rough = self.device.type == "cpu" and tensor.is_floating_point()
         return tensor.to(self.device, torch.float32 if is_rough else tensor.dtype)
+
+    def _step(self) -> None:
+        started, now = perf_counter(), self.standing
+        place = self.encoder.stack.prepare(now.step, self.plan.steps, self.plan.keys_first)
+        self._follow(*self._read_on(), place=place)
+        now.seconds += perf_counter() - started
 
     def _read_on(self) -> tuple[Tensor, Tensor, EncoderOutput]:
         """Return the next tokens, the nats they cost, and the encoder's output; the gradient is in the weights."""
@@ -210,7 +216,7 @@ class Fit:
         nats = functional.cross_entropy(output.logits.float().transpose(1, 2), tokens, ignore_index=START)
         loss = nats + encoder.stack.commitment(output.layers, (tokens != START).float())
         if not bool(torch.isfinite(loss)):
-            raise NotFinite(f"the loss at step {now.step + 1} is not a finite number")
+            raise NotFinite(f"the loss at step {now.step + 1} is not a finite number; {_SLOWER}")
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         return tokens, nats.detach(), output
@@ -227,7 +233,7 @@ class Fit:
             self.state = encoder.initial_state(len(tokens))
         value = float(nats)
         now.running = value if now.step == 0 else 0.95 * now.running + 0.05 * value
-        now.step, now.seen = now.step + 1, now.seen + tokens.numel()
+        now.step, now.seen = now.step + 1, now.seen + int((tokens != START).sum())
 
     def _span(self) -> tuple[Tensor, Tensor]:
         """Return the lanes' next events: a random number of blocks, from one to twice the usual less one.
@@ -256,7 +262,9 @@ class Fit:
 
     def _evaluate(self) -> None:
         now = self.standing
-        point = self._with_memory(lambda: evaluate(self.encoder, self.held_out, now.step))
+        point = evaluate(self.encoder, self.held_out, now.step)
+        if not all(map(math.isfinite, astuple(point))):
+            raise NotFinite(f"held-out events have no finite loss or codes after step {now.step}; {_SLOWER}")
         is_best = all(point.held_out_nats < before.held_out_nats for before in now.history)
         # Read by codes, events that were learnt from as events say little of how the training goes.
         now.stale = 0 if is_best or self.encoder.stack.exact else now.stale + 1
@@ -272,15 +280,13 @@ class Fit:
         Raises:
             CannotSave: the file cannot be written.
         """
-        tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
-        for index, kept in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
-        tensors |= {f"random.{name}": state for name, state in self._random().items()}
-        told = asdict(self.standing) | {"plan": self._plan(), "config": self.encoder.config.to_dict()}
+        told = asdict(self.standing) | {
+            "version": _VERSION,
+            "plan": self._plan(),
+            "config": self.encoder.config.to_dict(),
+        }
         # Copied: safetensors refuses tensors that share memory.
-        copied = {name: x.detach().cpu().clone(memory_format=torch.contiguous_format) for name, x in tensors.items()}
+        copied = {name: x.cpu().clone(memory_format=torch.contiguous_format) for name, x in self._tensors().items()}
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,6 +298,15 @@ class Fit:
                 partial.unlink(missing_ok=True)
             raise CannotSave(f"cannot write the checkpoint {path}: {error}") from error
 
+    def _tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that the next step depends on, by name."""
+        tensors = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"state.{name}": tensor for name, tensor in self.state.tensors().items()}
+        for index, kept in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in kept.items()}
+        return tensors | {f"random.{name}": state for name, state in self._random().items()}
+
     def _restore(self) -> None:
         path = self.plan.checkpoint
         assert path is not None
@@ -300,15 +315,26 @@ class Fit:
                 written, _, run = file.metadata()["run"].partition(" ")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             told = json.loads(run)
-            plan, config = told.pop("plan"), told.pop("config")
+            version, plan, config = (told.pop(name) for name in ("version", "plan", "config"))
             if written != digest(run, tensors):
                 raise BadModelFile(f"the checkpoint {path} was changed after it was written; remove it to begin anew")
+            if version != _VERSION:
+                raise BadModelFile(
+                    f"the checkpoint {path} is of version {version}, and this program reads {_VERSION}; remove it to "
+                    "begin anew"
+                )
             if plan != self._plan() or config != self.encoder.config.to_dict():
                 raise BadModelFile(f"the checkpoint {path} is of another training; remove it to begin anew")
             self._go_on_from(told, tensors)
         except (SafetensorError, OSError, AttributeError, KeyError, ValueError, TypeError) as error:
             said = f"there is no {error}" if isinstance(error, KeyError) else error
             raise BadModelFile(f"cannot read the checkpoint {path}: {said}; remove it to begin anew") from error
+        except RuntimeError as error:
+            if is_shortage(error):
+                raise
+            raise BadModelFile(
+                f"the checkpoint {path} is of another version of this program; remove it to begin anew"
+            ) from error
 
     def _go_on_from(self, told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.encoder.load_state_dict(_under(tensors, "encoder."))

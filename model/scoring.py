@@ -12,14 +12,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from model.encoder import EncoderOutput, EncoderState
-from model.errors import BadConfig, EmptyBatch, NotFinite, OutOfMemory, RepeatedState, StateMismatch
+from model.errors import (
+    BadConfig,
+    BadEvents,
+    CodeOutOfRange,
+    EmptyBatch,
+    NotFinite,
+    OutOfMemory,
+    RepeatedState,
+    StateMismatch,
+)
+from model.memory import shortage_suppressed, shortage_told
 from model.scored import ExplainedEvents, Reading, ScoredEvents
 from model.state import SourceState
 from model.trained import TrainedModel
@@ -115,11 +124,13 @@ class Scorer:
 
         Raises:
             EmptyBatch: a stream has no events.
+            BadEvents: a stream has not as many gaps as tokens.
             TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
+            CodeOutOfRange: a code to do without is not in the codebook.
             StateMismatch: a state belongs to another model.
             RepeatedState: two streams of the batch have one state.
-            NotFinite: a score is not a finite number.
-            OutOfMemory: one block does not fit into memory, nor into the CPU's.
+            NotFinite: a score or a distance is not a finite number.
+            OutOfMemory: one block does not fit into memory, nor into the CPU's, or not all that is said of the batch.
             In all of these no state has moved.
         """
         return self._scored(batch, explain=False, wait=wait)
@@ -129,6 +140,7 @@ class Scorer:
         found = self._scored(batch, explain=True, wait=False)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 
+    @shortage_told("no memory for all that is said of these events; score fewer in a call")
     @torch.inference_mode()
     def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
         for new in batch:
@@ -143,8 +155,8 @@ class Scorer:
                     waiting = waiting[lanes:]
         none = ScoredEvents.none(self.model.encoder.config.heads)
         found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
-        if not all(np.isfinite(scored.surprisal_nats).all() for scored in found):
-            raise NotFinite("the model gave a score that is not a number; its weights are damaged")
+        if not all(np.isfinite(x).all() for scored in found for x in (scored.surprisal_nats, scored.code_distance)):
+            raise NotFinite("the model gave a score or a distance that is not a number; its weights are damaged")
         for work in works:
             state, done = work.state, len(work.tokens) // self._block
             state.boundary, state.blocks = work.boundary, state.blocks + done
@@ -161,7 +173,13 @@ class Scorer:
         if not new.tokens:
             raise EmptyBatch("there are no events to score")
         if len(new.tokens) != len(new.gaps):
-            raise ValueError(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
+            raise BadEvents(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
+        config = self.model.encoder.config
+        for head, code in new.without:
+            if head not in range(config.heads) or code not in range(config.codes):
+                raise CodeOutOfRange(
+                    f"code {code} of head {head} is not among the model's {config.codes} codes of {config.heads} heads"
+                )
         self._encoder.check(torch.as_tensor(new.tokens))
 
     def _advance(self, works: Sequence[_Work], *, explain: bool) -> bool:
@@ -175,8 +193,7 @@ class Scorer:
         tokens = torch.tensor([row + [row[-1]] * (taken - len(row)) for row in rows])
         spans = torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32)
         rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
-        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
-        with suppress(torch.OutOfMemoryError):
+        with shortage_suppressed():
             rows_and_states = self._compute(tokens, spans, works, explain=explain)
         if rows_and_states is None:
             self._shrink(len(works))

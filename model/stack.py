@@ -151,13 +151,14 @@ class Stack(nn.Module):
         segment = max(1, SEGMENT[x.device.type] // self.config.block) * self.config.block
         parts = []
         y = torch.empty_like(x) if not torch.is_grad_enabled() else None
-        for start in range(0, x.shape[1], segment):
-            out = self(x[:, start : start + segment], state)
+        # Split, not sliced: the gradient of a slice is as long as the whole, and there are as many as segments.
+        for index, part in enumerate(torch.split(x, segment, 1)):
+            out = self(part, state)
             state = out.state
             if y is None:
                 parts.append(out.y)
             else:
-                y[:, start : start + segment] = out.y
+                y[:, index * segment : (index + 1) * segment] = out.y
         return torch.cat(parts, 1) if y is None else y, state
 
     def quantizers(self) -> list[Quantizer]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from torch.nn import functional
 
 from model.config import EncoderConfig
 from model.encoder import START, Encoder, EncoderState
-from model.errors import BadConfig, EmptyBatch, OutOfMemory
+from model.errors import BadConfig, BadEvents, EmptyBatch
 from model.evaluating import cut_into_lanes, spans
 from model.fit import Fit, Plan, TrainingProgress
+from model.memory import shortage_told
 from model.quantizer import codewords
 from model.statistics import CodeStatistics
 from model.trained import TrainedModel, find_device, fingerprint
@@ -37,10 +37,20 @@ class TokenStream:
     Attributes:
         tokens: (n,) int64, 1 <= token < vocabulary.
         gaps: (n,) float32 seconds from each event to the one before.
+
+    Raises:
+        BadEvents: tokens are of another type, or there are not as many gaps.
     """
 
     tokens: npt.NDArray[np.int64]
     gaps: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.tokens.dtype != np.int64:
+            raise BadEvents(f"tokens are {self.tokens.dtype}; they must be int64")
+        if self.tokens.ndim != 1 or self.tokens.shape != self.gaps.shape:
+            shapes = f"tokens of shape {self.tokens.shape} and gaps of shape {self.gaps.shape}"
+            raise BadEvents(f"{shapes}; a stream is one row, and every event has one of each")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +123,20 @@ def train(
         checkpoint: file that a training that was stopped goes on from, also one that had only to be put to use; who
             keeps the model removes it. SIGINT and SIGTERM, where Python handles them, wait until a step is saved.
         device: where to train, `cpu` or `cuda`, there with bfloat16 products and float32 state and statistics. Where a
-            GPU's memory does not hold a step or an evaluation, the CPU goes on from the step before, with a warning.
+            GPU's memory does not hold a step, an evaluation or the code statistics, the CPU begins that anew with the
+            weights, codebooks and streams of the step before, and trains on to the end, with a warning. The lanes of a
+            step are not halved first, as a scorer halves its streams: half of them would draw other dropout and place
+            other codewords, and what a step takes, some thousand events, is little beside a GPU's memory.
 
     Raises:
         BadConfig: the span is not a multiple of the block.
-        BadModelFile: the checkpoint is damaged, or of another training.
+        BadModelFile: the checkpoint is damaged, or of another training or version of this program.
         CannotSave: the checkpoint cannot be written.
         EmptyBatch: a side has no events.
         NoSuchDevice: there is no such device here.
         TokenOutOfRange: a token is not in the vocabulary.
         OutOfMemory: the memory does not hold the training.
-        NotFinite: the loss is no longer a finite number.
+        NotFinite: the loss, or what the encoder makes of the held-out events, is no longer a finite number.
     """
     if options.span % config.block:
         raise BadConfig(f"span {options.span} is not a multiple of the block {config.block}")
@@ -145,7 +158,10 @@ def train(
         keys_first=options.keys_first,
         checkpoint=checkpoint,
     )
-    with _told_of_memory(device):
+    elsewhere = "" if device == "cpu" else ", or leave --device out to use the CPU"
+    with shortage_told(
+        f"no memory on {device} for this training; stop what else runs there, or take fewer lanes{elsewhere}"
+    ):
         # The seed decides weights and dropout here, and leaves the caller's own random numbers as they were: of the
         # GPUs', which `torch.manual_seed` would set as well, it touches those of the one it trains on.
         gpus = [place] if place.type == "cuda" else []
@@ -158,23 +174,14 @@ def train(
             for stream in kept:
                 encoder.check(torch.from_numpy(stream.tokens))
             laid = [functional.pad(x, (0, missing)).view(lanes, length) for x in (tokens, gaps)]
-            history = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan).run(progress)
-        encoder.eval()
-        statistics = _statistics(encoder, tokens, gaps)
+            fit = Fit(encoder, laid[0], laid[1], [_joined([stream]) for stream in kept], plan)
+            history = fit.run(progress)
+            encoder.eval()
+            statistics = fit.with_memory(lambda: _statistics(encoder, tokens, gaps))
     counts = torch.bincount(tokens, minlength=config.vocab_size).float() + _UNIGRAM_PRIOR
     counts[START] = 0
     unigram = (counts / counts.sum()).to(encoder.head.weight.device)
     return TrainedModel(encoder, statistics, unigram, history, fingerprint(encoder, statistics, unigram))
-
-
-@contextmanager
-def _told_of_memory(device: str) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"no memory on {device} for this training; leave --device out to use the CPU, or take fewer lanes"
-        ) from error
 
 
 def _joined(streams: Sequence[TokenStream]) -> tuple[Tensor, Tensor]:

@@ -72,6 +72,31 @@ def test_recent_positions_name_events_inside_the_window(whole: ExplainedEvents) 
     assert sorted(whole.recent_positions[2].tolist()) == [-1, 0, 1]
 
 
+def test_recent_events_are_those_that_the_last_layers_weights_fall_on(
+    trained: TrainedModel, whole: ExplainedEvents
+) -> None:
+    """Late in the stream, too; codes and all events of the window share the attention."""
+    events = BLOCK * (EVENTS // BLOCK)
+    tokens, gaps = (torch.from_numpy(x[:events])[None] for x in (STREAM.tokens, STREAM.gaps))
+    with torch.inference_mode():
+        weights = trained.encoder(tokens, gaps, keep_weights=True).layers[-1].weights[0].double().mean(0).numpy()
+    clear = 0
+    for step in range(events):
+        first = (step // BLOCK - 1) * BLOCK
+        # A slot stands for a step of the block before or of this block; what it saw is the event before that step.
+        near = {first + slot - 1: mass for slot, mass in enumerate(weights[step, SMALL.codes :]) if mass > 0}
+        assert whole.cache_mass[step] + sum(near.values()) == pytest.approx(1, abs=1e-5)
+        most = sorted(near, key=near.__getitem__, reverse=True)[:3]
+        missing = 3 - len(most)
+        masses = [near[position] for position in most] + [0.0] * missing
+        np.testing.assert_allclose(whole.recent_mass[step], masses, atol=1e-5)
+        # Where two events have the same mass but for rounding, their order may change.
+        if (np.diff(sorted(near.values(), reverse=True)[:4]) < -1e-4).all():
+            assert whole.recent_positions[step].tolist() == most + [-1] * missing
+            clear += step >= 2 * BLOCK
+    assert clear > 3 * BLOCK
+
+
 def test_recent_positions_go_on_from_call_to_call(scorer: Scorer, whole: ExplainedEvents) -> None:
     state, tokens, gaps = scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist()
     stops = [0, 5, 2 * BLOCK, 3 * BLOCK + 1, EVENTS]

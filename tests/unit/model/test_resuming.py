@@ -1,5 +1,6 @@
 """A training that is stopped goes on where it was, whatever its mixer; its history tells how the codebooks stood."""
 
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from model import (
     BadModelFile,
     CannotSave,
+    OutOfMemory,
     TokenStream,
     TrainedModel,
     TrainingOptions,
@@ -24,6 +27,7 @@ from model import (
 )
 from model.config import Mixer
 from model.digest import digest
+from model.encoder import Encoder
 from model.signals import held_back
 from model.stack import Stack
 from tests.unit.model.examples import SMALL, grammar, with_mixer
@@ -222,6 +226,58 @@ def test_a_checkpoint_that_does_not_tell_what_it_is_of_is_refused(
     path, tensors = tmp_path / "training", {"encoder.head.bias": torch.zeros(3)}
     save_file(tensors, path, None if run is None else {"run": f"{digest(run, tensors)} {run}"})
     with pytest.raises(BadModelFile, match=r"training: .*; remove it to begin anew"):
+        train(SMALL, *STREAMS, options, checkpoint=path)
+
+
+def renamed(run: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.head.offset"] = tensors.pop("encoder.head.bias")
+
+
+def reshaped(run: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    tensors["encoder.head.bias"] = torch.zeros(3)
+
+
+def with_other_random_numbers(run: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    tensors["random.cpu"] = torch.zeros(3, dtype=torch.uint8)
+
+
+def of_another_version(run: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    run["version"] += 1
+
+
+def of_no_version(run: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    del run["version"]
+
+
+@pytest.mark.parametrize("change", [renamed, reshaped, with_other_random_numbers, of_another_version, of_no_version])
+def test_a_checkpoint_of_another_version_of_the_program_is_refused(
+    tmp_path: Path, options: TrainingOptions, change: Callable[..., None]
+) -> None:
+    path = tmp_path / "training"
+    with pytest.raises(Stopped):
+        train(SMALL, *STREAMS, options, stop_at(3), checkpoint=path)
+    with safe_open(path, "pt") as file:
+        run = json.loads(file.metadata()["run"].partition(" ")[2])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(run, tensors)
+    told = json.dumps(run)
+    save_file(tensors, path, {"run": f"{digest(told, tensors)} {told}"})
+    with pytest.raises(BadModelFile, match=r"training.*version.*; remove it to begin anew"):
+        train(SMALL, *STREAMS, options, checkpoint=path)
+
+
+def test_a_checkpoint_that_memory_does_not_hold_is_not_to_be_removed(
+    tmp_path: Path, options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "training"
+    with pytest.raises(Stopped):
+        train(SMALL, *STREAMS, options, stop_at(3), checkpoint=path)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(Encoder, "load_state_dict", full)
+    with pytest.raises(OutOfMemory):
         train(SMALL, *STREAMS, options, checkpoint=path)
 
 

@@ -7,6 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +159,16 @@ def test_streams_are_scored_side_by_side_and_no_more_at_once_than_told(even: Tra
     score(scorer, scorer.initial_state(), STREAMS[LONGEST], 0, 5 * block)
     handle.remove()
     assert shapes == [(3, block)] * 10 + [(1, 3 * block), (1, 2 * block)]
+
+
+def test_a_scorer_on_a_cpu_takes_one_thread(even: TrainedModel) -> None:
+    """With more, a score would depend on how many cores there are."""
+    torch.set_num_threads(2)
+    try:
+        Scorer(even)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_no_streams_are_no_scores(scorer: Scorer) -> None:

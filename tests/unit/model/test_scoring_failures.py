@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from model import (
     BadConfig,
+    BadEvents,
+    CodeOutOfRange,
     EmptyBatch,
     NewEvents,
     NotFinite,
@@ -68,13 +70,21 @@ def foreign(scorer: Scorer, _state: SourceState) -> NewEvents:
     return NewEvents(Scorer(another(scorer.model)).initial_state(), [2], [0.0])
 
 
+def without(head: int, code: int) -> Callable[[Scorer, SourceState], NewEvents]:
+    return lambda _scorer, state: NewEvents(state, [2], [0.0], [(0, 0), (head, code)])
+
+
 FAILURES = [
     pytest.param(bad_token(0), TokenOutOfRange, id="start"),
     pytest.param(bad_token(-1), TokenOutOfRange, id="negative"),
     pytest.param(bad_token(EVEN.vocab_size), TokenOutOfRange, id="beyond"),
     pytest.param(foreign, StateMismatch, id="foreign"),
     pytest.param(lambda _scorer, state: NewEvents(state, [], []), EmptyBatch, id="empty"),
-    pytest.param(lambda _scorer, state: NewEvents(state, [2, 3], [0.0]), ValueError, id="no gap"),
+    pytest.param(lambda _scorer, state: NewEvents(state, [2, 3], [0.0]), BadEvents, id="no gap"),
+    *(
+        pytest.param(without(*place), CodeOutOfRange, id=f"without {place}")
+        for place in ((0, EVEN.codes), (EVEN.heads, 0), (-1, 0), (0, -1))
+    ),
 ]
 
 
@@ -104,6 +114,16 @@ def test_weights_that_give_no_number_are_found_before_a_state_moves(even: Traine
     with pytest.raises(NotFinite):
         scorer.explain([NewEvents(states[0], [3], [0.0])])
     assert [state.to_bytes() for state in states] == before
+
+
+def test_a_codebook_that_gives_no_distance_is_found_though_its_scores_are_numbers(even: TrainedModel) -> None:
+    other = another(even)
+    other.encoder.stack.quantizers()[-1].codebook[0] = float("nan")
+    scorer = Scorer(other)
+    states = [scorer.initial_state()]
+    with pytest.raises(NotFinite, match="distance"):
+        scorer.score([NewEvents(states[0], [3] * 40, [0.5] * 40)])
+    assert states[0].position == 0
 
 
 def test_one_stream_of_many_that_gives_no_number_is_enough(scorer: Scorer) -> None:

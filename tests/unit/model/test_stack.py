@@ -1,10 +1,12 @@
 """Whatever mixes: causal, the same in pieces, beside other streams, in segments and from a state laid together."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model import EncoderConfig
 from model.config import Mixer
@@ -116,6 +118,32 @@ def test_a_sweep_equals_the_whole(monkeypatch: pytest.MonkeyPatch, mixer: Mixer,
         for one, other in zip(ours, theirs, strict=True):
             if one is not None:
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that operations return."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        tensors = found if isinstance(found, tuple | list) else (found,)
+        self.numbers += sum(tensor.numel() for tensor in tensors if isinstance(tensor, Tensor))
+        return found
+
+
+def test_the_gradient_of_a_sweep_costs_twice_as_much_for_twice_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SEGMENT, "cpu", BLOCK)
+    stack, costs = small_stack("centroid"), []
+    for segments in (40, 80):
+        x = vectors(segments * BLOCK).requires_grad_()
+        loss = stack.sweep(x)[0].square().sum()
+        with Written() as written:
+            torch.autograd.grad(loss, x)
+        costs.append(written.numbers)
+    assert costs[1] < 2.02 * costs[0]
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Statistics of codes against counts made by hand."""
 
 import numpy as np
+import pytest
 
 from model import CodeStatistics
 
@@ -15,6 +16,12 @@ def collected() -> CodeStatistics:
 
 def test_usage_is_the_share_of_each_code_in_its_head() -> None:
     np.testing.assert_allclose(collected().usage, [[0.02, 0.98, 0], [0, 0, 1]], rtol=1e-6)
+
+
+def test_perplexity_is_the_mean_over_heads_of_what_their_use_is_worth_in_even_codes() -> None:
+    # Head 0 uses two codes at 2 and 98 %, head 1 one of them; the code nobody uses counts for nothing.
+    first = 0.02**-0.02 * 0.98**-0.98
+    assert collected().perplexity == pytest.approx((first + 1) / 2, rel=1e-5)
 
 
 def test_tokens_that_came_are_ranked() -> None:

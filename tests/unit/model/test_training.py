@@ -10,6 +10,7 @@ import torch
 
 from model import (
     BadConfig,
+    BadEvents,
     EmptyBatch,
     NewEvents,
     NotFinite,
@@ -259,6 +260,32 @@ def test_the_largest_seed_trains(options: TrainingOptions) -> None:
 def test_a_loss_that_is_not_finite_is_told(options: TrainingOptions) -> None:
     with pytest.raises(NotFinite, match="step"):
         train(SMALL, [grammar(500, 1)], [grammar(50, 2)], replace(options, learning_rate=1e30))
+
+
+@pytest.mark.parametrize("learning_rate", [1e10, 1e30])
+def test_held_out_events_that_cost_no_number_are_told_after_one_step(
+    options: TrainingOptions, learning_rate: float
+) -> None:
+    """The loss of a step is of before it: that of the last step no other would tell."""
+    one = replace(options, max_steps=1, min_steps=1, learning_rate=learning_rate)
+    with pytest.raises(NotFinite, match="step 1; train with a lower learning rate"):
+        train(SMALL, [grammar(500, 1)], [grammar(50, 2)], one)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "gaps"),
+    [
+        (np.array([2.0, 3.0]), np.zeros(2)),
+        (np.array([2, 3], np.int32), np.zeros(2)),
+        (np.array(["2", "3"]), np.zeros(2)),
+        (np.array([2, 3]), np.zeros(1)),
+        (np.array([2, 3]), np.zeros((2, 1))),
+        (np.array([[2, 3]]), np.zeros((1, 2))),
+    ],
+)
+def test_a_stream_that_is_not_whole_numbers_with_a_gap_each_is_refused(tokens: Any, gaps: Any) -> None:
+    with pytest.raises(BadEvents, match="tokens"):
+        TokenStream(tokens, gaps)
 
 
 def test_statistics_describe_the_training_events(trained: TrainedModel) -> None:

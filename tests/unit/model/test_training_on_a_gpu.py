@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from model import OutOfMemory, TrainedModel, TrainingOptions, TrainingProgress, fit, train
+from model import OutOfMemory, TrainedModel, TrainingOptions, TrainingProgress, fit, train, training
 from model.config import Mixer
 from model.encoder import Encoder
 from model.fit import Fit, Plan
@@ -18,7 +18,7 @@ from model.stack import Stack
 from tests.unit.model.examples import SMALL, grammar, with_mixer
 
 STREAMS = ([grammar(2_000, 1)], [grammar(300, 2)])
-STEP = 5
+STEPS = 12
 GPU = torch.device("cuda")
 
 
@@ -27,7 +27,7 @@ class Gpu:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.state = torch.tensor([3, 1, 4], dtype=torch.uint8)
-        patch.setattr(torch.cuda, "get_rng_state", lambda _device: self.state.clone())
+        patch.setattr(torch.cuda, "get_rng_state", lambda _device: self.state)
         patch.setattr(torch.cuda, "set_rng_state", self._set)
 
     def _set(self, state: torch.Tensor, _device: torch.device) -> None:
@@ -39,68 +39,105 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return Gpu(monkeypatch)
 
 
-@pytest.fixture
-def on_gpu_after(monkeypatch: pytest.MonkeyPatch, gpu: Gpu) -> Callable[..., TrainedModel]:
-    """Trains, and says after so many steps that the training is on a GPU."""
-    runs: list[Fit] = []
-    run = Fit.run
-    monkeypatch.setattr(Fit, "run", lambda self, progress: (runs.append(self), run(self, progress))[1])
+class Pretended:
+    """Trains, and says after so many steps that the training is on a GPU; what would need one, the CPU does for it."""
 
-    def trained(step: int, options: TrainingOptions, mixer: Mixer) -> TrainedModel:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.runs: list[Fit] = []
+        run = Fit.run
+        patch.setattr(Fit, "run", lambda fitting, progress: (self.runs.append(fitting), run(fitting, progress))[1])
+        for name in ("_read_on", "_carry"):
+            patch.setattr(Fit, name, self._by_the_cpu(getattr(Fit, name)))
+
+    @staticmethod
+    def _by_the_cpu(call: Callable[..., Any]) -> Callable[..., Any]:
+        def done(fitting: Fit, *rest: Any) -> Any:
+            device, fitting.device = fitting.device, torch.device("cpu")
+            try:
+                return call(fitting, *rest)
+            finally:
+                fitting.device = device
+
+        return done
+
+    @property
+    def is_on_gpu(self) -> bool:
+        return bool(self.runs) and self.runs[-1].device == GPU
+
+    def full_after(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Let memory run out on the GPU when a call has done what it does."""
+
+        def full(*rest: Any, **options: Any) -> Any:
+            done = call(*rest, **options)
+            if self.is_on_gpu:
+                raise torch.OutOfMemoryError("no memory")
+            return done
+
+        return full
+
+    def train(self, step: int, options: TrainingOptions, mixer: Mixer = "centroid") -> TrainedModel:
         def tell(progress: TrainingProgress) -> None:
             if progress.step == step:
-                runs[-1].device = GPU
+                self.runs[-1].device = GPU
 
         return train(with_mixer(mixer), *STREAMS, options, tell)
 
-    return trained
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch, gpu: Gpu) -> Pretended:
+    return Pretended(monkeypatch)
 
 
-@pytest.mark.parametrize("mixer", ["centroid", "lstm"])
-def test_a_step_that_does_not_fit_is_begun_anew_on_the_cpu(
-    options: TrainingOptions,
-    on_gpu_after: Callable[..., TrainedModel],
+@pytest.fixture(scope="module")
+def short(options: TrainingOptions) -> TrainingOptions:
+    return replace(options, max_steps=STEPS, min_steps=STEPS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(short: TrainingOptions) -> dict[Mixer, TrainedModel]:
+    return {mixer: train(with_mixer(mixer), *STREAMS, short) for mixer in ("centroid", "lstm")}
+
+
+@pytest.mark.parametrize(("mixer", "step"), [("centroid", 1), ("centroid", 5), ("lstm", 5)])
+@pytest.mark.parametrize(
+    ("where", "steps_more"),
+    [
+        ((Fit, "_read_on"), 0),
+        ((torch.optim.AdamW, "step"), 0),
+        ((Stack, "update_codebooks"), 0),
+        ((fit, "evaluate"), 1),
+        ((training, "_statistics"), STEPS),
+    ],
+)
+def test_what_does_not_fit_is_begun_anew_on_the_cpu(
+    undisturbed: dict[Mixer, TrainedModel],
+    short: TrainingOptions,
     monkeypatch: pytest.MonkeyPatch,
+    pretended: Pretended,
     caplog: pytest.LogCaptureFixture,
     mixer: Mixer,
+    step: int,
+    where: tuple[object, str],
+    steps_more: int,
 ) -> None:
-    options, read_on = replace(options, max_steps=12, min_steps=12), Fit._read_on
-    undisturbed = train(with_mixer(mixer), *STREAMS, options)
-
-    def full(self: Fit) -> Any:
-        if self.device != GPU:
-            return read_on(self)
-        # What a step has changed when it comes to its end without an end.
-        torch.rand(3)
-        torch.rand(3, generator=self.generator)
-        self.standing.at += SMALL.block
-        self.state = self.encoder.initial_state(1)
-        raise torch.OutOfMemoryError("no memory")
-
-    monkeypatch.setattr(Fit, "_read_on", full)
+    """Whatever it has changed when it comes to its end: random numbers, place, weights, moments, codebooks."""
+    monkeypatch.setattr(*where, pretended.full_after(getattr(*where)))
     with caplog.at_level(logging.WARNING, "model.fit"):
-        found = on_gpu_after(STEP, options, mixer)
-    assert (found.fingerprint, found.history) == (undisturbed.fingerprint, undisturbed.history)
-    assert caplog.messages == [f"the GPU has no memory for the training: the CPU goes on from step {STEP}"]
+        found = pretended.train(step, short, mixer)
+    assert (found.fingerprint, found.history) == (undisturbed[mixer].fingerprint, undisturbed[mixer].history)
+    at = min(step + steps_more, STEPS)
+    assert caplog.messages == [f"the GPU has no memory for the training: the CPU goes on from step {at}"]
+    assert not pretended.is_on_gpu
 
 
-def test_an_evaluation_that_does_not_fit_is_done_on_the_cpu(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, other, evaluate, asked = fitted(None), fitted(None), fit.evaluate, []
-    other.encoder.load_state_dict(run.encoder.state_dict())
-
-    def first_full(*rest: Any) -> Any:
-        asked.append(run.device)
-        if len(asked) == 1:
-            raise torch.OutOfMemoryError("no memory")
-        return evaluate(*rest)
-
-    run.device = GPU
-    monkeypatch.setattr(fit, "evaluate", first_full)
-    run._evaluate()
-    assert asked == [GPU, torch.device("cpu")]
-    monkeypatch.undo()
-    other._evaluate()
-    assert run.standing == other.standing
+def test_where_the_gpu_has_no_memory_for_a_copy_of_the_weights_the_cpu_takes_them_as_they_are(
+    undisturbed: dict[Mixer, TrainedModel],
+    short: TrainingOptions,
+    monkeypatch: pytest.MonkeyPatch,
+    pretended: Pretended,
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "clone", pretended.full_after(torch.Tensor.clone))
+    assert pretended.train(5, short).fingerprint == undisturbed["centroid"].fingerprint
 
 
 @pytest.mark.parametrize("where", [(Encoder, "forward"), (Stack, "update_codebooks")])
@@ -111,7 +148,7 @@ def test_what_the_cpu_cannot_hold_is_told(
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(*where, full)
-    with pytest.raises(OutOfMemory, match=r"no memory on cpu.*leave --device out"):
+    with pytest.raises(OutOfMemory, match=r"no memory on cpu .*; stop what else runs there, or take fewer lanes$"):
         train(SMALL, *STREAMS, options)
 
 
