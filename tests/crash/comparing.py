@@ -43,8 +43,8 @@ def everything(store: Store, bundle: Bundle) -> dict[str, dict[Any, Any]]:
 
 
 def is_at_rest(store: Store) -> bool:
-    """Whether every window that is complete has been judged."""
-    return not any(summary["unjudged"] for summary in store.source_summaries())
+    """Whether every window that is complete has been judged, and those that are open are shown as they stand."""
+    return not any(summary["unjudged"] or summary["unshown"] for summary in store.source_summaries())
 
 
 def _sources(store: Store) -> list[str]:
