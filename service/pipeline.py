@@ -237,7 +237,11 @@ class SourcePipeline:
 
     def _proposed(self, window: Collected) -> Proposed:
         self._judge.threshold = self.alarms.threshold
-        return Proposed(*self._judged(window))
+        proposed = Proposed(*self._judged(window))
+        if self.alarms.is_news(proposed):
+            self._judge.threshold = self.alarms.first_threshold
+            proposed = Proposed(*self._judged(window))
+        return proposed
 
     def _new_alarms(self, state: Mapping[str, Any] | None) -> Alarms:
         bundle = self._bundle

@@ -14,7 +14,7 @@ from datetime import tzinfo
 from typing import Any
 
 from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
-from service.alarms.budget import AlarmThreshold, Budget
+from service.alarms.budget import DAY_SECONDS, AlarmThreshold, Budget
 from service.alarms.confirmed import Confirmation, Confirmed, Pattern
 from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
@@ -30,6 +30,10 @@ UNDECIDED: Mapping[str, Any] = {"decided_by": None, "rules": None, "pattern": No
 # What an incident's reason is where a rule alone wants it.
 SITE_RULE = "site-rule"
 _EVENT_TEXT, _SHAPE_TEXT = 400, 300
+# Where nobody states a budget, what it was used up by must not drown a fault whose lines the source was never told of:
+# so many such incidents a day are raised beside it. So many shapes of lines are remembered as told of.
+NEWS_A_DAY = 3
+_REMEMBERED_SHAPES = 256
 _Rejudge = Callable[[Sequence[int]], float]
 
 
@@ -96,6 +100,12 @@ class Alarms:
         self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
         self._held_back: int = state["held_back"] if state is not None else 0
+        self._budget = budget
+        # Shapes of new lines in alarms, as hashes, latest last; the day of the latest raised beside the budget, and how
+        # many were on it.
+        self._raised: list[str] = list(state.get("raised", ())) if state is not None else []
+        self._news_day: int = state.get("news", (0, 0))[0] if state is not None else 0
+        self._news: int = state.get("news", (0, 0))[1] if state is not None else 0
         # Indexes of open windows that are alarms already.
         self._foreseen: set[int] = set(state.get("foreseen", ())) if state is not None else set()
 
@@ -108,12 +118,32 @@ class Alarms:
             "maintenance": self._maintenance,
             "held_back": self._held_back,
             "foreseen": sorted(self._foreseen),
+            "raised": self._raised,
+            "news": [self._news_day, self._news],
         }
 
     @property
     def threshold(self) -> float:
         """The strength from which on the next window is an alarm."""
         return self._threshold.value
+
+    @property
+    def first_threshold(self) -> float:
+        """The same before the first window: what good windows reach as seldom as the budget wants."""
+        return self._first_threshold
+
+    def is_news(self, window: Proposed) -> bool:
+        """Return whether a window that the budget holds back is raised beside it, judged by the first threshold."""
+        row, unseen = window.judged.row, window.judged.record["unseen"]
+        if self._budget.stated or row["end"] is None or not unseen:
+            return False
+        if not self._first_threshold <= row["strength"] < row["threshold"]:
+            return False
+        if row["end"] // DAY_SECONDS == self._news_day and self._news >= NEWS_A_DAY:
+            return False
+        known = set(self._raised)
+        is_new = any(shape not in known for shape in self._hashes(window))
+        return is_new and window.judged.at_least_of(range(len(window.events))) >= self._first_threshold
 
     @property
     def incident_open(self) -> bool:
@@ -134,6 +164,8 @@ class Alarms:
         if row["anomalous"] and self._tracker.leads(row):
             yield from window.judged.examined()
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
+        if row["anomalous"]:
+            self._remember(window, beside=not joins and row["threshold"] < self._threshold.value)
         if row["index"] in self._foreseen:
             self._foreseen.remove(row["index"])
             if not row["anomalous"]:
@@ -226,6 +258,19 @@ class Alarms:
             return strength
         row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
         return quieted.strength
+
+    def _remember(self, window: Proposed, *, beside: bool) -> None:
+        """Remember what lines people were told of, and that they were beside the budget."""
+        told = self._hashes(window)
+        self._raised = [*(shape for shape in self._raised if shape not in told), *told][-_REMEMBERED_SHAPES:]
+        if beside:
+            day = int(window.judged.row["end"] // DAY_SECONDS)
+            self._news_day, self._news = day, 1 + (self._news if day == self._news_day else 0)
+
+    def _hashes(self, window: Proposed) -> list[str]:
+        """Return the shapes of a window's new lines, each once."""
+        shapes = self._shapes([window.events[place] for place in window.judged.record["unseen"]])
+        return list(dict.fromkeys(hashlib.sha256(s.encode("utf-8", "replace")).hexdigest()[:12] for s in shapes))
 
     def _shapes(self, events: Sequence[Event]) -> list[str]:
         """Return what kind of line each event is, in words that outlast the bundle."""

@@ -458,6 +458,37 @@ def test_a_machine_that_fails_and_falls_silent_is_an_alarm_at_once(bundle: Bundl
         plant.store.close()
 
 
+def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy())
+
+    def told(fault: str) -> bool:
+        row = plant.write(fault)
+        for _ in range(3):
+            plant.write()
+        return bool(row["anomalous"])
+
+    story = [told("PUMP") for _ in range(12)]
+    assert story[0]
+    assert not any(story[-3:])
+    assert plant.store.source_summaries()[0]["alarms"]["held_back"] > 0
+    plant.restart()
+    # Each is told once, and no more than a few a day.
+    faults = ("SPINDLE", "SPINDLE", "VALVE", "PUMP", "DOOR", "COOLANT")
+    assert [told(fault) for fault in faults] == [True, False, True, False, True, False]
+    row = next(row for row in plant.store.find_windows(limit=-1) if row["anomalous"] and "DOOR" in row["sentence"])
+    first = plant.worker._sources._held[SOURCE].pipeline.alarms.first_threshold
+    assert row["strength"] >= row["threshold"] == first
+    assert unpack(plant.store.window(row["id"])["record"])["cited"]
+    plant.store.close()
+    # A budget that somebody states is kept.
+    strict = Plant(bundle, tmp_path / "b.sqlite", AlarmPolicy(Budget(1, stated=True)))
+    for _ in range(12):
+        strict.write("PUMP")
+        strict.settle()
+    assert not strict.write("SPINDLE")["anomalous"]
+    strict.store.close()
+
+
 def test_the_beginning_of_a_usual_window_is_no_alarm(plant: Plant) -> None:
     row = plant.begin("PUMP")
     plant.feedback.say(row["incident"], said("false-alarm"))
