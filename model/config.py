@@ -32,9 +32,10 @@ class EncoderConfig:
         ssm_state: N, state per decay rate and channel.
         ffn_factor: hidden width of the feed-forward layer over `width`.
         mixer: what tells the far from the near. `centroid` caches the running mean of the keys a code was assigned;
-            `static` the codeword itself, as LongVQ is published. `full` attends to every event, `window` to two blocks,
-            `linear` is attention without a softmax, `ssm` has no attention, and `lstm` is another encoder of as many
-            parameters.
+            `static` the codeword itself, as LongVQ does, with two differences: counts fade over `horizon`, because in
+            an endless stream they would grow without bound, and Q and K are two projections, because recall was learned
+            with these alone (`block.py`). `full` attends to every event, `window` to two blocks, `linear` is attention
+            without a softmax, `ssm` has no attention, and `lstm` is another encoder of as many parameters.
         dropout: probability in training.
     """
 

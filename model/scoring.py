@@ -136,7 +136,7 @@ class Scorer:
         return self._scored(batch, explain=False, wait=wait)
 
     def explain(self, batch: Sequence[NewEvents]) -> list[ExplainedEvents]:
-        """Score the next events of streams and say why; see `score`. It takes a twentieth longer."""
+        """Score the next events of streams and say why; see `score`. It takes a tenth to a sixth longer."""
         found = self._scored(batch, explain=True, wait=False)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 

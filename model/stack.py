@@ -181,7 +181,8 @@ class Stack(nn.Module):
         They are placed at the first step, and again by what keys have become: after a share of the steps in which
         events see events (decision 0012) or, where there is none, after some training.
         """
-        # `static` is learned as LongVQ is published.
+        # `static` reads keys as codewords from the first step on, as LongVQ does; where it differs, for other reasons,
+        # `EncoderConfig` says.
         exact = keys_first > 0 and self.config.mixer == "centroid"
         placed = min(round((keys_first if exact else _KMEANS_SHARE) * steps), steps - 1)
         self.attend_exactly(exact and step <= placed)

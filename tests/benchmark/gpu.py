@@ -4,9 +4,10 @@
 
 On a CUDA device: blocks of d = 512, 6 layers, 8 heads of 64, s = 512, blocks of 256 events, bfloat16 products, float32
 state and statistics. Forward under `inference_mode` through `Stack.sweep`, and training steps (forward, backward,
-AdamW), each beside as many pre-norm Transformer layers of the same width through torch's FlashAttention, for T from 4k
-to 256k, with as many sequences side by side as make 256k events. What does not fit into memory is tried with half the
-sequences, and says so by an empty cell where one sequence does not fit. ListOps on a GPU is
+AdamW; and as in the model's own training the commitment loss, and codebooks that follow the keys), each beside as many
+pre-norm Transformer layers of the same width through torch's FlashAttention, for T from 4k to 256k, with as many
+sequences side by side as make 256k events. What does not fit into memory is tried with half the sequences, and says so
+by an empty cell where one sequence does not fit. ListOps on a GPU is
 `python -m tests.benchmark.sequences listops --device cuda`.
 
 Without a CUDA device the command checks itself: the same code runs small on the CPU in bfloat16 and in float32, and
@@ -17,8 +18,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -26,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model import EncoderConfig
+from model.block import LayerOutput
+from model.memory import shortage_suppressed
 from model.stack import Stack
 from tests.benchmark.report import keep
 from tests.benchmark.transformer import Swept, Transformer
@@ -60,8 +63,7 @@ def fitting(prepare: Callable[[Tensor], Callable[[], object]], length: int) -> T
     """Time a call on as many sequences as fit into memory, halving their number; None where one does not fit."""
     rows = EVENTS // length
     while rows:
-        # Handled after the clause: until it ends, the error holds the tensors that did not fit.
-        with suppress(torch.OutOfMemoryError):
+        with shortage_suppressed():
             x = torch.randn(rows, length, LARGE.width, device="cuda")
             return timed(prepare(x), x)
         torch.cuda.empty_cache()
@@ -102,19 +104,36 @@ def forward(
     return call
 
 
+@contextmanager
+def watched(module: nn.Module) -> Iterator[list[list[LayerOutput]]]:
+    """Yield what LongVQ's layers do meanwhile, segment after segment; of another module nothing."""
+    seen: list[list[LayerOutput]] = []
+    with ExitStack() as ending:
+        if isinstance(module, Swept):
+            hook = module.stack.register_forward_hook(lambda _module, _given, out: seen.append(out.layers))
+            ending.callback(hook.remove)
+        yield seen
+
+
 def training(
     module: nn.Module, x: Tensor, fused: Callable[[], AbstractContextManager[object]] = nullcontext
 ) -> Callable[[], object]:
-    """Return a training step in bfloat16."""
+    """Return a training step in bfloat16, of LongVQ with its codebooks."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
+    generator = torch.Generator().manual_seed(0)
 
     def call() -> object:
-        with torch.autocast(x.device.type, torch.bfloat16), fused():
+        with watched(module) as seen, torch.autocast(x.device.type, torch.bfloat16), fused():
             loss = module(x).float().square().mean()
+        weights = [x.new_ones(x.shape[0], layers[0].keys.shape[2]) for layers in seen]
+        for layers, weight in zip(seen, weights, strict=True):
+            loss = loss + module.stack.commitment(layers, weight) / len(seen)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        return loss
+        for layers, weight in zip(seen, weights, strict=True):
+            module.stack.update_codebooks(layers, weight, generator)
+        return loss.detach()
 
     return call
 

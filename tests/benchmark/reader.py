@@ -167,8 +167,11 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate(step, steps, _WARM_UP_SHARE)
         place = self.reader.stack.prepare(step, steps, self.keys_first)
-        logits, output = self.reader(batch)
-        loss = cross_entropy(logits, batch.labels[batch.labels != IGNORED])
+        # As the model's own training.
+        device = self.reader.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            logits, output = self.reader(batch)
+        loss = cross_entropy(logits.float(), batch.labels[batch.labels != IGNORED])
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss + self.reader.stack.commitment(output.layers, weight))
         nn.utils.clip_grad_norm_(self.reader.parameters(), CLIP)

@@ -11,8 +11,10 @@ projections, a seventh of its weights, learn nothing.
 A run that is done is kept under `results/sequences/TASK/` and not done again under the same settings; one that is
 stopped goes on from its last minute. The table is written after each.
 
-Budgets are what a CPU core does in minutes: they order encoders, and no figure is what one could reach. `listops` is
-smaller than the published task as well: shorter expressions and fewer of them. At full size, and with more steps:
+Budgets are what a CPU core does in minutes, and no figure is what one could reach. A table says that an encoder learns
+more of its budget than another where their figures stand apart by more than their spreads over seeds; where these
+overlap, or there is one seed, it orders nothing. `listops` is smaller than the published task as well: shorter
+expressions and fewer of them. At full size, and with more steps:
 
     python -m tests.benchmark.sequences listops --set shortest=500 --set longest=2000 --set train=96000 --steps 20000
     python -m tests.benchmark.sequences speech --steps 1200

@@ -2,11 +2,17 @@
 
     python -m tests.benchmark.streaming [--set NAME=VALUE]…
 
-64 sources stand at places of their blocks that chance decided. Every call brings each of them some events, and scores
-them: surprisal, codes, distances, percentiles and cache mass. `wait` scores the blocks that are full and leaves the
-rest for the next call; `now` scores every event in its call, and evaluates a block once more for every call that ends
-inside it. `LSTM` is two layers of `torch.nn.LSTM` of the encoder's width behind the same embedding and head, with its
-surprisal.
+64 sources stand at places of their blocks that chance decided, and every call brings each of them some events. Three
+ways to score them:
+
+- `wait`    `Scorer.score(wait=True)`: surprisal, codes, distances, percentiles and cache mass of the blocks that are
+            full; the state keeps the rest for the next call
+- `now`     `Scorer.score`: the same of every event in its call; a block is evaluated once more for every call that ends
+            inside it
+- `service` `Scorer.explain`, as the service calls it: of the events that fill blocks, as `service/pipeline.py` cuts
+            them, also what was expected and where the attention went; the rest wait at their source
+
+`LSTM` is two layers of `torch.nn.LSTM` of the encoder's width behind the same embedding and head, with its surprisal.
 
 Weights are as they are before training, which decide no speed. One thread; CPU seconds of the process, the best of
 several rounds, encoders in turn within a round.
@@ -84,23 +90,50 @@ def untrained(config: EncoderConfig) -> TrainedModel:
     return TrainedModel(encoder, statistics, unigram, (), fingerprint(encoder, statistics, unigram))
 
 
-def scoring(config: EncoderConfig, arrivals: Arrivals, *, wait: bool) -> Callable[[], int]:
-    """Return a call that scores what comes next of all sources, and says how many events it was."""
-    scorer, random = Scorer(untrained(config)), np.random.default_rng(0)
-    states = [scorer.initial_state() for _ in range(SOURCES)]
+class Sources:
+    """Sources amid their streams, and a scorer for them."""
 
-    def some(low: int, high: int) -> list[NewEvents]:
-        sizes = random.integers(low, high + 1, SOURCES)
+    def __init__(self, config: EncoderConfig, arrivals: Arrivals) -> None:
+        self.scorer, self.random = Scorer(untrained(config)), np.random.default_rng(0)
+        self.config, self.arrivals = config, arrivals
+        self.states = [self.scorer.initial_state() for _ in range(SOURCES)]
+        self.scorer.score(self._some(1, 4 * config.block))
+
+    def _some(self, low: int, high: int) -> list[NewEvents]:
+        sizes = self.random.integers(low, high + 1, SOURCES)
         return [
-            NewEvents(state, random.integers(1, config.vocab_size, n).tolist(), random.random(n).tolist())
-            for state, n in zip(states, sizes, strict=True)
+            NewEvents(
+                state, self.random.integers(1, self.config.vocab_size, n).tolist(), self.random.random(n).tolist()
+            )
+            for state, n in zip(self.states, sizes, strict=True)
         ]
 
-    scorer.score(some(1, 4 * config.block))
+    def come(self) -> list[NewEvents]:
+        """Return what comes next of all sources."""
+        return self._some(self.arrivals.low, self.arrivals.high)
+
+
+def scoring(config: EncoderConfig, arrivals: Arrivals, *, wait: bool) -> Callable[[], int]:
+    """Return a call that scores what comes next of all sources, and says how many events it was."""
+    sources = Sources(config, arrivals)
+    return lambda: sum(len(scored.surprisal_nats) for scored in sources.scorer.score(sources.come(), wait=wait))
+
+
+def service(config: EncoderConfig, arrivals: Arrivals) -> Callable[[], int]:
+    """Return the same as the service does it; see the module's docstring."""
+    sources = Sources(config, arrivals)
+    waiting: list[tuple[list[int], list[float]]] = [([], []) for _ in sources.states]
 
     def call() -> int:
-        batch = some(arrivals.low, arrivals.high)
-        return sum(len(scored.surprisal_nats) for scored in scorer.score(batch, wait=wait))
+        due = []
+        for new, (tokens, gaps) in zip(sources.come(), waiting, strict=True):
+            tokens.extend(new.tokens)
+            gaps.extend(new.gaps)
+            count = len(tokens) - (new.state.position + len(tokens)) % config.block
+            if count > 0:
+                due.append(NewEvents(new.state, tokens[:count], gaps[:count]))
+                del tokens[:count], gaps[:count]
+        return sum(len(explained.surprisal_nats) for explained in sources.scorer.explain(due))
 
     return call
 
@@ -143,16 +176,21 @@ def main() -> None:
         calls = {
             "wait": scoring(config, arrivals, wait=True),
             "now": scoring(config, arrivals, wait=False),
+            "service": service(config, arrivals),
             "LSTM": lstm(config, arrivals),
         }
         best = dict.fromkeys(calls, 0.0)
         for _ in range(ROUNDS):
             best = {name: max(best[name], speed(call)) for name, call in calls.items()}
         figures[arrivals.name] = {name: round(value) for name, value in best.items()}
-        rows.append(
-            [arrivals.name, *(f"{value:,.0f}" for value in best.values()), f"{best['wait'] / best['LSTM']:.2f}"]
-        )
-    columns = ["events a call brings each source", *(f"{name}, events/CPU-s" for name in best), "wait/LSTM"]
+        ratios = [f"{best[name] / best['LSTM']:.2f}" for name in ("wait", "service")]
+        rows.append([arrivals.name, *(f"{value:,.0f}" for value in best.values()), *ratios])
+    columns = [
+        "events a call brings each source",
+        *(f"{name}, events/CPU-s" for name in best),
+        "wait/LSTM",
+        "service/LSTM",
+    ]
     keep(
         options.name,
         {

@@ -35,6 +35,25 @@ def test_a_stopped_training_ends_where_it_would_have(tmp_path, mixer, stop):
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_products_are_in_bfloat16_on_a_gpu_alone(tmp_path, monkeypatch, device):
+    asked = []
+    monkeypatch.setattr(Reader, "device", torch.device(device))
+    monkeypatch.setattr(Examples, "to", lambda examples, _device: examples)
+    monkeypatch.setattr(torch, "autocast", autocast_of(asked, torch.autocast))
+    task = induction(length=20, stretch=1, train=50, test=10)
+    Training(Reader(SETTINGS.config("full"), task), task.train, SETTINGS, 0, tmp_path / "a.pt").step()
+    assert asked[0] == (device, torch.bfloat16, device == "cuda")
+
+
+def autocast_of(asked, autocast):
+    def noted(device, dtype=None, enabled=True):
+        asked.append((device, dtype, enabled))
+        return autocast("cpu", enabled=False)
+
+    return noted
+
+
 def test_padding_changes_no_answer():
     lengths = torch.tensor([11, 16, 3])
     inputs, labels = torch.randn(3, 16, 2), torch.tensor([1, 2, 0])
