@@ -31,6 +31,10 @@ def install_problems(app: FastAPI) -> None:
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
+        media = request.headers.get("content-type", "").partition(";")[0].strip()
+        if media != "application/json" and any(item["loc"] == ("body",) for item in error.errors()):
+            detail = f"cannot read a body of type {media or 'none'} here; send Content-Type: application/json"
+            return _answer(request, 415, _SLUGS[415], detail)
         problems = [
             {"pointer": "/" + "/".join(str(part) for part in item["loc"]), "detail": item["msg"]}
             for item in error.errors()

@@ -559,6 +559,9 @@ def test_feedback_over_rest(plant: Plant) -> None:
     path = f"/api/v1/incidents/{row['incident']}/feedback"
     given = client.post(path, json={"verdict": "false-alarm", "who": "Sato", "reason": "new pump"})
     assert given.status_code == 201
+    plain = client.post(path, content='{"verdict": "real"}', headers={"Content-Type": "text/plain"})
+    assert (plain.status_code, plain.json()["type"]) == (415, "/errors/unsupported-media-type")
+    assert "Content-Type: application/json" in plain.json()["detail"]
     entry = given.json()
     assert abs(time.time() - time.mktime(time.strptime(entry["said"][:19], "%Y-%m-%dT%H:%M:%S"))) < 86_400
     assert not plant.write("PUMP")["anomalous"]
