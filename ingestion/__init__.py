@@ -20,6 +20,7 @@ In the order the data flows:
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
                    from a sample, `guessing.py` its encoding, `dating.py` its zone; `inspecting.py` shows what it does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
+- `decimals.py`    what a number in a line is, with a point or a comma before its decimals
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
 - `matching.py`    the quick way to the same token, which serving takes
@@ -30,6 +31,7 @@ In the order the data flows:
 - `errors.py`      what goes wrong, each with its slug
 """
 
+from ingestion.decimals import number_of
 from ingestion.decoding import split_lines
 from ingestion.errors import (
     DROP_REASONS,
@@ -55,7 +57,7 @@ from ingestion.rotation import ReadFile, open_log
 from ingestion.splitting import lines_apart, split_sources
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
-from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary, number_of
+from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
 
 __all__ = [

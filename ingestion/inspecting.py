@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from ingestion.dating import Certainty, guess_zone, other_orders, unknown_of_times, without_time, writes_year
+from ingestion.decimals import MIN_COMMAS, guess_decimal
 from ingestion.decoding import REPLACEMENT, line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
@@ -124,11 +125,12 @@ def inspect_sample(
     _envelope(look, lines, proposed)
     _time(look, lines, proposed, events, accounting)
     _framing(look, proposed, events, accounting)
+    _decimal(look, proposed, events)
     templates = _templates(look, proposed, events)
     for reason, count in accounting.dropped.items():
         if reason not in EMPTY_REASONS:
             look.unknown.append(f"{count:,} lines would be dropped as {reason}: {DROP_REASONS[reason]}.")
-    order = ["encoding", "envelope", "time", "zone", "framing", "delimiter", "masks"]
+    order = ["encoding", "envelope", "time", "zone", "framing", "delimiter", "decimal", "masks"]
     choices = tuple(sorted(look.choices, key=lambda choice: order.index(choice.name)))
     return Inspection(name, len(lines), proposed, choices, templates, accounting, tuple(look.unknown))
 
@@ -289,7 +291,7 @@ def _iso(seconds: float, zone_name: str) -> str:
     return shown.replace("+00:00", "Z")
 
 
-# --- framing, delimiter, masks, templates ------------------------------------------------------------------------
+# --- framing, decimals, delimiter, masks, templates --------------------------------------------------------------
 
 
 def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accounting: Accounting) -> None:
@@ -306,6 +308,19 @@ def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accou
     look.choose("framing", value, "likely", "indented lines and stack traces follow", shows=tuple(shows))
     if longest.lines >= proposed.framing.max_lines:
         look.unknown.append("Where the longest event ends: it reaches the cap on lines.")
+
+
+def _decimal(look: _Look, proposed: SourceFormat, events: Sequence[Event]) -> None:
+    found = guess_decimal(event.message for event in events)
+    parts = [f"{found.commas:,} with a comma before decimals, such as {found.example}"] if found.commas else []
+    parts += [f"{found.points:,} with a point before decimals"] if found.points else []
+    reason = " and ".join(parts) or "no number has decimals"
+    look.choose("decimal", proposed.decimal, "likely", reason)
+    if proposed.decimal == "." and found.commas >= MIN_COMMAS:
+        look.unknown.append(
+            f"The decimal sign: {reason}. Those with a comma are not held against their range, unless "
+            'decimal = "," is declared.'
+        )
 
 
 def _masks(events: Sequence[Event], proposed: SourceFormat) -> tuple[tuple[str, str], ...]:

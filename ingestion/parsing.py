@@ -138,8 +138,8 @@ class SourceParser:
     write one, which follows from the lines before.
 
     Args:
-        source_format: how the source writes its lines; its delimiter and masks are those the vocabulary was learned
-            with, and hold for every stream.
+        source_format: how the source writes its lines; its delimiter, decimal sign and masks are those of the lines
+            the vocabulary was learned from, and hold for every stream.
         vocabulary: the templates.
         origins: formats of streams that differ from `source_format`, by what `origin_of` returns.
     """

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ingestion.decimals import guess_decimal
 from ingestion.decoding import decode, line_ending, split_lines
 from ingestion.envelopes import (
     DelimitedEnvelope,
@@ -83,7 +84,7 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
 
 
 def format_under(lines: Sequence[str], source_format: SourceFormat) -> SourceFormat:
-    """Complete a format of given encoding, envelope, zone and year with time pattern, delimiter and framing."""
+    """Complete a format of given encoding, envelope, zone and year with what else the lines show."""
     envelope = source_format.envelope
     times, messages = _opened(lines, envelope)
     # A stack trace may have more lines than all that have a time.
@@ -92,10 +93,12 @@ def format_under(lines: Sequence[str], source_format: SourceFormat) -> SourceFor
     is_line = envelope.kind in {"raw", "shdr"}
     if is_line or getattr(envelope, "time", "") is None:
         messages = [message[clock.read(message)[2] :] for message in messages]
+    decimal = guess_decimal(messages).decimal
     return replace(
         source_format,
         time_pattern=pattern,
-        delimiter=_detect_delimiter(messages),
+        decimal=decimal,
+        delimiter=_detect_delimiter(messages, decimal),
         framing=_propose_framing(lines if is_line else messages, pattern, clock, envelope),
     )
 
@@ -271,15 +274,15 @@ def _propose_framing(texts: Sequence[str], pattern: str | None, clock: Clock, en
     return Framing(start="time") if untimed and continued >= 0.5 * len(untimed) else Framing()
 
 
-def _detect_delimiter(messages: Sequence[str]) -> str | None:
+def _detect_delimiter(messages: Sequence[str], decimal: str) -> str | None:
     """Return the character that separates fields on nearly every line.
 
     A pipe, tab or semicolon counts when it is on 90 % of the lines. A comma also stands in prose, so it counts only
-    where every line has the same number of them and few spaces.
+    where every line has the same number of them and few spaces, and none stands before decimals.
     """
     if len(messages) < 2:
         return None
-    for delimiter in DELIMITERS:
+    for delimiter in DELIMITERS.replace(decimal, ""):
         counts = Counter(message.count(delimiter) for message in messages)
         present = len(messages) - counts[0]
         if present < 0.9 * len(messages):

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from ingestion.decimals import DecimalSign, number_of
 from ingestion.errors import BadVocabulary
 from ingestion.masking import MaskedWord, Value
 
-_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_DECIMAL = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _Picker = Callable[[Sequence[str]], Any]
 WILDCARD = "<*>"
 NEW_STATE = "<new>"
@@ -99,14 +96,6 @@ class Parameter:
     start: int
     end: int
     number: float | None
-
-
-def number_of(text: str) -> float | None:
-    """Return the number that a `<NUM>` stands for; None where it is written otherwise than in decimals."""
-    text = unicodedata.normalize("NFKC", text)
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    return float(text) if _DECIMAL.fullmatch(text) else None
 
 
 def _picker(slots: tuple[int, ...]) -> _Picker:
@@ -193,13 +182,16 @@ class Vocabulary:
         found = states.get(values)
         return states[(None,) * len(closed)] if found is None else found
 
-    def parameters(self, token: int, message: str, line: Sequence[MaskedWord]) -> list[Parameter]:
+    def parameters(
+        self, token: int, message: str, line: Sequence[MaskedWord], decimal: DecimalSign = "."
+    ) -> list[Parameter]:
         """Return the parameters of a line: what its masks cover, and its words where the template leaves a slot open.
 
         Args:
             token: the line's token.
             message: the line without its time.
             line: `masked_words` of the message.
+            decimal: the sign before decimals in the source's numbers.
 
         Returns:
             In the order of the line. A slot that holds a state is none, nor is anything else of an unseen line but
@@ -217,7 +209,8 @@ class Vocabulary:
                 values = (Value("", word.start, word.end),)
             for part, (name, start, end) in enumerate(values):
                 text = message[start:end]
-                found.append(Parameter(slot, part, name, text, start, end, number_of(text) if name == "NUM" else None))
+                number = number_of(text, decimal) if name == "NUM" else None
+                found.append(Parameter(slot, part, name, text, start, end, number))
         return found
 
     def model_token(self, token: int) -> int:

@@ -12,6 +12,7 @@
     envelope = { kind = "shdr" }
     time = "iso"
     delimiter = "|"
+    decimal = ","                  # before decimals: 4,25 is a number, and 1.234,5
 
     [file."export*.csv"]           # one line a row: a line feed within quotes ends it, and both halves are dead letters
     envelope = { kind = "delimited", columns = ["at", "unit", "text"], message = "text", time = "at" }
@@ -115,6 +116,7 @@ class Settings:
                 continue
             for key, theirs, ours in (
                 ("delimiter", declared.source_format.delimiter, trained.delimiter),
+                ("decimal", declared.source_format.decimal, trained.decimal),
                 ("masks", declared.source_format.masks, trained.masks),
                 ("window", declared.window, window),
             ):
@@ -123,7 +125,9 @@ class Settings:
                         f"{declared.where}: {key} differs from what the bundle was trained with "
                         f"({ours or 'none'}); train with this file, or remove the key"
                     )
-            found[origin] = replace(declared.source_format, delimiter=trained.delimiter, masks=trained.masks)
+            found[origin] = replace(
+                declared.source_format, delimiter=trained.delimiter, decimal=trained.decimal, masks=trained.masks
+            )
         return found
 
     def whole_file(

@@ -204,6 +204,44 @@ def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     assert len(events) == 60
 
 
+def decimal_of(lines: list[str]) -> tuple[str, str, str | None, str]:
+    stamped = [f"2026-01-05 00:{n // 60 % 60:02}:{n % 60:02} {line}\n" for n, line in enumerate(lines)]
+    found = inspected("".join(stamped).encode())
+    choice = next(choice for choice in found.choices if choice.name == "decimal")
+    return found.source_format.decimal, choice.reason, found.source_format.delimiter, " ".join(found.unknown)
+
+
+def test_a_decimal_comma_is_proposed_where_the_numbers_leave_no_doubt() -> None:
+    decimal, reason, delimiter, _ = decimal_of([f"p={n % 7},{n:02} T={n},{n % 10}" for n in range(20, 90)])
+    assert (decimal, delimiter) == (",", None)
+    assert "140 with a comma before decimals, such as 6,20" in reason
+    assert decimal_of([f"pressure 4,{n:02} bar, at 08:15:0{n % 9},125, see 4.2" for n in range(9, 99)])[0] == "."
+    assert decimal_of([f"Druck 0,{n:03} bar, siehe {'4.2' if n < 12 else 'oben'}" for n in range(9, 99)])[0] == ","
+    decimal, reason, _, unknown = decimal_of([f"p 4,{n:02} T {n}.5" for n in range(20, 90)])
+    assert decimal == "."
+    assert f"The decimal sign: {reason}" in unknown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{0},{1},pump,{0}",
+        "pump {0},{1},on",
+        "pump,{0},{1}",
+        "made 1,{0}00,{1}00 parts",
+        "made {0},{1}0 parts",
+        "at ({0},{1}) [{0},{1}]",
+        "X{0},Y{1}",
+        "at 08:15:06,{0} on",
+        "release 4.{0}",
+    ],
+)
+def test_commas_of_rows_lists_and_thousands_are_no_decimal_commas(line: str) -> None:
+    decimal, _, _, unknown = decimal_of([line.format(n, n + 1) for n in range(11, 99)])
+    assert decimal == "."
+    assert "The decimal sign" not in unknown
+
+
 def test_masks_are_proposed_for_words_alike_but_for_letters_and_digits() -> None:
     random.seed(1)
     lots = {"LOT-" + "".join(random.choices("ABCDEFGH", k=2)) + f"{random.randint(10, 99)}" for _ in range(200)}
