@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ingestion.errors import BadInput
@@ -13,6 +13,8 @@ from ingestion.rotation import open_log
 
 _BLOCK = 1 << 20
 _SAMPLE_BYTES = 1 << 20
+# More than a line and what follows it of a stack trace.
+_END_BYTES = 1 << 16
 
 
 def read_sample(path: Path, limit: int = _SAMPLE_BYTES) -> bytes:
@@ -29,9 +31,21 @@ def read_sample(path: Path, limit: int = _SAMPLE_BYTES) -> bytes:
     return sample[: end + 1 + (end + 1) % 2] if 0 in sample[:100] else sample[: end + 1]
 
 
-def file_year(path: Path) -> int:
-    """Return the year of the file's last change, for times that write no year."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC).year
+def read_end(path: Path, limit: int = _END_BYTES) -> bytes:
+    """Return the end of a log file; what it begins with may be the rest of a line."""
+    with open_log(path) as file:
+        try:
+            end = file.seek(0, os.SEEK_END)
+            # UTF-16 keeps its code units whole.
+            file.seek(max(0, end - limit) // 2 * 2)
+            return file.read()
+        except (EOFError, OSError) as error:
+            raise BadInput(f"{path} is damaged: {error}") from error
+
+
+def file_changed(path: Path) -> float:
+    """Return when a file was last written to, epoch seconds."""
+    return path.stat().st_mtime
 
 
 def file_size(path: Path) -> int:

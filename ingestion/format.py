@@ -15,7 +15,7 @@ from ingestion.framing import Framing
 from ingestion.lines import MAX_KEPT_BYTES
 from ingestion.masking import Masks
 from ingestion.tables import build, to_table
-from ingestion.timestamps import Clock, time_expression, zone
+from ingestion.timestamps import EARLIEST_YEAR, Clock, time_expression, zone
 
 MAX_LINE_BYTES = 64 * 1024
 # 1 MiB, as much as a Kafka broker takes in one record unless told otherwise. Inputs keep more of a line than this: a
@@ -62,8 +62,8 @@ class SourceFormat:
             time_expression(self.time_pattern)
         if self.fold not in (0, 1):
             raise BadFormat(f"fold is {self.fold}; it is 0 for the first pass of a repeated hour, 1 for the second")
-        if not 1970 <= self.year <= 9998:
-            raise BadFormat(f"year is {self.year}; it must lie between 1970 and 9998")
+        if not EARLIEST_YEAR <= self.year <= 9998:
+            raise BadFormat(f"year is {self.year}; it must lie between {EARLIEST_YEAR} and 9998")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise BadFormat(f"a delimiter is one character, not {self.delimiter!r}")
         if self.decimal == self.delimiter:

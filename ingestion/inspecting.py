@@ -31,6 +31,7 @@ from ingestion.timestamps import (
     zone,
 )
 from ingestion.vocabulary import Vocabulary
+from ingestion.years import guess_year, last_lines
 
 _SHOWN = 3
 _PARSED_LINES = 2500
@@ -96,7 +97,13 @@ class _Look:
 
 
 def inspect_sample(
-    sample: bytes, *, name: str, encoding: str | None = None, zone_name: str | None = None, year: int
+    sample: bytes,
+    *,
+    name: str,
+    encoding: str | None = None,
+    zone_name: str | None = None,
+    changed: float,
+    end: bytes = b"",
 ) -> Inspection:
     """Look at the beginning of a file.
 
@@ -105,7 +112,8 @@ def inspect_sample(
         name: how messages name the file.
         encoding: what the user declares; None guesses from the whole sample.
         zone_name: what the user declares; None takes what the lines tell, or UTC.
-        year: first year of times that write none.
+        changed: when the file was last written to, epoch seconds.
+        end: its last bytes.
 
     Raises:
         BadInput: the sample holds no text.
@@ -118,8 +126,9 @@ def inspect_sample(
     if not lines:
         raise BadInput(f"{name} holds no line of text; give a log file")
     envelope = propose_envelope(lines)
-    proposed = format_under(lines, SourceFormat(encoding=found, envelope=envelope, year=year))
+    proposed = format_under(lines, SourceFormat(encoding=found, envelope=envelope))
     proposed = replace(proposed, zone=_zone(look, lines, proposed, zone_name))
+    proposed = replace(proposed, year=_year(look, lines, proposed, end, changed))
     proposed = replace(proposed, masks=_masks(parse_sample(sample, proposed)[0], proposed))
     events, accounting = parse_sample(sample, proposed)
     _envelope(look, lines, proposed)
@@ -130,7 +139,7 @@ def inspect_sample(
     for reason, count in accounting.dropped.items():
         if reason not in EMPTY_REASONS:
             look.unknown.append(f"{count:,} lines would be dropped as {reason}: {DROP_REASONS[reason]}.")
-    order = ["encoding", "envelope", "time", "zone", "framing", "delimiter", "decimal", "masks"]
+    order = ["encoding", "envelope", "time", "zone", "year", "framing", "delimiter", "decimal", "masks"]
     choices = tuple(sorted(look.choices, key=lambda choice: order.index(choice.name)))
     return Inspection(name, len(lines), proposed, choices, templates, accounting, tuple(look.unknown))
 
@@ -241,6 +250,17 @@ def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: s
     look.choose("zone", found.zone, found.certainty, found.reason, otherwise=found.otherwise)
     look.unknown += found.unknown
     return found.zone
+
+
+def _year(look: _Look, lines: Sequence[str], proposed: SourceFormat, end: bytes, changed: float) -> int:
+    if proposed.time_pattern is None or writes_year(lines, proposed.time_pattern):
+        return proposed.year
+    written = datetime.fromtimestamp(changed, UTC)
+    found = guess_year(lines, last_lines(end, proposed.encoding), proposed, changed)
+    latest = "the latest in which no line is later than" if found else "that of"
+    reason = f"the lines write none; it is {latest} the file's last change, on {written.date()}"
+    look.choose("year", str(found or written.year), "a guess", reason)
+    return found or written.year
 
 
 def _time(

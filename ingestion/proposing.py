@@ -61,7 +61,9 @@ _CONTINUED = re.compile(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b
 _GOES_ON = r"^(?:[\s\pZ]|Caused by|Traceback|[\pL\pN_.$]+(?:Exception|Error)\b)"
 
 
-def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int) -> SourceFormat:
+def propose_format(
+    sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int = SourceFormat.year
+) -> SourceFormat:
     """Propose how a file is written, from its beginning.
 
     Args:
@@ -69,7 +71,7 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
         name: how messages name the file.
         encoding: the declared encoding; None for UTF-8 or what a byte-order mark says.
         zone_name: IANA zone of times without an offset.
-        year: first year of times without a year, such as the file's year of change.
+        year: first year of times without a year, such as `file_year` returns.
 
     Raises:
         BadInput: the sample is empty, binary, or not in the encoding.
@@ -86,7 +88,7 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
 def format_under(lines: Sequence[str], source_format: SourceFormat) -> SourceFormat:
     """Complete a format of given encoding, envelope, zone and year with what else the lines show."""
     envelope = source_format.envelope
-    times, messages = _opened(lines, envelope)
+    times, messages = opened(lines, envelope)
     # A stack trace may have more lines than all that have a time.
     pattern = detect_pattern([time for time in times if not _CONTINUED.match(time)] or times)
     clock = replace(source_format, time_pattern=pattern).clock()
@@ -137,7 +139,8 @@ def propose_envelope(lines: Sequence[str]) -> Kind:
     return RawEnvelope()
 
 
-def _opened(lines: Sequence[str], envelope: Envelope) -> tuple[list[str], list[str]]:
+def opened(lines: Iterable[str], envelope: Envelope) -> tuple[list[str], list[str]]:
+    """Return the texts that hold the times of lines, and their messages; without the lines that do not open."""
     times, messages = [], []
     for line in lines:
         try:

@@ -67,9 +67,8 @@ class Declared:
     def for_file(self, path: Path, encoding: str | None, zone: str | None) -> SourceFormat:
         """Return the format for one file; the command line's encoding and zone win."""
         found = self.source_format
-        if "year" not in self.keys:
-            found = replace(found, year=file_year(path))
-        return replace(found, encoding=encoding or found.encoding, zone=zone or found.zone)
+        found = replace(found, encoding=encoding or found.encoding, zone=zone or found.zone)
+        return found if "year" in self.keys else replace(found, year=file_year(path, found))
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,9 @@ class Settings:
         """
         stream = f"file:{file.name}"
         source_format = self.origins(trained, window, (), file).get(stream, trained)
+        declared = self.file(file)
+        if declared is None or "year" not in declared.keys:
+            source_format = replace(source_format, year=file_year(file, source_format))
         # Its stream's name has no generation, as that of a file that is followed does.
         return source_format, {origin_of(stream): source_format}
 

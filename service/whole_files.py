@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ingestion import Input, Record, SourceFormat, WindowSpec, file_year, propose_format, read_records, read_sample
 from ingestion.guessing import declared_encoding, encoding_of_sample
+from ingestion.years import year_after
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.metrics import Metrics
@@ -30,9 +32,8 @@ def good_lines(
     sample = read_sample(path)
     declared = settings.file(path) if settings is not None else None
     if declared is None:
-        source_format = propose_format(
-            sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
-        )
+        source_format = propose_format(sample, name=path.name, encoding=encoding, zone_name=zone or "UTC")
+        source_format = replace(source_format, year=file_year(path, source_format))
     else:
         if encoding is not None:
             encoding = declared_encoding(sample, encoding, path.name)
@@ -41,6 +42,18 @@ def good_lines(
         window = window or declared.window
     records = read_records(path, source_name(path), source_format.encoding)
     return GoodLines(path.name, records, source_format, window)
+
+
+def rest_of_file(path: Path, source_format: SourceFormat, trained: int) -> SourceFormat:
+    """Return the format of a file's lines after those trained on: where they write no year, with the one reached there.
+
+    Args:
+        path: the file.
+        source_format: of the lines trained on.
+        trained: how many of its own lines these are; 0 where they are another file's.
+    """
+    year = year_after(path, source_format, trained) if trained else file_year(path, source_format)
+    return replace(source_format, year=year)
 
 
 def source_name(path: Path) -> str:
