@@ -19,7 +19,7 @@ from ingestion.format import SourceFormat
 from ingestion.framing import Framing
 from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_endless
 from ingestion.masking import words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
+from ingestion.parsing import UNTIMED, Accounting, Dropped, Event, SourceParser, event_shape
 from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
@@ -227,7 +227,9 @@ def _envelope(look: _Look, lines: Sequence[str], proposed: SourceFormat) -> None
         except Unopened as unopened:
             shows.append(f"dropped as {unopened.reason}: {line[:_SHOWN_CHARACTERS]}")
             continue
-        shows += [f"time {c.time or 'in the line'}, message {c.message[:_SHOWN_CHARACTERS]}" for c in contents]
+        for content in contents:
+            time = "in the line" if content.time is None else content.time or "missing"
+            shows.append(f"time {time}, message {content.message[:_SHOWN_CHARACTERS]}")
     parts = [
         f"{key} = {value}" for key, value in vars(envelope).items() if value not in (None, ()) and key != "columns"
     ]
@@ -296,6 +298,7 @@ _ODD = {
     AMBIGUOUS: "an hour that the zone's clocks repeat: `fold` says which pass",
     NONEXISTENT: "an hour that the zone's clocks skip: is the zone right?",
     CLOCK_BACK: "the clock goes back by more than an hour: was it set, or do several processes write?",
+    UNTIMED: "no time where the envelope has a place for it: the event takes the place of the one before",
     CLOCK_AHEAD: "the clock is ahead of the time of receipt by more than an hour",
 }
 

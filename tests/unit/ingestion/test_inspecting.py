@@ -194,6 +194,19 @@ def test_envelopes_are_proposed_with_their_fields() -> None:
     assert inspected(syslog.encode()).source_format.envelope.kind == "syslog"
 
 
+def test_records_without_a_time_are_counted_and_kept() -> None:
+    rows = [{"msg": "tag read", "ts": f"2026-01-05T00:00:{n % 60:02}Z"} for n in range(200)]
+    for row in rows[::20]:
+        del row["ts"]
+    found = inspected("\n".join(map(json.dumps, rows)).encode())
+    (time,) = (choice for choice in found.choices if choice.name == "time")
+    assert (time.certainty, time.reason) == ("likely", "190 of 200 events have such a time")
+    assert any(line.startswith("10 × no time where the envelope has a place for it") for line in time.shows)
+    (envelope,) = (choice for choice in found.choices if choice.name == "envelope")
+    assert envelope.shows[0] == "time missing, message tag read"
+    assert not any("dropped" in line for line in found.unknown)
+
+
 def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     trace = "2026-01-05 00:00:0{n} failed\njava.io.IOException: gone\n\tat a.b.C\n2026-01-05 00:00:0{n} fine\n"
     found = inspected("".join(trace.format(n=n) for n in range(9)).encode())
