@@ -19,7 +19,7 @@ In the order the data flows:
 - `framing.py`     which lines make one event
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
                    from a sample, `guessing.py` its encoding, `dating.py` its zone, `years.py` the year that its
-                   times do not write; `inspecting.py` shows what it does
+                   times do not write; `looking.py` says what a sample tells, `inspecting.py` what the format does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
 - `decimals.py`    what a number in a line is, with a point or a comma before its decimals
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
