@@ -20,7 +20,7 @@ from ingestion.framing import Framing
 from ingestion.looking import SHOWN, SHOWN_CHARACTERS, Choice, Look, look_at_encoding
 from ingestion.masking import words
 from ingestion.parsing import UNTIMED, Accounting, Dropped, Event, SourceParser, event_shape
-from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
+from ingestion.proposing import broken_rows, format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
 from ingestion.timestamps import (
@@ -120,8 +120,11 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
 
 def _envelope(look: Look, lines: Sequence[str], proposed: SourceFormat) -> None:
     envelope = proposed.envelope
+    if broken := broken_rows(lines):
+        look.unknown.append(f"Where rows end: {broken}.")
     if envelope.kind == "raw":
-        look.choose("envelope", "raw", "likely", "no other envelope opens nearly all lines")
+        reason = "no other envelope opens nearly all lines"
+        look.choose("envelope", "raw", "likely", f"{reason}: {broken}" if broken else reason)
         return
     share = opening_share(lines, envelope)
     shows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
@@ -31,6 +32,9 @@ from ingestion.timestamps import Clock, detect_pattern
 # Lines looked at; times and delimiters of plant logs show within the first thousand.
 SAMPLE_LINES = 2000
 DELIMITERS = "|\t;,"
+# Between columns, in order of preference.
+_SEPARATORS = ",\t;|"
+_MIN_COLUMNS = 3
 # An envelope is proposed when at least this share of the lines opens.
 MIN_OPENED = 0.9
 # Names that fields commonly have, in order of preference: log4j and logback, Docker, journald, ECS, OpenTelemetry,
@@ -234,9 +238,9 @@ def _propose_shdr(lines: Sequence[str]) -> ShdrEnvelope | None:
 
 def _propose_columns(lines: Sequence[str]) -> DelimitedEnvelope | None:
     """Return columns named by a first line that is their header."""
-    for separator in ",\t;|":
+    for separator in _SEPARATORS:
         names = [name.strip() for name in lines[0].split(separator)]
-        if len(names) < 3 or len(set(names)) < len(names) or not all(map(_is_name, names)):
+        if len(names) < _MIN_COLUMNS or len(set(names)) < len(names) or not all(map(_is_name, names)):
             continue
         whole = DelimitedEnvelope(separator=separator, columns=tuple(names), message=(names[0],))
         rows = [row for row in (_row(whole, line) for line in lines[1:]) if row is not None]
@@ -245,6 +249,22 @@ def _propose_columns(lines: Sequence[str]) -> DelimitedEnvelope | None:
         fields = _named_fields(rows)
         if fields:
             return DelimitedEnvelope(separator=separator, columns=tuple(names), **fields)
+    return None
+
+
+def broken_rows(lines: Sequence[str]) -> str | None:
+    """Say so where rows are regular but for values in quotes that hold line breaks."""
+    for separator in _SEPARATORS:
+        try:
+            rows = list(csv.reader([f"{line}\n" for line in lines], delimiter=separator))
+        except csv.Error:
+            # A quote that is never closed takes the rest for one value.
+            continue
+        for columns, count in Counter(map(len, rows)).most_common(1):
+            broken = sum("\n" in value for row in rows if len(row) == columns for value in row)
+            if columns >= _MIN_COLUMNS and count >= MIN_OPENED * len(rows) and broken:
+                found = f"{broken:,} in the lines looked at"
+                return f"values in quotes hold line breaks, {found}; export one row a line"
     return None
 
 

@@ -169,8 +169,20 @@ def detect_pattern(lines: Sequence[str]) -> str | None:
         if rank[0] > best_rank[0] or (rank[0] == best_rank[0] and rank > best_rank and best is not None):
             best, best_rank = name, rank
     # From line to line the day changes, the month seldom and the year hardly ever: the right order spans least.
-    orders = [name for order in ORDERS if best in order for name in order if found[name][0] == best_rank[0]]
+    orders = [name for name in orders_of(lines, best) if found[name][0] == best_rank[0]] if best is not None else []
     return min(orders, key=lambda name: found[name][1], default=best)
+
+
+def orders_of(lines: Sequence[str], pattern: str) -> Sequence[str]:
+    """Return the patterns that differ from one in the order of day, month and year alone, and may be what lines mean.
+
+    With dots between them, the day comes before the month everywhere.
+    """
+    orders = next((order for order in ORDERS if pattern in order), ())
+    expression = time_expression(pattern)
+    times = [match for line in lines if (match := expression.search(line, 0, SEARCH_COLUMNS))] if orders else []
+    dotted = times and all("." in match.string[match.start() : match.start("H")] for match in times)
+    return [name for name in orders if not (dotted and name.startswith("month-first"))]
 
 
 @dataclass

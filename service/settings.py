@@ -31,6 +31,7 @@ The file is read once and checked whole: a key nobody reads is an error, not a s
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ from ingestion.tables import allowed
 from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite
 
+_LOG = logging.getLogger("logvq.settings")
 _TABLES = ("default", "topic", "file", "alarms")
 
 
@@ -80,17 +82,25 @@ class Settings:
         topics: by Kafka topic.
         files: by shell pattern of the file's name, in the file's order.
         alarms: budgets and rules.
+        name: of the file; empty where there is none.
     """
 
     default: Declared | None = None
     topics: Mapping[str, Declared] = field(default_factory=dict)
     files: Mapping[str, Declared] = field(default_factory=dict)
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
+    name: str = ""
 
     def file(self, path: Path) -> Declared | None:
         """Return what holds for a file, or None."""
         fitting = (declared for pattern, declared in self.files.items() if fnmatchcase(path.name, pattern))
         return next(fitting, self.default)
+
+    def lack(self, path: Path) -> str | None:
+        """Say so where the tables are for other files than this one."""
+        if not self.files or self.file(path) is not None:
+            return None
+        return f"{self.name} has no table for {path.name}; it has {', '.join(self.files)}"
 
     def origins(
         self, trained: SourceFormat, window: WindowSpec, topics: tuple[str, ...], file: Path | None
@@ -139,6 +149,8 @@ class Settings:
         """
         stream = f"file:{file.name}"
         source_format = self.origins(trained, window, (), file).get(stream, trained)
+        if lack := self.lack(file):
+            _LOG.warning("%s: reading %s as the lines that the bundle was trained on", lack, file.name)
         declared = self.file(file)
         if declared is None or "year" not in declared.keys:
             source_format = replace(source_format, year=file_year(file, source_format))
@@ -164,7 +176,8 @@ def load_settings(path: Path) -> Settings:
     base = content.get("default")
     default = None if base is None else _declared(base, {}, f"{path}: default")
     alarms = read_policy(content.get("alarms", {}), path)
-    return Settings(default, _declared_each(content, "topic", path), _declared_each(content, "file", path), alarms)
+    topics, files = (_declared_each(content, kind, path) for kind in ("topic", "file"))
+    return Settings(default, topics, files, alarms, path.name)
 
 
 def _declared_each(content: Mapping[str, Any], kind: str, path: Path) -> dict[str, Declared]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ingestion import Input, Record, SourceFormat, WindowSpec, file_year, propose_format, read_records, read_sample
 from ingestion.guessing import declared_encoding, encoding_of_sample
+from ingestion.proposing import broken_rows, sample_lines
 from ingestion.years import year_after
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
@@ -18,6 +20,7 @@ from service.store import Store
 from service.training import GoodLines
 from service.worker import Worker
 
+_LOG = logging.getLogger("logvq.files")
 _BATCH = 4096
 
 
@@ -32,6 +35,8 @@ def good_lines(
     sample = read_sample(path)
     declared = settings.file(path) if settings is not None else None
     if declared is None:
+        if settings is not None and (lack := settings.lack(path)):
+            _LOG.warning("%s: reading %s by what its lines look like", lack, path.name)
         source_format = propose_format(sample, name=path.name, encoding=encoding, zone_name=zone or "UTC")
         source_format = replace(source_format, year=file_year(path, source_format))
     else:
@@ -40,6 +45,8 @@ def good_lines(
         source_format = declared.for_file(path, encoding, zone)
         encoding_of_sample(sample, source_format.encoding, path.name)
         window = window or declared.window
+    if broken := broken_rows(sample_lines(sample, source_format.encoding)):
+        _LOG.warning("%s: %s", path.name, broken)
     records = read_records(path, source_name(path), source_format.encoding)
     return GoodLines(path.name, records, source_format, window)
 

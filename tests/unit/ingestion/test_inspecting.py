@@ -125,9 +125,23 @@ def test_eras_and_orders_of_day_and_month() -> None:
     assert inspected(era.encode("cp932")).source_format.time_pattern == "era"
     clear = inspected(written(GERMAN, "{day}.01.2026 {hour:02}:{minute:02}:{second:02}").encode())
     assert (clear.source_format.time_pattern, certainty(clear, "time")) == ("day-first", "certain")
-    unclear = inspected(b"02.01.2026 10:00:00 door open\n" * 30)
-    assert certainty(unclear, "time") == "a guess"
-    assert any("Day or month first" in line for line in unclear.unknown)
+    for date in (b"02/01/2026", b"02-01-2026", b"02/01/26"):
+        unclear = inspected(date + b" 10:00:00 door open\n" * 30)
+        assert certainty(unclear, "time") == "a guess"
+        assert any("Day or month first" in line for line in unclear.unknown)
+
+
+@pytest.mark.parametrize(("year", "pattern"), [("2026", "day-first"), ("26", "day-first-short")])
+def test_with_dots_the_day_comes_first(year: str, pattern: str) -> None:
+    # Read month first, these are days of one month; read day first, the first days of several.
+    lines = "".join(f"01.{month:02}.{year} 10:00:00 door open\n" for month in range(1, 13))
+    found = inspected(lines.encode())
+    assert (found.source_format.time_pattern, certainty(found, "time")) == (pattern, "certain")
+    assert not any("Day or month" in line for line in found.unknown)
+    slashed = inspected(lines.replace(".", "/").encode())
+    assert slashed.source_format.time_pattern == pattern.replace("day", "month")
+    beyond = inspected("".join(f"03.{day}.{year} 10:00:00 door open\n" for day in range(13, 29)).encode())
+    assert beyond.source_format.time_pattern == pattern.replace("day", "month")
 
 
 def zone_of(found: Inspection) -> tuple[str, str, str]:
@@ -192,6 +206,27 @@ def test_envelopes_are_proposed_with_their_fields() -> None:
     assert (sheet.envelope.message, sheet.envelope.time, sheet.envelope.source_field) == (("内容",), "発生日時", "設備")
     syslog = "".join(f"<34>1 2026-01-05T00:00:{n % 60:02}Z press app - - - door {n} open\n" for n in range(100))
     assert inspected(syslog.encode()).source_format.envelope.kind == "syslog"
+
+
+def test_rows_that_line_breaks_in_values_cut_are_said_to_be() -> None:
+    broken = 'x;"Filter dirty\r\nCheck it, see ""4.2"""'
+    for cut in (2, 20):
+        rows = [f"2026-01-05 00:00:{n % 60:02};{broken if n % cut == 0 else f'x;pump {n}'};7" for n in range(200)]
+        found = inspected("\r\n".join(["at;unit;text;value", *rows]).encode())
+        assert any(
+            f"values in quotes hold line breaks, {200 // cut} in the lines looked at; export one row a line" in line
+            for line in found.unknown
+        )
+        (envelope,) = (choice for choice in found.choices if choice.name == "envelope")
+        assert ("values in quotes hold line breaks" in envelope.reason) == (cut == 2)
+    whole = ["at,unit,text", *(f'2026-01-05 00:00:{n % 60:02},7,"pump, {n}"' for n in range(200))]
+    inches = [f'2026-01-05 00:00:{n % 60:02},7,{n}" pipe' for n in range(200)]
+    prose = [f'2026-01-05 00:00:{n % 60:02} said: "hello{n}' for n in range(200)]
+    endless = ["at,unit,text", '2026-01-05 00:00:00,7,"never closed', *whole[1:], "x" * 200_000]
+    uneven = [line for n in range(200) for line in (f'{"x," * (n % 9 + 3)}"one', 'two"')]
+    paired = ['said,"one', 'two"'] * 200
+    for lines in (whole, inches, prose, endless, uneven, paired):
+        assert not any("line breaks" in line for line in inspected("\n".join(lines).encode()).unknown)
 
 
 def test_records_without_a_time_are_counted_and_kept() -> None:

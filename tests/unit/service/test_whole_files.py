@@ -47,6 +47,40 @@ def test_inspect_says_which_year_and_why(syslog: Path, tmp_path: Path, capsys: p
     assert f"year = 2025  # a guess: the lines write none; it is {said}" in config.read_text()
 
 
+def test_a_table_that_a_file_lacks_is_told_once_and_a_default_is_none(
+    syslog: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tmp_path / "logvq.toml"
+    config.write_text('[file."mixed.syslog"]\ntime = "month-name"\n[file."b*"]\ntime = "iso"\n')
+    settings = load_settings(config)
+    said = "logvq.toml has no table for hmi.syslog; it has mixed.syslog, b*: reading hmi.syslog "
+    good_lines(syslog, None, None, None, settings)
+    settings.whole_file(SourceFormat(), WINDOW, syslog)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{said}by what its lines look like",
+        f"{said}as the lines that the bundle was trained on",
+    ]
+    caplog.clear()
+    for text in ('[topic.t]\ntime = "iso"', '[file."hmi*"]\ntime = "month-name"', '[default]\ntime = "month-name"'):
+        config.write_text(f'{text}\n[file."x" ]\ntime = "iso"\n' if "topic" not in text else text)
+        good_lines(syslog, None, None, None, load_settings(config))
+        load_settings(config).whole_file(SourceFormat(), WINDOW, syslog)
+    good_lines(syslog, None, None, None)
+    assert not caplog.records
+
+
+def test_values_that_line_breaks_cut_are_told_before_anything_is_trained(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "export.csv"
+    rows = [f'2026-01-05 00:00:{n % 60:02};7;"one\ntwo";{n}' for n in range(200)]
+    table.write_text("\n".join(["at;unit;text;value", *rows]))
+    good_lines(table, None, None, None)
+    (record,) = caplog.records
+    assert "export.csv: values in quotes hold line breaks, 200 in" in record.getMessage()
+    assert "export one row a line" in record.getMessage()
+
+
 def test_a_declared_year_holds_and_any_other_file_has_its_own(syslog: Path, tmp_path: Path) -> None:
     trained = SourceFormat(time_pattern="month-name", year=2011)
     config = tmp_path / "logvq.toml"
