@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ingestion.records import Record
 from ingestion.rotation import open_log
 
 _BLOCK = 1 << 20
+_UNREADABLE = (EOFError, OSError, zlib.error)
 _SAMPLE_BYTES = 1 << 20
 # More than a line and what follows it of a stack trace.
 _END_BYTES = 1 << 16
@@ -22,8 +25,8 @@ def read_sample(path: Path, limit: int = _SAMPLE_BYTES) -> bytes:
     with open_log(path) as file:
         try:
             sample = file.read(limit)
-        except (EOFError, OSError) as error:
-            raise BadInput(f"{path} is damaged: {error}") from error
+        except _UNREADABLE as error:
+            raise _damaged(path, error) from error
     end = sample.rfind(b"\n")
     if len(sample) < limit or end < 0:
         return sample
@@ -39,8 +42,8 @@ def read_end(path: Path, limit: int = _END_BYTES) -> bytes:
             # UTF-16 keeps its code units whole.
             file.seek(max(0, end - limit) // 2 * 2)
             return file.read()
-        except (EOFError, OSError) as error:
-            raise BadInput(f"{path} is damaged: {error}") from error
+        except _UNREADABLE as error:
+            raise _damaged(path, error) from error
 
 
 def file_changed(path: Path) -> float:
@@ -61,11 +64,19 @@ def read_records(path: Path, source: str, encoding: str) -> Iterator[Record]:
         while True:
             try:
                 block = file.read(_BLOCK)
-            except (EOFError, OSError) as error:
-                raise BadInput(f"{path} is damaged: {error}") from error
+            except _UNREADABLE as error:
+                raise _damaged(path, error) from error
             if not block:
                 break
             for position, value, end, length in lines.feed(block):
                 yield Record(source, stream, position, end, value, None, None, length)
         for position, value, end, length in lines.last():
             yield Record(source, stream, position, end, value, None, None, length)
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    said = f"{path} is damaged: {error}"
+    if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+        return BadInput(said)
+    name = path.name.removesuffix(".gz")
+    return BadInput(f"{said}. Copy it again, or give what can be read of it: zcat < {path} > readable-{name}")

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from ingestion.dating import Certainty
 from ingestion.decoding import REPLACEMENT
 from ingestion.errors import BadInput
-from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_endless
+from ingestion.guessing import (
+    Change,
+    EncodingGuess,
+    declared_encoding,
+    find_change,
+    guess_encodings,
+    refuse_binary,
+    refuse_endless,
+)
 from ingestion.proposing import sample_lines
 
 SHOWN = 3
@@ -61,11 +69,13 @@ def look_at_encoding(look: Look, declared: str | None) -> str:
     refuse_endless(look.sample, look.name)
     guesses = guess_encodings(look.sample)
     best = guesses[0]
+    encoding = best.encoding if declared is None else declared_encoding(look.sample, declared, look.name)
+    if not encoding.startswith("utf-16"):
+        refuse_binary(look.sample, look.name)
     change = _changed(look, best.encoding)
     if change is None and best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
         raise BadInput(f"{look.name} looks like binary data in every encoding tried; give a text file, plain or gzip")
     if declared is not None:
-        encoding = declared_encoding(look.sample, declared, look.name)
         shown = _first_lines(look.sample, encoding)
         damaged = sum(1 for line in shown if REPLACEMENT in line or "\\x" in line)
         doubt = () if best.encoding == encoding else (f"{best.encoding}: {best.reason}",)

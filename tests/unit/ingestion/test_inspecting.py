@@ -299,6 +299,27 @@ def test_masks_are_proposed_for_words_alike_but_for_letters_and_digits() -> None
     assert not re.search(pattern, "LOT-A1 LOT-AB123 XLOT-AB12 entered")
 
 
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (b"\x7fELF\x02\x01" + b"text\n" * 90 + bytes(range(256)) * 9, "is a program, not a text log"),
+        (b"PK\x03\x04" + b"text\n" * 90, "is a ZIP archive"),
+        (bytes(range(32)) * 90 + b"text\n" * 300, "is binary data"),
+    ],
+)
+def test_what_try_refuses_as_binary_is_refused_alike(sample: bytes, words: str) -> None:
+    refusals = []
+    for declared in (None, "latin-1"):
+        for read in (inspected, lambda value, encoding: encoding_of_sample(value, encoding, "x.log")):
+            with pytest.raises(BadInput, match=words) as refused:
+                read(sample, encoding=declared)
+            refusals.append(str(refused.value))
+    assert len(set(refusals)) == 1
+    # In UTF-16 kanji have bytes that are control characters elsewhere.
+    kanji = "一丁七万丈三上下不与丐丑\n".encode("utf-16-le") * 30
+    assert inspected(kanji, encoding="utf-16-le").source_format.encoding == "utf-16-le"
+
+
 @pytest.mark.parametrize("sample", [b"", b"\n\n\r\n", bytes(range(128, 256)) * 90, b"\x00" * 100])
 def test_what_is_no_log_is_refused(sample: bytes) -> None:
     with pytest.raises(BadInput, match=r"x\.log"):
