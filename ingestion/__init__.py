@@ -18,8 +18,10 @@ In the order the data flows:
 - `timestamps.py`  event times in the source's own zone
 - `framing.py`     which lines make one event
 - `format.py`      how one source writes its lines, as a table; `tables.py` reads such tables, `proposing.py` fills one
-                   from a sample, `guessing.py` its encoding, `dating.py` its zone; `inspecting.py` shows what it does
+                   from a sample, `guessing.py` its encoding, `dating.py` its zone, `years.py` the year that its
+                   times do not write; `looking.py` says what a sample tells, `inspecting.py` what the format does
 - `masking.py`     a message to masked words; Japanese gets its word boundaries here
+- `decimals.py`    what a number in a line is, with a point or a comma before its decimals
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
 - `matching.py`    the quick way to the same token, which serving takes
@@ -30,6 +32,7 @@ In the order the data flows:
 - `errors.py`      what goes wrong, each with its slug
 """
 
+from ingestion.decimals import number_of
 from ingestion.decoding import split_lines
 from ingestion.errors import (
     DROP_REASONS,
@@ -42,7 +45,7 @@ from ingestion.errors import (
     IngestionError,
     WrongEncoding,
 )
-from ingestion.files import file_size, file_year, read_records, read_sample
+from ingestion.files import file_size, read_records, read_sample
 from ingestion.following import FileInput
 from ingestion.format import SourceFormat
 from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
@@ -55,8 +58,9 @@ from ingestion.rotation import ReadFile, open_log
 from ingestion.splitting import lines_apart, split_sources
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
-from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary, number_of
+from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
+from ingestion.years import file_year
 
 __all__ = [
     "DROP_REASONS",

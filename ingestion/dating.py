@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from ingestion.format import SourceFormat
-from ingestion.timestamps import MIN_SHARE, ORDERS, SEARCH_COLUMNS, Clock, time_expression, zone
+from ingestion.timestamps import MIN_SHARE, ORDERS, SEARCH_COLUMNS, Clock, orders_of, time_expression, zone
 
 Certainty = Literal["certain", "likely", "a guess"]
 # Zones tried when a second time in the line tells the offset, and one per script where nothing else does.
@@ -193,7 +193,7 @@ def other_orders(lines: Sequence[str], pattern: str) -> tuple[str, ...]:
     """Return the other orders of day, month and year in which every time of the sample reads, too."""
     first = [Clock(pattern, "UTC", 2000).read(line)[0] for line in lines]
     timed = [line for line, time in zip(lines, first, strict=True) if time is not None]
-    others = [name for order in ORDERS if pattern in order for name in order if name != pattern]
+    others = [name for name in orders_of(lines, pattern) if name != pattern]
     return tuple(name for name in others if all(Clock(name, "UTC", 2000).read(line)[0] is not None for line in timed))
 
 

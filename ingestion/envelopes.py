@@ -36,7 +36,7 @@ class Content(NamedTuple):
 
     Attributes:
         message: what the machine says.
-        time: the text that holds the time; None where it is to be found in the message.
+        time: the text that holds the time, empty where the line has none; None where it is to be found in the message.
         text: what to show as this event's line; None shows the whole line.
         fields: names of the fields the line has, to see a schema change; empty where it has none.
     """
@@ -100,7 +100,7 @@ class _Fields(ABC):
             parts = [f"{path}={part}" for path, part in zip(self.message, parts, strict=True)]
         if self.severity is not None:
             parts.insert(0, _text_at(values, self.severity))
-        time = None if self.time is None else _text_at(values, self.time)
+        time = None if self.time is None else _time_at(values, self.time)
         return (Content(" ".join(parts).rstrip(), time, None, tuple(values)),)
 
     @abstractmethod
@@ -335,6 +335,16 @@ def _text_at(values: Mapping[str, Any], path: str) -> str:
     value = values.get(path)
     # Most fields are plain text at the top.
     return value if isinstance(value, str) and value.isascii() else _as_text(_dig(values, path))
+
+
+def _time_at(values: Mapping[str, Any], path: str) -> str:
+    try:
+        return _text_at(values, path).strip()
+    except Unopened as unopened:
+        # What happened is told without it, too.
+        if unopened.reason != "missing-field":
+            raise
+        return ""
 
 
 def _dig(values: Any, path: str) -> Any:

@@ -14,7 +14,7 @@ DROP_REASONS: Mapping[str, str] = {
     "malformed-json": "not one JSON object",
     "malformed-row": "quotes that do not match",
     "malformed-syslog": "neither RFC 5424 nor RFC 3164, or an octet count that is wrong",
-    "missing-field": "without a field that the format names",
+    "missing-field": "without a field that the format names for its message",
     "impossible-time": "a time that no calendar has, and no broker's time in its place",
 }
 # Counted and not kept: they say nothing.

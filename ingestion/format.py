@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from ingestion.decimals import DecimalSign
 from ingestion.decoding import canonical_encoding
 from ingestion.envelopes import ENVELOPES, Kind, RawEnvelope
 from ingestion.errors import BadFormat
@@ -14,7 +15,7 @@ from ingestion.framing import Framing
 from ingestion.lines import MAX_KEPT_BYTES
 from ingestion.masking import Masks
 from ingestion.tables import build, to_table
-from ingestion.timestamps import Clock, time_expression, zone
+from ingestion.timestamps import EARLIEST_YEAR, Clock, time_expression, zone
 
 MAX_LINE_BYTES = 64 * 1024
 # 1 MiB, as much as a Kafka broker takes in one record unless told otherwise. Inputs keep more of a line than this: a
@@ -36,6 +37,7 @@ class SourceFormat:
         fold: which pass of an hour that the zone's clocks repeat is meant: 0 the first, 1 the second.
         year: first year of times that carry no year.
         delimiter: the character between fields of a message; None for free text.
+        decimal: the sign before decimals in numbers, `.` or `,`.
         framing: which lines make one event.
         masks: (regular expression, name) of what varies without meaning, beside the built-in masks.
         max_line_bytes: a longer line is dropped with its reason and kept as a dead letter; at most 1 MiB.
@@ -48,6 +50,7 @@ class SourceFormat:
     fold: int = 0
     year: int = 2000
     delimiter: str | None = None
+    decimal: DecimalSign = "."
     framing: Framing = field(default_factory=Framing)
     masks: tuple[tuple[str, str], ...] = ()
     max_line_bytes: int = MAX_LINE_BYTES
@@ -59,10 +62,12 @@ class SourceFormat:
             time_expression(self.time_pattern)
         if self.fold not in (0, 1):
             raise BadFormat(f"fold is {self.fold}; it is 0 for the first pass of a repeated hour, 1 for the second")
-        if not 1970 <= self.year <= 9998:
-            raise BadFormat(f"year is {self.year}; it must lie between 1970 and 9998")
+        if not EARLIEST_YEAR <= self.year <= 9998:
+            raise BadFormat(f"year is {self.year}; it must lie between {EARLIEST_YEAR} and 9998")
         if self.delimiter is not None and len(self.delimiter) != 1:
             raise BadFormat(f"a delimiter is one character, not {self.delimiter!r}")
+        if self.decimal == self.delimiter:
+            raise BadFormat(f"{self.decimal!r} cannot both separate fields and stand before decimals")
         if not 1 <= self.max_line_bytes <= MOST_LINE_BYTES:
             raise BadFormat(f"max_line_bytes is {self.max_line_bytes}; it must lie between 1 and {MOST_LINE_BYTES}")
         if self.envelope.kind == "shdr" and self.framing.start != "line":

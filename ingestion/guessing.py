@@ -77,7 +77,7 @@ def encoding_of_sample(sample: bytes, declared: str | None, name: str) -> str:
     refuse_endless(sample, name)
     encoding = declared_encoding(sample, declared or _marked(sample) or "utf-8", name)
     if not encoding.startswith("utf-16"):
-        _refuse_binary(sample, name)
+        refuse_binary(sample, name)
     lines = sample.split(line_ending(encoding)) if not encoding.startswith("utf-16") else [sample]
     damaged = 0
     first: tuple[int, UnicodeDecodeError] | None = None
@@ -153,7 +153,13 @@ def _decodes(sample: bytes, encoding: str) -> bool:
     return True
 
 
-def _refuse_binary(sample: bytes, name: str) -> None:
+def refuse_binary(sample: bytes, name: str) -> None:
+    """Raise where a file is no text in any encoding but UTF-16.
+
+    Raises:
+        WrongEncoding: it looks like UTF-16.
+        BadInput: it is something else; the message says what.
+    """
     kind = next((what for magic, what in _MAGIC if sample.startswith(magic)), None)
     if kind is None and len(_BINARY_CONTROL.findall(sample)) > 0.02 * len(sample):
         kind = "binary data"

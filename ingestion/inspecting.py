@@ -7,19 +7,20 @@ the source; nothing is estimated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ingestion.dating import Certainty, guess_zone, other_orders, unknown_of_times, without_time, writes_year
-from ingestion.decoding import REPLACEMENT, line_ending, split_lines
+from ingestion.decimals import MIN_COMMAS, guess_decimal
+from ingestion.decoding import line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
 from ingestion.format import SourceFormat
 from ingestion.framing import Framing
-from ingestion.guessing import Change, EncodingGuess, declared_encoding, find_change, guess_encodings, refuse_endless
+from ingestion.looking import SHOWN, SHOWN_CHARACTERS, Choice, Look, look_at_encoding
 from ingestion.masking import words
-from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
-from ingestion.proposing import format_under, opening_share, propose_envelope, propose_masks, sample_lines
+from ingestion.parsing import UNTIMED, Accounting, Dropped, Event, SourceParser, event_shape
+from ingestion.proposing import broken_rows, format_under, opening_share, propose_envelope, propose_masks, sample_lines
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
 from ingestion.timestamps import (
@@ -30,31 +31,9 @@ from ingestion.timestamps import (
     zone,
 )
 from ingestion.vocabulary import Vocabulary
+from ingestion.years import guess_year, last_lines
 
-_SHOWN = 3
 _PARSED_LINES = 2500
-_SHOWN_CHARACTERS = 160
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One choice of a format.
-
-    Attributes:
-        name: its key in the format's table.
-        value: what is proposed, for a person.
-        certainty: how sure that is.
-        reason: what speaks for it.
-        shows: what it does to the sample's lines.
-        otherwise: what else it could be, and what that would do.
-    """
-
-    name: str
-    value: str
-    certainty: Certainty
-    reason: str
-    shows: tuple[str, ...] = ()
-    otherwise: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,21 +60,14 @@ class Inspection:
     unknown: tuple[str, ...] = ()
 
 
-@dataclass
-class _Look:
-    """What has been found so far."""
-
-    sample: bytes
-    name: str
-    choices: list[Choice] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-
-    def choose(self, name: str, value: str, certainty: Certainty, reason: str, **more: tuple[str, ...]) -> None:
-        self.choices.append(Choice(name, value, certainty, reason, **more))
-
-
 def inspect_sample(
-    sample: bytes, *, name: str, encoding: str | None = None, zone_name: str | None = None, year: int
+    sample: bytes,
+    *,
+    name: str,
+    encoding: str | None = None,
+    zone_name: str | None = None,
+    changed: float,
+    end: bytes = b"",
 ) -> Inspection:
     """Look at the beginning of a file.
 
@@ -104,31 +76,34 @@ def inspect_sample(
         name: how messages name the file.
         encoding: what the user declares; None guesses from the whole sample.
         zone_name: what the user declares; None takes what the lines tell, or UTC.
-        year: first year of times that write none.
+        changed: when the file was last written to, epoch seconds.
+        end: its last bytes.
 
     Raises:
         BadInput: the sample holds no text.
     """
     if not sample.strip(b"\x00\r\n\t "):
         raise BadInput(f"{name} is empty; give a log file with at least one line")
-    look = _Look(sample, name)
-    found = _encoding(look, encoding)
+    look = Look(sample, name)
+    found = look_at_encoding(look, encoding)
     lines = sample_lines(sample, found)
     if not lines:
         raise BadInput(f"{name} holds no line of text; give a log file")
     envelope = propose_envelope(lines)
-    proposed = format_under(lines, SourceFormat(encoding=found, envelope=envelope, year=year))
+    proposed = format_under(lines, SourceFormat(encoding=found, envelope=envelope))
     proposed = replace(proposed, zone=_zone(look, lines, proposed, zone_name))
+    proposed = replace(proposed, year=_year(look, lines, proposed, end, changed))
     proposed = replace(proposed, masks=_masks(parse_sample(sample, proposed)[0], proposed))
     events, accounting = parse_sample(sample, proposed)
     _envelope(look, lines, proposed)
     _time(look, lines, proposed, events, accounting)
     _framing(look, proposed, events, accounting)
+    _decimal(look, proposed, events)
     templates = _templates(look, proposed, events)
     for reason, count in accounting.dropped.items():
         if reason not in EMPTY_REASONS:
             look.unknown.append(f"{count:,} lines would be dropped as {reason}: {DROP_REASONS[reason]}.")
-    order = ["encoding", "envelope", "time", "zone", "framing", "delimiter", "masks"]
+    order = ["encoding", "envelope", "time", "zone", "year", "framing", "delimiter", "decimal", "masks"]
     choices = tuple(sorted(look.choices, key=lambda choice: order.index(choice.name)))
     return Inspection(name, len(lines), proposed, choices, templates, accounting, tuple(look.unknown))
 
@@ -143,86 +118,31 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
     return [item for item in made if isinstance(item, Event)], parser.accounting
 
 
-def _encoding(look: _Look, declared: str | None) -> str:
-    refuse_endless(look.sample, look.name)
-    guesses = guess_encodings(look.sample)
-    best = guesses[0]
-    change = _changed(look, best.encoding)
-    if change is None and best.written < 0.2 and best.beyond_ascii > 0.3 * len(look.sample):
-        raise BadInput(f"{look.name} looks like binary data in every encoding tried; give a text file, plain or gzip")
-    if declared is not None:
-        encoding = declared_encoding(look.sample, declared, look.name)
-        shown = _first_lines(look.sample, encoding)
-        damaged = sum(1 for line in shown if REPLACEMENT in line or "\\x" in line)
-        doubt = () if best.encoding == encoding else (f"{best.encoding}: {best.reason}",)
-        reason = "declared" + (f"; {damaged} of the first lines have undecodable bytes" if damaged else "")
-        look.choose("encoding", encoding, "certain", reason, shows=shown, otherwise=doubt)
-        return encoding
-    if change is not None:
-        best = next((guess for guess in guesses if guess.encoding == change.most), best)
-    certainty: Certainty = "certain" if best.is_sure or "byte-order" in best.reason else "likely"
-    if best.written < 0.8 or change is not None:
-        certainty = "a guess"
-    if look.sample.isascii() and best.encoding == "utf-8":
-        look.unknown.append(
-            "The encoding: the sample is plain ASCII. If the source ever writes other characters, declare theirs."
-        )
-    others = tuple(_other_encoding(look.sample, guess) for guess in [g for g in guesses if g is not best][:2])
-    shows = _first_lines(look.sample, best.encoding)
-    reason = best.reason if change is None else f"the file is {change}"
-    look.choose("encoding", best.encoding, certainty, reason, shows=shows, otherwise=others)
-    return best.encoding
-
-
-def _changed(look: _Look, encoding: str) -> Change | None:
-    """Say so where the file is in two encodings."""
-    change = None if encoding.startswith("utf-16") else find_change(look.sample)
-    if change is not None:
-        look.unknown.append(
-            f"The encoding: the file is {change}. Cut it there and declare each part's: lines in the other encoding "
-            "come out garbled, or are dropped as undecodable."
-        )
-    return change
-
-
-def _other_encoding(sample: bytes, guess: EncodingGuess) -> str:
-    telling = _first_lines(sample, guess.encoding)
-    return f"{guess.encoding}: {guess.reason}: {telling[0] if telling else ''}"
-
-
-def _first_lines(sample: bytes, encoding: str) -> tuple[str, ...]:
-    """Return the first lines that say something about the encoding: those beyond ASCII, else the first."""
-    lines = sample_lines(sample, encoding)
-    telling = [_around(line) for line in lines if not line.isascii()] or lines
-    return tuple(line[:_SHOWN_CHARACTERS] for line in telling[:_SHOWN])
-
-
-def _around(line: str) -> str:
-    """Return a line from shortly before its first character beyond ASCII."""
-    first = next(place for place, character in enumerate(line) if character > "\x7f")
-    return line if first < _SHOWN_CHARACTERS // 2 else f"…{line[first - 40 :]}"
-
-
-def _envelope(look: _Look, lines: Sequence[str], proposed: SourceFormat) -> None:
+def _envelope(look: Look, lines: Sequence[str], proposed: SourceFormat) -> None:
     envelope = proposed.envelope
+    if broken := broken_rows(lines):
+        look.unknown.append(f"Where rows end: {broken}.")
     if envelope.kind == "raw":
-        look.choose("envelope", "raw", "likely", "no other envelope opens nearly all lines")
+        reason = "no other envelope opens nearly all lines"
+        look.choose("envelope", "raw", "likely", f"{reason}: {broken}" if broken else reason)
         return
     share = opening_share(lines, envelope)
     shows = []
-    for line in lines[: _SHOWN + 1]:
+    for line in lines[: SHOWN + 1]:
         try:
             contents = envelope.open(line)
         except Unopened as unopened:
-            shows.append(f"dropped as {unopened.reason}: {line[:_SHOWN_CHARACTERS]}")
+            shows.append(f"dropped as {unopened.reason}: {line[:SHOWN_CHARACTERS]}")
             continue
-        shows += [f"time {c.time or 'in the line'}, message {c.message[:_SHOWN_CHARACTERS]}" for c in contents]
+        for content in contents:
+            time = "in the line" if content.time is None else content.time or "missing"
+            shows.append(f"time {time}, message {content.message[:SHOWN_CHARACTERS]}")
     parts = [
         f"{key} = {value}" for key, value in vars(envelope).items() if value not in (None, ()) and key != "columns"
     ]
     certainty: Certainty = "certain" if share == 1.0 else "likely"
     reason = f"{share:.1%} of {len(lines):,} lines open in it"
-    look.choose("envelope", " ".join([envelope.kind, *parts]), certainty, reason, shows=tuple(shows[:_SHOWN]))
+    look.choose("envelope", " ".join([envelope.kind, *parts]), certainty, reason, shows=tuple(shows[:SHOWN]))
     if getattr(envelope, "message", None) and len(envelope.message) > 1:  # type: ignore[union-attr]
         look.unknown.append("Which field is the message: none has a usual name, so all that vary are joined.")
 
@@ -230,7 +150,7 @@ def _envelope(look: _Look, lines: Sequence[str], proposed: SourceFormat) -> None
 # --- time --------------------------------------------------------------------------------------------------------
 
 
-def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: str | None) -> str:
+def _zone(look: Look, lines: Sequence[str], proposed: SourceFormat, declared: str | None) -> str:
     if declared is not None:
         zone(declared)
         look.choose("zone", declared, "certain", "declared")
@@ -241,8 +161,19 @@ def _zone(look: _Look, lines: Sequence[str], proposed: SourceFormat, declared: s
     return found.zone
 
 
+def _year(look: Look, lines: Sequence[str], proposed: SourceFormat, end: bytes, changed: float) -> int:
+    if proposed.time_pattern is None or writes_year(lines, proposed.time_pattern):
+        return proposed.year
+    written = datetime.fromtimestamp(changed, UTC)
+    found = guess_year(lines, last_lines(end, proposed.encoding), proposed, changed)
+    latest = "the latest in which no line is later than" if found else "that of"
+    reason = f"the lines write none; it is {latest} the file's last change, on {written.date()}"
+    look.choose("year", str(found or written.year), "a guess", reason)
+    return found or written.year
+
+
 def _time(
-    look: _Look, lines: Sequence[str], proposed: SourceFormat, events: Sequence[Event], accounting: Accounting
+    look: Look, lines: Sequence[str], proposed: SourceFormat, events: Sequence[Event], accounting: Accounting
 ) -> None:
     pattern = proposed.time_pattern
     if pattern is None:
@@ -251,7 +182,7 @@ def _time(
         look.unknown.append(unknown)
         return
     timed = [event for event in events if event.time is not None]
-    shows = [_timed(event, proposed.zone) for event in timed[:_SHOWN]]
+    shows = [_timed(event, proposed.zone) for event in timed[:SHOWN]]
     if timed:
         first, last = timed[0].time, timed[-1].time
         assert first is not None
@@ -274,13 +205,14 @@ _ODD = {
     AMBIGUOUS: "an hour that the zone's clocks repeat: `fold` says which pass",
     NONEXISTENT: "an hour that the zone's clocks skip: is the zone right?",
     CLOCK_BACK: "the clock goes back by more than an hour: was it set, or do several processes write?",
+    UNTIMED: "no time where the envelope has a place for it: the event takes the place of the one before",
     CLOCK_AHEAD: "the clock is ahead of the time of receipt by more than an hour",
 }
 
 
 def _timed(event: Event, zone_name: str) -> str:
     assert event.time is not None
-    line = event.text.split("\n", 1)[0][:_SHOWN_CHARACTERS]
+    line = event.text.split("\n", 1)[0][:SHOWN_CHARACTERS]
     return f"{_iso(event.time, zone_name)} = {_iso(event.time, 'UTC')}  {line}"
 
 
@@ -289,10 +221,10 @@ def _iso(seconds: float, zone_name: str) -> str:
     return shown.replace("+00:00", "Z")
 
 
-# --- framing, delimiter, masks, templates ------------------------------------------------------------------------
+# --- framing, decimals, delimiter, masks, templates --------------------------------------------------------------
 
 
-def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accounting: Accounting) -> None:
+def _framing(look: Look, proposed: SourceFormat, events: Sequence[Event], accounting: Accounting) -> None:
     start = proposed.framing.start
     if start == "line":
         look.choose("framing", "line", "likely", "no lines look like continuations; every line is an event")
@@ -300,12 +232,25 @@ def _framing(look: _Look, proposed: SourceFormat, events: Sequence[Event], accou
     longest = max(events, key=lambda event: event.lines)
     lines = sum(event.lines for event in events)
     shows = [f"{lines:,} lines make {len(events):,} events; the longest has {longest.lines:,} lines:"]
-    shows += [f"│ {line[:_SHOWN_CHARACTERS]}" for line in longest.text.split("\n")[: _SHOWN + 1]]
+    shows += [f"│ {line[:SHOWN_CHARACTERS]}" for line in longest.text.split("\n")[: SHOWN + 1]]
     what = "a line without a time" if start == "time" else f"a line with {proposed.framing.pattern}"
     value = f"{start}: {what} belongs to the event before"
     look.choose("framing", value, "likely", "indented lines and stack traces follow", shows=tuple(shows))
     if longest.lines >= proposed.framing.max_lines:
         look.unknown.append("Where the longest event ends: it reaches the cap on lines.")
+
+
+def _decimal(look: Look, proposed: SourceFormat, events: Sequence[Event]) -> None:
+    found = guess_decimal(event.message for event in events)
+    parts = [f"{found.commas:,} with a comma before decimals, such as {found.example}"] if found.commas else []
+    parts += [f"{found.points:,} with a point before decimals"] if found.points else []
+    reason = " and ".join(parts) or "no number has decimals"
+    look.choose("decimal", proposed.decimal, "likely", reason)
+    if proposed.decimal == "." and found.commas >= MIN_COMMAS:
+        look.unknown.append(
+            f"The decimal sign: {reason}. Those with a comma are not held against their range, unless "
+            'decimal = "," is declared.'
+        )
 
 
 def _masks(events: Sequence[Event], proposed: SourceFormat) -> tuple[tuple[str, str], ...]:
@@ -327,7 +272,7 @@ def _count(events: Sequence[Event], source_format: SourceFormat) -> int:
     return len(learn_vocabulary(_shapes(events, source_format)).templates)
 
 
-def _templates(look: _Look, proposed: SourceFormat, events: Sequence[Event]) -> dict[str, int]:
+def _templates(look: Look, proposed: SourceFormat, events: Sequence[Event]) -> dict[str, int]:
     """Count the sample's templates as proposed, and with one choice undone at a time."""
     counts = {"as proposed": _count(events, proposed)}
     if proposed.masks:
@@ -341,7 +286,7 @@ def _templates(look: _Look, proposed: SourceFormat, events: Sequence[Event]) -> 
         if other != proposed:
             counts[name] = _count(parse_sample(look.sample, other)[0], other)
     shapes = _shapes(events, proposed)
-    typical = list(dict.fromkeys(" ".join(shape)[:_SHOWN_CHARACTERS] for shape, _ in shapes))[:_SHOWN]
+    typical = list(dict.fromkeys(" ".join(shape)[:SHOWN_CHARACTERS] for shape, _ in shapes))[:SHOWN]
     delimiter = proposed.delimiter
     effect = f"{counts['as proposed']:,} templates"
     if delimiter is not None:

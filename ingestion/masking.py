@@ -33,6 +33,10 @@ _JOINS = re.compile(r"[^\u0300-\u036f\u3099\u309a\uff9e\uff9f][\u0300-\u036f\u30
 
 _UNIT = r"(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)"
 _START, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
+# Fewer characters may as well be a word.
+_HEX_LENGTH = 8
+_HEX_LETTERED = rf"{_START}(?=[0-9a-f]*\d)(?=[0-9]*[a-f])[0-9a-f]{{{_HEX_LENGTH},}}{_END}"
+_HEX = rf"{_START}(?=[0-9a-f]*\d)[0-9a-f]{{{_HEX_LENGTH},}}{_END}"
 _NUMBER = r"(?:(?<![0-9A-Za-z])[-+]|(?<![0-9A-Za-z_]))\d+"
 BUILT_IN_PATTERNS = (
     ("UUID", rf"{_START}[0-9a-fA-F]{{8}}(?:-[0-9a-fA-F]{{4}}){{3}}-[0-9a-fA-F]{{12}}{_END}"),
@@ -45,7 +49,7 @@ BUILT_IN_PATTERNS = (
     ("IP", r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?(?:/\d+)?(?![0-9A-Za-z])"),
     ("IP", r"(?<![0-9A-Za-z:.])(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4}(?![0-9A-Za-z:])"),
     ("HEX", rf"{_START}0[xX][0-9a-fA-F]+{_END}"),
-    ("HEX", rf"{_START}(?=[0-9a-f]*\d)(?=[0-9]*[a-f])[0-9a-f]{{8,}}{_END}"),
+    ("HEX", _HEX_LETTERED),
     ("PATH", r"(?<![^\s=:\"'(\[,])(?:[A-Za-z]:)?[\\/][\w.$@%+~-]+(?:[\\/][\w.$@%+~:-]*)+"),
     # A number with its unit: the unit stays, the number does not.
     ("NUM", rf"{_NUMBER}(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"),
@@ -106,12 +110,14 @@ class Masks:
 
     Attributes:
         declared: (regular expression, name) pairs, in order of precedence. A name is in capitals and underscores.
+        hexed: whether a run of digits as long as a hexadecimal identifier is taken for one, rather than for a number.
 
     Raises:
         BadFormat: a mask does not compile, matches the empty string, or could only match across words.
     """
 
     declared: tuple[tuple[str, str], ...] = ()
+    hexed: bool = False
     _declared: Any = field(init=False, repr=False, compare=False, default=None)
     _groups: tuple[tuple[int, str, bool], ...] = field(init=False, repr=False, compare=False, default=())
 
@@ -140,18 +146,27 @@ class Masks:
         start = 0
         if self._declared is not None:
             for value in self._declared_spans(word):
-                found += _built_in_spans(word, start, value.start)
+                found += self._built_in_spans(word, start, value.start)
                 found.append(value)
                 start = value.end
-        return found + _built_in_spans(word, start, len(word))
+        return found + self._built_in_spans(word, start, len(word))
 
     def mask(self, word: str) -> str:
         """Return a word masked; one that holds several scripts comes back as several, with spaces between."""
         if word.isascii():
             if self._declared is not None:
                 return _fill(word, self.spans(word), 0, len(word))
-            return _EXPRESSION.sub(_name, word) if _MAY_MATCH.search(word) else word
+            return self._built_in.sub(_name, word) if _MAY_MATCH.search(word) else word
         return " ".join(part.text for part in self._parts(unicodedata.normalize("NFKC", word)))
+
+    @property
+    def _built_in(self) -> re.Pattern[str]:
+        return _HEXED_EXPRESSION if self.hexed else _EXPRESSION
+
+    def _built_in_spans(self, word: str, start: int, end: int) -> list[Value]:
+        return [
+            Value(_NAMES[match.lastindex or 0], *match.span()) for match in self._built_in.finditer(word, start, end)
+        ]
 
     def _declared_spans(self, word: str) -> Iterator[Value]:
         try:
@@ -207,7 +222,11 @@ class Masks:
 BUILT_IN = Masks()
 # Every mask begins with a sign, a digit, a slash, or the first letter of a name: most letters are passed over at once.
 _MAY_BEGIN = r"(?=[-+\d\\/]|(?<![0-9A-Za-z])[A-Za-z])"
-_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{'|'.join(f'({pattern})' for _, pattern in BUILT_IN_PATTERNS)})")
+_ANY = "|".join(f"({pattern})" for _, pattern in BUILT_IN_PATTERNS)
+_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{_ANY})")
+_HEXED_EXPRESSION = re.compile(f"{_MAY_BEGIN}(?:{_ANY.replace(_HEX_LETTERED, _HEX)})")
+_LETTERED = re.compile(_HEX_LETTERED)
+_LONG_DIGITS = re.compile(rf"\d{{{_HEX_LENGTH}}}")
 _NAMES = ("", *(name for name, _ in BUILT_IN_PATTERNS))
 
 
@@ -255,6 +274,16 @@ def unnamed(word: str) -> str:
     return _MASK_NAME.sub("<>", word) if "<" in word else word
 
 
+def may_be_hexed(message: str) -> bool:
+    """Whether a message has a run of digits as long as a hexadecimal identifier."""
+    return _LONG_DIGITS.search(message) is not None
+
+
+def hex_lengths(line: str) -> frozenset[int]:
+    """Return how many characters the hexadecimal identifiers of a line have."""
+    return frozenset(len(identifier) for identifier in _LETTERED.findall(line))
+
+
 def variable_spans(text: str) -> list[tuple[int, int]]:
     """Return the character ranges of a raw line that are numbers or identifiers, for display."""
     return [match.span() for match in re.finditer(r"[-+]?\d[\d.,:]*", text)]
@@ -263,10 +292,6 @@ def variable_spans(text: str) -> list[tuple[int, int]]:
 def digits_matter(prepared: str) -> bool:
     """Whether a message whose digits were all made `0` may be masked otherwise than with its own digits."""
     return _DIGIT_MATTERS.search(unicodedata.normalize("NFKC", prepared)) is not None
-
-
-def _built_in_spans(word: str, start: int, end: int) -> list[Value]:
-    return [Value(_NAMES[match.lastindex or 0], *match.span()) for match in _EXPRESSION.finditer(word, start, end)]
 
 
 def _name(match: re.Match[str]) -> str:

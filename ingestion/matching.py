@@ -13,12 +13,14 @@ and one may serve every source of a bundle. Three stand one behind the other, qu
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from operator import itemgetter
 from sys import getsizeof
 from weakref import WeakSet
 
-from ingestion.masking import BUILT_IN, MAX_WORDS, Masks, digits_matter, prepare
-from ingestion.vocabulary import PADDING, Vocabulary
+from ingestion.masking import BUILT_IN, MAX_WORDS, Masks, digits_matter, masked_words, may_be_hexed, prepare
+from ingestion.vocabulary import PADDING, UNSEEN, Vocabulary
 
 # Bytes each of a matcher's three caches may hold before it starts anew; what is in use is back after a few thousand
 # lines. All matchers of a process share the larger bound, however many bundles it serves.
@@ -65,6 +67,9 @@ class _Words(dict[str, str]):
 class Matcher:
     """Tells the tokens of messages, as `vocabulary.token(words(message, delimiter, masks))` does.
 
+    A message that has no token of its own there may have one by `vocabulary.token_of_digits`: in a hexadecimal
+    identifier of twelve characters there is no letter once in some 280 times.
+
     A message without words, which no template can ever know, is no event and has the token `PADDING`.
 
     Attributes:
@@ -74,9 +79,10 @@ class Matcher:
 
     def __init__(self, vocabulary: Vocabulary, delimiter: str | None, masks: Masks = BUILT_IN) -> None:
         self.by_shape = not masks.digit_sensitive and delimiter not in _DIGITS
-        self._token = vocabulary.token
+        self._vocabulary = vocabulary
         self._delimiter = delimiter
         self._words = _Words(masks)
+        self._hexed = replace(masks, hexed=True) if vocabulary.has_identifiers else None
         self._masked: dict[str, int] = {}
         self._masked_bytes = 0
         self._shapes: dict[bytes, int | _Shape] = {}
@@ -114,13 +120,21 @@ class Matcher:
         return token
 
     def _by_words(self, message: str) -> int:
-        return self._by_masked(self._mask(message))
+        return self._by_digits(message, self._mask(message))
+
+    def _by_digits(self, message: str, masked: str) -> int:
+        token = self._by_masked(masked)
+        if self._hexed is None or not self._vocabulary.is_unseen(token) or not may_be_hexed(message):
+            return token
+        hexed = partial(masked_words, message, self._delimiter, self._hexed)
+        found = self._vocabulary.token_of_digits(masked.split(None, MAX_WORDS)[:MAX_WORDS], hexed)
+        return token if found == UNSEEN else found
 
     def _by_masked(self, masked: str) -> int:
         token = self._masked.get(masked)
         if token is None:
             found = masked.split(None, MAX_WORDS)[:MAX_WORDS]
-            token = self._token(found) if found else PADDING
+            token = self._vocabulary.token(found) if found else PADDING
             if len(masked) <= _MAX_BYTES:
                 size = getsizeof(masked) + _ENTRY_BYTES
                 self._masked_bytes += size
@@ -136,7 +150,7 @@ class Matcher:
 
     def _learn(self, shape: bytes, message: str) -> int:
         masked = self._mask(message)
-        token = self._by_masked(masked)
+        token = self._by_digits(message, masked)
         # A hexadecimal identifier has other letters next time, so the shape would not come again.
         if len(shape) > _MAX_BYTES or "<HEX>" in masked or "<UUID>" in masked:
             return token

@@ -19,6 +19,8 @@ from ingestion.vocabulary import PADDING, UNSEEN, Vocabulary
 
 # A line whose time cannot be and that has its broker's time instead.
 IMPOSSIBLE = "impossible-time"
+# A line whose envelope has a place for its time, with nothing in it: it takes that of the event before, as text does.
+UNTIMED = "missing-time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Accounting:
         dropped: lines that became no event, by reason.
         replaced: undecodable byte sequences, shown as `\x83`.
         noticed: what was odd about lines that became events, by slug: clocks that jump, times that the zone makes
-            ambiguous, times that cannot be, fields that appear or vanish.
+            ambiguous, times that cannot be or are missing, fields that appear or vanish.
     """
 
     consumed: int = 0
@@ -138,8 +140,8 @@ class SourceParser:
     write one, which follows from the lines before.
 
     Args:
-        source_format: how the source writes its lines; its delimiter and masks are those the vocabulary was learned
-            with, and hold for every stream.
+        source_format: how the source writes its lines; its delimiter, decimal sign and masks are those of the lines
+            the vocabulary was learned from, and hold for every stream.
         vocabulary: the templates.
         origins: formats of streams that differ from `source_format`, by what `origin_of` returns.
     """
@@ -296,7 +298,9 @@ class SourceParser:
         """Return the time, the message and the text to show of one event that a line carries."""
         clock, message = reader.clock, content.message
         time, _, end = clock.read(message if content.time is None else content.time, record.timestamp)
-        is_odd = time is None and (end > 0 or (content.time is not None and clock.pattern is not None))
+        if content.time == "" and clock.pattern is not None:
+            self._notice(UNTIMED)
+        is_odd = time is None and (end > 0 or (bool(content.time) and clock.pattern is not None))
         if is_odd and self._is_timeless(record):
             raise Unopened(IMPOSSIBLE)
         if content.time is None:
@@ -311,8 +315,11 @@ class SourceParser:
         """Whether a line of an impossible time has no time at all; counts it where its receipt gives it one."""
         if record.timestamp is None:
             return True
-        self.accounting.noticed[IMPOSSIBLE] = self.accounting.noticed.get(IMPOSSIBLE, 0) + 1
+        self._notice(IMPOSSIBLE)
         return False
+
+    def _notice(self, what: str) -> None:
+        self.accounting.noticed[what] = self.accounting.noticed.get(what, 0) + 1
 
     def _drop(self, record: Record, value: bytes, reason: str) -> Dropped:
         self.accounting.drop(reason)

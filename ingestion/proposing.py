@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from ingestion.decimals import guess_decimal
 from ingestion.decoding import decode, line_ending, split_lines
 from ingestion.envelopes import (
     DelimitedEnvelope,
@@ -30,6 +32,9 @@ from ingestion.timestamps import Clock, detect_pattern
 # Lines looked at; times and delimiters of plant logs show within the first thousand.
 SAMPLE_LINES = 2000
 DELIMITERS = "|\t;,"
+# Between columns, in order of preference.
+_SEPARATORS = ",\t;|"
+_MIN_COLUMNS = 3
 # An envelope is proposed when at least this share of the lines opens.
 MIN_OPENED = 0.9
 # Names that fields commonly have, in order of preference: log4j and logback, Docker, journald, ECS, OpenTelemetry,
@@ -60,7 +65,9 @@ _CONTINUED = re.compile(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b
 _GOES_ON = r"^(?:[\s\pZ]|Caused by|Traceback|[\pL\pN_.$]+(?:Exception|Error)\b)"
 
 
-def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int) -> SourceFormat:
+def propose_format(
+    sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int = SourceFormat.year
+) -> SourceFormat:
     """Propose how a file is written, from its beginning.
 
     Args:
@@ -68,7 +75,7 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
         name: how messages name the file.
         encoding: the declared encoding; None for UTF-8 or what a byte-order mark says.
         zone_name: IANA zone of times without an offset.
-        year: first year of times without a year, such as the file's year of change.
+        year: first year of times without a year, such as `file_year` returns.
 
     Raises:
         BadInput: the sample is empty, binary, or not in the encoding.
@@ -83,19 +90,21 @@ def propose_format(sample: bytes, *, name: str, encoding: str | None, zone_name:
 
 
 def format_under(lines: Sequence[str], source_format: SourceFormat) -> SourceFormat:
-    """Complete a format of given encoding, envelope, zone and year with time pattern, delimiter and framing."""
+    """Complete a format of given encoding, envelope, zone and year with what else the lines show."""
     envelope = source_format.envelope
-    times, messages = _opened(lines, envelope)
+    times, messages = opened(lines, envelope)
     # A stack trace may have more lines than all that have a time.
     pattern = detect_pattern([time for time in times if not _CONTINUED.match(time)] or times)
     clock = replace(source_format, time_pattern=pattern).clock()
     is_line = envelope.kind in {"raw", "shdr"}
     if is_line or getattr(envelope, "time", "") is None:
         messages = [message[clock.read(message)[2] :] for message in messages]
+    decimal = guess_decimal(messages).decimal
     return replace(
         source_format,
         time_pattern=pattern,
-        delimiter=_detect_delimiter(messages),
+        decimal=decimal,
+        delimiter=_detect_delimiter(messages, decimal),
         framing=_propose_framing(lines if is_line else messages, pattern, clock, envelope),
     )
 
@@ -134,7 +143,8 @@ def propose_envelope(lines: Sequence[str]) -> Kind:
     return RawEnvelope()
 
 
-def _opened(lines: Sequence[str], envelope: Envelope) -> tuple[list[str], list[str]]:
+def opened(lines: Iterable[str], envelope: Envelope) -> tuple[list[str], list[str]]:
+    """Return the texts that hold the times of lines, and their messages; without the lines that do not open."""
     times, messages = [], []
     for line in lines:
         try:
@@ -228,9 +238,9 @@ def _propose_shdr(lines: Sequence[str]) -> ShdrEnvelope | None:
 
 def _propose_columns(lines: Sequence[str]) -> DelimitedEnvelope | None:
     """Return columns named by a first line that is their header."""
-    for separator in ",\t;|":
+    for separator in _SEPARATORS:
         names = [name.strip() for name in lines[0].split(separator)]
-        if len(names) < 3 or len(set(names)) < len(names) or not all(map(_is_name, names)):
+        if len(names) < _MIN_COLUMNS or len(set(names)) < len(names) or not all(map(_is_name, names)):
             continue
         whole = DelimitedEnvelope(separator=separator, columns=tuple(names), message=(names[0],))
         rows = [row for row in (_row(whole, line) for line in lines[1:]) if row is not None]
@@ -239,6 +249,22 @@ def _propose_columns(lines: Sequence[str]) -> DelimitedEnvelope | None:
         fields = _named_fields(rows)
         if fields:
             return DelimitedEnvelope(separator=separator, columns=tuple(names), **fields)
+    return None
+
+
+def broken_rows(lines: Sequence[str]) -> str | None:
+    """Say so where rows are regular but for values in quotes that hold line breaks."""
+    for separator in _SEPARATORS:
+        try:
+            rows = list(csv.reader([f"{line}\n" for line in lines], delimiter=separator))
+        except csv.Error:
+            # A quote that is never closed takes the rest for one value.
+            continue
+        for columns, count in Counter(map(len, rows)).most_common(1):
+            broken = sum("\n" in value for row in rows if len(row) == columns for value in row)
+            if columns >= _MIN_COLUMNS and count >= MIN_OPENED * len(rows) and broken:
+                found = f"{broken:,} in the lines looked at"
+                return f"values in quotes hold line breaks, {found}; export one row a line"
     return None
 
 
@@ -271,15 +297,15 @@ def _propose_framing(texts: Sequence[str], pattern: str | None, clock: Clock, en
     return Framing(start="time") if untimed and continued >= 0.5 * len(untimed) else Framing()
 
 
-def _detect_delimiter(messages: Sequence[str]) -> str | None:
+def _detect_delimiter(messages: Sequence[str], decimal: str) -> str | None:
     """Return the character that separates fields on nearly every line.
 
     A pipe, tab or semicolon counts when it is on 90 % of the lines. A comma also stands in prose, so it counts only
-    where every line has the same number of them and few spaces.
+    where every line has the same number of them and few spaces, and none stands before decimals.
     """
     if len(messages) < 2:
         return None
-    for delimiter in DELIMITERS:
+    for delimiter in DELIMITERS.replace(decimal, ""):
         counts = Counter(message.count(delimiter) for message in messages)
         present = len(messages) - counts[0]
         if present < 0.9 * len(messages):

@@ -31,8 +31,9 @@ AMBIGUOUS = "ambiguous-time"
 NONEXISTENT = "nonexistent-time"
 CLOCK_BACK = "clock-back"
 CLOCK_AHEAD = "clock-ahead"
-# A time that is read lies between 1970 and here, two days before the end of year 9999: the last that a calendar can
-# show in every zone.
+EARLIEST_YEAR = 1970
+# A time that is read lies between that year and here, two days before the end of year 9999: the last that a calendar
+# can show in every zone.
 LATEST_SECONDS = 253_402_300_799 - 2 * 86_400
 # A leap second is the 60th.
 MAX_SECOND = 61.0
@@ -168,8 +169,20 @@ def detect_pattern(lines: Sequence[str]) -> str | None:
         if rank[0] > best_rank[0] or (rank[0] == best_rank[0] and rank > best_rank and best is not None):
             best, best_rank = name, rank
     # From line to line the day changes, the month seldom and the year hardly ever: the right order spans least.
-    orders = [name for order in ORDERS if best in order for name in order if found[name][0] == best_rank[0]]
+    orders = [name for name in orders_of(lines, best) if found[name][0] == best_rank[0]] if best is not None else []
     return min(orders, key=lambda name: found[name][1], default=best)
+
+
+def orders_of(lines: Sequence[str], pattern: str) -> Sequence[str]:
+    """Return the patterns that differ from one in the order of day, month and year alone, and may be what lines mean.
+
+    With dots between them, the day comes before the month everywhere.
+    """
+    orders = next((order for order in ORDERS if pattern in order), ())
+    expression = time_expression(pattern)
+    times = [match for line in lines if (match := expression.search(line, 0, SEARCH_COLUMNS))] if orders else []
+    dotted = times and all("." in match.string[match.start() : match.start("H")] for match in times)
+    return [name for name in orders if not (dotted and name.startswith("month-first"))]
 
 
 @dataclass
@@ -184,6 +197,7 @@ class Clock:
         noticed: counts of what is odd about the times, by slug.
         last: the last time read, epoch seconds.
         writes_year: whether the last time read wrote its year.
+        may_lack_year: whether times of its pattern may write none.
     """
 
     pattern: str | None
@@ -193,6 +207,7 @@ class Clock:
     noticed: dict[str, int] = field(default_factory=dict)
     last: float | None = None
     writes_year: bool = False
+    may_lack_year: bool = False
 
     def __post_init__(self) -> None:
         self._zone = zone(self.zone_name)
@@ -204,7 +219,7 @@ class Clock:
         self._groups = expression.groupindex
         self._second = expression.groupindex.get("S", 0)
         self.writes_year = bool({"Y", "y", "ey", "e"} & set(expression.groupindex))
-        self._may_lack_year = not self.writes_year or self.pattern == "month-name"
+        self.may_lack_year = not self.writes_year or self.pattern == "month-name"
 
     def read(self, line: str, received: float | None = None) -> tuple[float | None, int, int]:
         """Find and read the time of a line.
@@ -242,7 +257,7 @@ class Clock:
             text = line[start:begin] + line[stop:end]
         minute = self._memo.get(text)
         last = self.last
-        if minute is None or (self._may_lack_year and not self._is_near(minute)):
+        if minute is None or (self.may_lack_year and not self._is_near(minute)):
             try:
                 minute = self._read_minute(match, text, received)
             except (ValueError, OverflowError):

@@ -4,27 +4,32 @@ A *pattern* is a template's words with `<*>` where lines differ. A line matches 
 agrees in every word that is not `<*>`; of several patterns the one with the fewest `<*>` wins, then the first in key
 order. A pattern whose slots are states stands for several templates, one per combination of states, and one for the
 combination never seen.
+
+A line that no template knows is looked at once more, with long runs of digits taken for hexadecimal identifiers: by
+chance one of these has no letter, and would be a number in a place where no number ever was.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from ingestion.decimals import DecimalSign, number_of
 from ingestion.errors import BadVocabulary
-from ingestion.masking import MaskedWord, Value
+from ingestion.masking import MaskedWord, Value, hex_lengths
 
-_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_DECIMAL = re.compile(r"[-+]?[0-9]{1,300}(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _Picker = Callable[[Sequence[str]], Any]
+# Places and words of a template's hexadecimal identifiers, their lengths, and its token.
+_Identified = tuple[tuple[tuple[int, str], ...], frozenset[int], int]
 WILDCARD = "<*>"
+_HEX = "<HEX>"
+# Identifiers that are not filled up with zeros lack one character in 16 times, two in 256.
+_HEX_LENGTHS_APART = 2
 NEW_STATE = "<new>"
 PADDING = 0
 UNSEEN = 1
@@ -70,12 +75,17 @@ class Template:
         return cls(template.pattern, template.states, count, example, key)
 
     @property
-    def text(self) -> str:
-        """The canonical text: states filled in, `<new>` for a state never seen, `<*>` for parameters."""
+    def words(self) -> list[str]:
+        """Its words: states filled in, `<new>` for a state never seen, `<*>` for parameters."""
         words = list(self.pattern)
         for slot, value in self.states:
             words[slot] = NEW_STATE if value is None else value
-        return " ".join(words)
+        return words
+
+    @property
+    def text(self) -> str:
+        """The canonical text: its words with spaces between."""
+        return " ".join(self.words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +111,17 @@ class Parameter:
     number: float | None
 
 
-def number_of(text: str) -> float | None:
-    """Return the number that a `<NUM>` stands for; None where it is written otherwise than in decimals."""
-    text = unicodedata.normalize("NFKC", text)
-    if _THOUSANDS.fullmatch(text):
-        text = text.replace(",", "")
-    return float(text) if _DECIMAL.fullmatch(text) else None
-
-
 def _picker(slots: tuple[int, ...]) -> _Picker:
     """Return what takes the words at some positions out of a line, as a value to compare."""
     return itemgetter(*slots) if slots else lambda _: ()
+
+
+def _is_alike(found: MaskedWord, word: str, lengths: frozenset[int]) -> bool:
+    """Whether a word is a template's and its identifiers are about as long."""
+    sizes = [end - start for name, start, end in found.values if name == "HEX"]
+    return found.text == word and all(
+        any(abs(size - length) <= _HEX_LENGTHS_APART for length in lengths) for size in sizes
+    )
 
 
 class Vocabulary:
@@ -143,6 +153,7 @@ class Vocabulary:
                 self._states.append({})
             self._states[place][tuple(value for _, value in template.states)] = FIRST_TEMPLATE + position
         self._index_patterns()
+        self._index_identifiers()
         self.matchers: dict[Any, Any] = {}
         # Asked for with every line that is shown.
         self._texts = ["(start of stream)", "(a line of unknown shape)"]
@@ -166,6 +177,28 @@ class Vocabulary:
                 sets += by_head.get((length, WILDCARD), {}).items()
             sets.sort(key=lambda item: (-len(item[0]), item[0]))
             self._by_head[length, first] = [(_picker(fixed), known) for fixed, known in sets]
+
+    def _index_identifiers(self) -> None:
+        # Per word count: the position sets that templates with hexadecimal identifiers fix beside these, most words
+        # first, each with the identifiers' words, their lengths and the token.
+        by_length: dict[int, dict[tuple[int, ...], dict[Any, list[_Identified]]]] = {}
+        for position, template in enumerate(self.templates):
+            words = template.words
+            identifiers = tuple((slot, word) for slot, word in enumerate(words) if _HEX in word)
+            lengths = hex_lengths(template.example) if identifiers and template.count else frozenset[int]()
+            if lengths:
+                fixed = tuple(slot for slot, word in enumerate(words) if word != WILDCARD and _HEX not in word)
+                own = by_length.setdefault(len(words), {}).setdefault(fixed, {})
+                own.setdefault(_picker(fixed)(words), []).append((identifiers, lengths, FIRST_TEMPLATE + position))
+        self._identified = {
+            length: [(_picker(fixed), known) for fixed, known in sorted(own.items(), key=lambda item: -len(item[0]))]
+            for length, own in by_length.items()
+        }
+
+    @property
+    def has_identifiers(self) -> bool:
+        """Whether any template holds a hexadecimal identifier."""
+        return bool(self._identified)
 
     def __len__(self) -> int:
         """Number of token ids, the two special ones included."""
@@ -193,13 +226,35 @@ class Vocabulary:
         found = states.get(values)
         return states[(None,) * len(closed)] if found is None else found
 
-    def parameters(self, token: int, message: str, line: Sequence[MaskedWord]) -> list[Parameter]:
+    def token_of_digits(self, words: Sequence[str], hexed: Callable[[], Sequence[MaskedWord]]) -> int:
+        """Return the token of a line in which hexadecimal identifiers are, by chance, without letters.
+
+        Args:
+            words: its masked words, which no template knows.
+            hexed: returns `masked_words` of it where runs of digits are taken for identifiers; asked where it matters.
+
+        Returns:
+            Of a template whose identifiers are about as long; `UNSEEN` where there is none.
+        """
+        sets = self._identified.get(len(words), ())
+        fitting = [found for pick, known in sets for found in known.get(pick(words), ())]
+        line = hexed() if fitting else ()
+        if len(line) == len(words):
+            for identifiers, lengths, token in fitting:
+                if all(words[slot] == word or _is_alike(line[slot], word, lengths) for slot, word in identifiers):
+                    return token
+        return UNSEEN
+
+    def parameters(
+        self, token: int, message: str, line: Sequence[MaskedWord], decimal: DecimalSign = "."
+    ) -> list[Parameter]:
         """Return the parameters of a line: what its masks cover, and its words where the template leaves a slot open.
 
         Args:
             token: the line's token.
             message: the line without its time.
             line: `masked_words` of the message.
+            decimal: the sign before decimals in the source's numbers.
 
         Returns:
             In the order of the line. A slot that holds a state is none, nor is anything else of an unseen line but
@@ -217,7 +272,8 @@ class Vocabulary:
                 values = (Value("", word.start, word.end),)
             for part, (name, start, end) in enumerate(values):
                 text = message[start:end]
-                found.append(Parameter(slot, part, name, text, start, end, number_of(text) if name == "NUM" else None))
+                number = number_of(text, decimal) if name == "NUM" else None
+                found.append(Parameter(slot, part, name, text, start, end, number))
         return found
 
     def model_token(self, token: int) -> int:

@@ -11,22 +11,21 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from ingestion import clean, file_year, read_sample
+from ingestion import clean, read_sample
+from ingestion.files import file_changed, read_end
 from ingestion.inspecting import Inspection, inspect_sample
 from service.settings import format_table, load_settings, save_table
 
 
 def inspect_file(path: Path, encoding: str | None, zone: str | None) -> Inspection:
     """Look at the beginning of a file."""
-    return inspect_sample(read_sample(path), name=path.name, encoding=encoding, zone_name=zone, year=file_year(path))
+    sample, end, changed = read_sample(path), read_end(path), file_changed(path)
+    return inspect_sample(sample, name=path.name, encoding=encoding, zone_name=zone, changed=changed, end=end)
 
 
 def comments(found: Inspection) -> dict[str, str]:
     """Return what to say beside each key of the written table: how sure the choice is."""
-    said = {choice.name: f"{choice.certainty}: {clean(choice.reason)}" for choice in found.choices}
-    if any(text.startswith("The year") for text in found.unknown):
-        said["year"] = "a guess: the lines write no year"
-    return said
+    return {choice.name: f"{choice.certainty}: {clean(choice.reason)}" for choice in found.choices}
 
 
 def as_json(found: Inspection) -> str:

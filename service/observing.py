@@ -10,9 +10,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, SourceFormat, Vocabulary, event_shape, masked_words
+from ingestion import (
+    FIRST_TEMPLATE,
+    PADDING,
+    UNSEEN,
+    Event,
+    SourceFormat,
+    Vocabulary,
+    event_shape,
+    masked_words,
+    number_of,
+)
 from ingestion.masking import MAX_WORDS, prepare
-from ingestion.vocabulary import number_of
 from service.detection.codes import KnownCodes
 from service.detection.detector import Observed
 from service.detection.ranges import Reading, Slot
@@ -118,7 +127,7 @@ class Observer:
             line = masked_words(message, self._format.delimiter, self._masks)
             found += [
                 Reading(index, (token, parameter.slot, parameter.part), parameter.number)
-                for parameter in self._vocabulary.parameters(token, message, line)
+                for parameter in self._vocabulary.parameters(token, message, line, self._format.decimal)
                 if parameter.number is not None and (places is None or (parameter.slot, parameter.part) in places)
             ]
         return tuple(found)
@@ -131,7 +140,8 @@ class Observer:
             if slot < min(len(words), MAX_WORDS):
                 values = self._masks.parts(words[slot])[0].values
                 if part < len(values) and values[part].name == "NUM":
-                    number = number_of(words[slot][values[part].start : values[part].end])
+                    text = words[slot][values[part].start : values[part].end]
+                    number = number_of(text, self._format.decimal)
                     if number is not None:
                         found.append(Reading(index, (token, slot, part), number))
         return found

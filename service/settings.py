@@ -12,6 +12,7 @@
     envelope = { kind = "shdr" }
     time = "iso"
     delimiter = "|"
+    decimal = ","                  # before decimals: 4,25 is a number, and 1.234,5
 
     [file."export*.csv"]           # one line a row: a line feed within quotes ends it, and both halves are dead letters
     envelope = { kind = "delimited", columns = ["at", "unit", "text"], message = "text", time = "at" }
@@ -30,6 +31,7 @@ The file is read once and checked whole: a key nobody reads is an error, not a s
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -44,6 +46,7 @@ from ingestion.tables import allowed
 from service.alarms.policy import AlarmPolicy, read_policy
 from service.errors import BadSetting, CannotWrite
 
+_LOG = logging.getLogger("logvq.settings")
 _TABLES = ("default", "topic", "file", "alarms")
 
 
@@ -66,9 +69,8 @@ class Declared:
     def for_file(self, path: Path, encoding: str | None, zone: str | None) -> SourceFormat:
         """Return the format for one file; the command line's encoding and zone win."""
         found = self.source_format
-        if "year" not in self.keys:
-            found = replace(found, year=file_year(path))
-        return replace(found, encoding=encoding or found.encoding, zone=zone or found.zone)
+        found = replace(found, encoding=encoding or found.encoding, zone=zone or found.zone)
+        return found if "year" in self.keys else replace(found, year=file_year(path, found))
 
 
 @dataclass(frozen=True)
@@ -80,17 +82,25 @@ class Settings:
         topics: by Kafka topic.
         files: by shell pattern of the file's name, in the file's order.
         alarms: budgets and rules.
+        name: of the file; empty where there is none.
     """
 
     default: Declared | None = None
     topics: Mapping[str, Declared] = field(default_factory=dict)
     files: Mapping[str, Declared] = field(default_factory=dict)
     alarms: AlarmPolicy = field(default_factory=AlarmPolicy)
+    name: str = ""
 
     def file(self, path: Path) -> Declared | None:
         """Return what holds for a file, or None."""
         fitting = (declared for pattern, declared in self.files.items() if fnmatchcase(path.name, pattern))
         return next(fitting, self.default)
+
+    def lack(self, path: Path) -> str | None:
+        """Say so where the tables are for other files than this one."""
+        if not self.files or self.file(path) is not None:
+            return None
+        return f"{self.name} has no table for {path.name}; it has {', '.join(self.files)}"
 
     def origins(
         self, trained: SourceFormat, window: WindowSpec, topics: tuple[str, ...], file: Path | None
@@ -115,6 +125,7 @@ class Settings:
                 continue
             for key, theirs, ours in (
                 ("delimiter", declared.source_format.delimiter, trained.delimiter),
+                ("decimal", declared.source_format.decimal, trained.decimal),
                 ("masks", declared.source_format.masks, trained.masks),
                 ("window", declared.window, window),
             ):
@@ -123,7 +134,9 @@ class Settings:
                         f"{declared.where}: {key} differs from what the bundle was trained with "
                         f"({ours or 'none'}); train with this file, or remove the key"
                     )
-            found[origin] = replace(declared.source_format, delimiter=trained.delimiter, masks=trained.masks)
+            found[origin] = replace(
+                declared.source_format, delimiter=trained.delimiter, decimal=trained.decimal, masks=trained.masks
+            )
         return found
 
     def whole_file(
@@ -136,6 +149,11 @@ class Settings:
         """
         stream = f"file:{file.name}"
         source_format = self.origins(trained, window, (), file).get(stream, trained)
+        if lack := self.lack(file):
+            _LOG.warning("%s: reading %s as the lines that the bundle was trained on", lack, file.name)
+        declared = self.file(file)
+        if declared is None or "year" not in declared.keys:
+            source_format = replace(source_format, year=file_year(file, source_format))
         # Its stream's name has no generation, as that of a file that is followed does.
         return source_format, {origin_of(stream): source_format}
 
@@ -158,7 +176,8 @@ def load_settings(path: Path) -> Settings:
     base = content.get("default")
     default = None if base is None else _declared(base, {}, f"{path}: default")
     alarms = read_policy(content.get("alarms", {}), path)
-    return Settings(default, _declared_each(content, "topic", path), _declared_each(content, "file", path), alarms)
+    topics, files = (_declared_each(content, kind, path) for kind in ("topic", "file"))
+    return Settings(default, topics, files, alarms, path.name)
 
 
 def _declared_each(content: Mapping[str, Any], kind: str, path: Path) -> dict[str, Declared]:

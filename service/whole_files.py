@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ingestion import Input, Record, SourceFormat, WindowSpec, file_year, propose_format, read_records, read_sample
 from ingestion.guessing import declared_encoding, encoding_of_sample
+from ingestion.proposing import broken_rows, sample_lines
+from ingestion.years import year_after
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.metrics import Metrics
@@ -16,6 +20,7 @@ from service.store import Store
 from service.training import GoodLines
 from service.worker import Worker
 
+_LOG = logging.getLogger("logvq.files")
 _BATCH = 4096
 
 
@@ -30,17 +35,32 @@ def good_lines(
     sample = read_sample(path)
     declared = settings.file(path) if settings is not None else None
     if declared is None:
-        source_format = propose_format(
-            sample, name=path.name, encoding=encoding, zone_name=zone or "UTC", year=file_year(path)
-        )
+        if settings is not None and (lack := settings.lack(path)):
+            _LOG.warning("%s: reading %s by what its lines look like", lack, path.name)
+        source_format = propose_format(sample, name=path.name, encoding=encoding, zone_name=zone or "UTC")
+        source_format = replace(source_format, year=file_year(path, source_format))
     else:
         if encoding is not None:
             encoding = declared_encoding(sample, encoding, path.name)
         source_format = declared.for_file(path, encoding, zone)
         encoding_of_sample(sample, source_format.encoding, path.name)
         window = window or declared.window
+    if broken := broken_rows(sample_lines(sample, source_format.encoding)):
+        _LOG.warning("%s: %s", path.name, broken)
     records = read_records(path, source_name(path), source_format.encoding)
     return GoodLines(path.name, records, source_format, window)
+
+
+def rest_of_file(path: Path, source_format: SourceFormat, trained: int) -> SourceFormat:
+    """Return the format of a file's lines after those trained on: where they write no year, with the one reached there.
+
+    Args:
+        path: the file.
+        source_format: of the lines trained on.
+        trained: how many of its own lines these are; 0 where they are another file's.
+    """
+    year = year_after(path, source_format, trained) if trained else file_year(path, source_format)
+    return replace(source_format, year=year)
 
 
 def source_name(path: Path) -> str:

@@ -66,8 +66,10 @@ def read_labels(path: Path, zone: str) -> list[Label]:
     unknown = columns - _COLUMNS
     if unknown or not ({"start", "end"} <= columns or "key" in columns):
         said = f"has a column {min(unknown)!r}" if unknown else "lacks columns"
+        commas = ", separated by commas" if any(";" in column or "\t" in column for column in columns) else ""
         raise BadSetting(
-            f"{path} {said}: labels are a CSV file with the columns start and end, or key, and at will source and name"
+            f"{path} {said}: labels are a CSV file with the columns start and end, or key, and at will source and "
+            f"name{commas}"
         )
     numbers: dict[str, int] = {}
     found = []

@@ -304,7 +304,9 @@ def _whole(log: Log, vocabulary: Vocabulary) -> tuple[float, float]:
 def _check_identical(vocabulary: Vocabulary, delimiter: str | None, texts: Sequence[str]) -> None:
     matcher = Matcher(vocabulary, delimiter)
     for text in texts:
-        if matcher.token(text) != vocabulary.token(words(text, delimiter)):
+        plain = vocabulary.token(words(text, delimiter))
+        # What is unseen may be known when its digits are taken for an identifier.
+        if matcher.token(text) != plain and not vocabulary.is_unseen(plain):
             sys.exit(f"the fast way differs from the plain way on {text!r}")
 
 

@@ -270,6 +270,32 @@ def test_an_impossible_time_falls_back_to_the_brokers_or_is_dropped() -> None:
     assert parser.accounting.noticed == {"impossible-time": 1}
 
 
+@pytest.mark.parametrize("received", [None, 1.75e9])
+def test_a_record_without_its_time_is_an_event_in_the_place_of_the_one_before(received: float | None) -> None:
+    lines = {
+        JsonEnvelope(message=("m",), time="at.ts"): [
+            '{"m": "order due 2026-01-31 10:00:00 failed"}',
+            '{"m": "failed", "at": {}}',
+            '{"m": "failed", "at": {"ts": null}}',
+            '{"m": "failed", "at": {"ts": ""}}',
+        ],
+        DelimitedEnvelope(columns=("t", "m", "at"), message=("m",), time="at"): ["7,failed", "7,failed,", "7,failed, "],
+    }
+    for envelope, untimed in lines.items():
+        parser = SourceParser(SourceFormat(envelope=envelope, time_pattern="iso"), VOCABULARY)
+        made = [item for line in untimed for item in parser.feed(Record("s", "x", 0, 1, line.encode(), received))]
+        assert all(isinstance(item, Event) for item in made)
+        assert [item.time for item in made if isinstance(item, Event)] == [received] * len(untimed)
+        assert parser.accounting.noticed == {"missing-time": len(untimed)}
+        assert parser.accounting.dropped == {}
+    (odd,) = parser.feed(Record("s", "x", 0, 1, b"7,failed,soon", None))
+    assert isinstance(odd, Dropped)
+    assert odd.reason == "impossible-time"
+    (mute,) = parser.feed(Record("s", "x", 0, 1, b"7", None))
+    assert isinstance(mute, Dropped)
+    assert mute.reason == "missing-field"
+
+
 def test_a_line_in_another_encoding_is_kept_whole_and_one_that_is_damaged_goes_on() -> None:
     parser = SourceParser(SourceFormat(), VOCABULARY)
     foreign = "2026-01-01 00:00:00 プレス温度異常".encode("cp932")

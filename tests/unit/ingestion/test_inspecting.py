@@ -43,7 +43,7 @@ def written(kinds: tuple[str, ...], stamp: str = "2026/01/{day:02} {hour:02}:{mi
 
 
 def inspected(sample: bytes, **more: str | None) -> Inspection:
-    return inspect_sample(sample, name="x.log", year=2026, **more)  # type: ignore[arg-type]
+    return inspect_sample(sample, name="x.log", changed=1.78e9, **more)  # type: ignore[arg-type]
 
 
 def certainty(found: Inspection, name: str) -> str:
@@ -125,9 +125,23 @@ def test_eras_and_orders_of_day_and_month() -> None:
     assert inspected(era.encode("cp932")).source_format.time_pattern == "era"
     clear = inspected(written(GERMAN, "{day}.01.2026 {hour:02}:{minute:02}:{second:02}").encode())
     assert (clear.source_format.time_pattern, certainty(clear, "time")) == ("day-first", "certain")
-    unclear = inspected(b"02.01.2026 10:00:00 door open\n" * 30)
-    assert certainty(unclear, "time") == "a guess"
-    assert any("Day or month first" in line for line in unclear.unknown)
+    for date in (b"02/01/2026", b"02-01-2026", b"02/01/26"):
+        unclear = inspected(date + b" 10:00:00 door open\n" * 30)
+        assert certainty(unclear, "time") == "a guess"
+        assert any("Day or month first" in line for line in unclear.unknown)
+
+
+@pytest.mark.parametrize(("year", "pattern"), [("2026", "day-first"), ("26", "day-first-short")])
+def test_with_dots_the_day_comes_first(year: str, pattern: str) -> None:
+    # Read month first, these are days of one month; read day first, the first days of several.
+    lines = "".join(f"01.{month:02}.{year} 10:00:00 door open\n" for month in range(1, 13))
+    found = inspected(lines.encode())
+    assert (found.source_format.time_pattern, certainty(found, "time")) == (pattern, "certain")
+    assert not any("Day or month" in line for line in found.unknown)
+    slashed = inspected(lines.replace(".", "/").encode())
+    assert slashed.source_format.time_pattern == pattern.replace("day", "month")
+    beyond = inspected("".join(f"03.{day}.{year} 10:00:00 door open\n" for day in range(13, 29)).encode())
+    assert beyond.source_format.time_pattern == pattern.replace("day", "month")
 
 
 def zone_of(found: Inspection) -> tuple[str, str, str]:
@@ -194,6 +208,40 @@ def test_envelopes_are_proposed_with_their_fields() -> None:
     assert inspected(syslog.encode()).source_format.envelope.kind == "syslog"
 
 
+def test_rows_that_line_breaks_in_values_cut_are_said_to_be() -> None:
+    broken = 'x;"Filter dirty\r\nCheck it, see ""4.2"""'
+    for cut in (2, 20):
+        rows = [f"2026-01-05 00:00:{n % 60:02};{broken if n % cut == 0 else f'x;pump {n}'};7" for n in range(200)]
+        found = inspected("\r\n".join(["at;unit;text;value", *rows]).encode())
+        assert any(
+            f"values in quotes hold line breaks, {200 // cut} in the lines looked at; export one row a line" in line
+            for line in found.unknown
+        )
+        (envelope,) = (choice for choice in found.choices if choice.name == "envelope")
+        assert ("values in quotes hold line breaks" in envelope.reason) == (cut == 2)
+    whole = ["at,unit,text", *(f'2026-01-05 00:00:{n % 60:02},7,"pump, {n}"' for n in range(200))]
+    inches = [f'2026-01-05 00:00:{n % 60:02},7,{n}" pipe' for n in range(200)]
+    prose = [f'2026-01-05 00:00:{n % 60:02} said: "hello{n}' for n in range(200)]
+    endless = ["at,unit,text", '2026-01-05 00:00:00,7,"never closed', *whole[1:], "x" * 200_000]
+    uneven = [line for n in range(200) for line in (f'{"x," * (n % 9 + 3)}"one', 'two"')]
+    paired = ['said,"one', 'two"'] * 200
+    for lines in (whole, inches, prose, endless, uneven, paired):
+        assert not any("line breaks" in line for line in inspected("\n".join(lines).encode()).unknown)
+
+
+def test_records_without_a_time_are_counted_and_kept() -> None:
+    rows = [{"msg": "tag read", "ts": f"2026-01-05T00:00:{n % 60:02}Z"} for n in range(200)]
+    for row in rows[::20]:
+        del row["ts"]
+    found = inspected("\n".join(map(json.dumps, rows)).encode())
+    (time,) = (choice for choice in found.choices if choice.name == "time")
+    assert (time.certainty, time.reason) == ("likely", "190 of 200 events have such a time")
+    assert any(line.startswith("10 × no time where the envelope has a place for it") for line in time.shows)
+    (envelope,) = (choice for choice in found.choices if choice.name == "envelope")
+    assert envelope.shows[0] == "time missing, message tag read"
+    assert not any("dropped" in line for line in found.unknown)
+
+
 def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     trace = "2026-01-05 00:00:0{n} failed\njava.io.IOException: gone\n\tat a.b.C\n2026-01-05 00:00:0{n} fine\n"
     found = inspected("".join(trace.format(n=n) for n in range(9)).encode())
@@ -204,6 +252,44 @@ def test_continuations_are_proposed_as_events_of_several_lines() -> None:
     assert len(events) == 60
 
 
+def decimal_of(lines: list[str]) -> tuple[str, str, str | None, str]:
+    stamped = [f"2026-01-05 00:{n // 60 % 60:02}:{n % 60:02} {line}\n" for n, line in enumerate(lines)]
+    found = inspected("".join(stamped).encode())
+    choice = next(choice for choice in found.choices if choice.name == "decimal")
+    return found.source_format.decimal, choice.reason, found.source_format.delimiter, " ".join(found.unknown)
+
+
+def test_a_decimal_comma_is_proposed_where_the_numbers_leave_no_doubt() -> None:
+    decimal, reason, delimiter, _ = decimal_of([f"p={n % 7},{n:02} T={n},{n % 10}" for n in range(20, 90)])
+    assert (decimal, delimiter) == (",", None)
+    assert "140 with a comma before decimals, such as 6,20" in reason
+    assert decimal_of([f"pressure 4,{n:02} bar, at 08:15:0{n % 9},125, see 4.2" for n in range(9, 99)])[0] == "."
+    assert decimal_of([f"Druck 0,{n:03} bar, siehe {'4.2' if n < 12 else 'oben'}" for n in range(9, 99)])[0] == ","
+    decimal, reason, _, unknown = decimal_of([f"p 4,{n:02} T {n}.5" for n in range(20, 90)])
+    assert decimal == "."
+    assert f"The decimal sign: {reason}" in unknown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{0},{1},pump,{0}",
+        "pump {0},{1},on",
+        "pump,{0},{1}",
+        "made 1,{0}00,{1}00 parts",
+        "made {0},{1}0 parts",
+        "at ({0},{1}) [{0},{1}]",
+        "X{0},Y{1}",
+        "at 08:15:06,{0} on",
+        "release 4.{0}",
+    ],
+)
+def test_commas_of_rows_lists_and_thousands_are_no_decimal_commas(line: str) -> None:
+    decimal, _, _, unknown = decimal_of([line.format(n, n + 1) for n in range(11, 99)])
+    assert decimal == "."
+    assert "The decimal sign" not in unknown
+
+
 def test_masks_are_proposed_for_words_alike_but_for_letters_and_digits() -> None:
     random.seed(1)
     lots = {"LOT-" + "".join(random.choices("ABCDEFGH", k=2)) + f"{random.randint(10, 99)}" for _ in range(200)}
@@ -211,6 +297,27 @@ def test_masks_are_proposed_for_words_alike_but_for_letters_and_digits() -> None
     assert name == "LOT"
     assert all(re.fullmatch(pattern, lot) for lot in lots)
     assert not re.search(pattern, "LOT-A1 LOT-AB123 XLOT-AB12 entered")
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (b"\x7fELF\x02\x01" + b"text\n" * 90 + bytes(range(256)) * 9, "is a program, not a text log"),
+        (b"PK\x03\x04" + b"text\n" * 90, "is a ZIP archive"),
+        (bytes(range(32)) * 90 + b"text\n" * 300, "is binary data"),
+    ],
+)
+def test_what_try_refuses_as_binary_is_refused_alike(sample: bytes, words: str) -> None:
+    refusals = []
+    for declared in (None, "latin-1"):
+        for read in (inspected, lambda value, encoding: encoding_of_sample(value, encoding, "x.log")):
+            with pytest.raises(BadInput, match=words) as refused:
+                read(sample, encoding=declared)
+            refusals.append(str(refused.value))
+    assert len(set(refusals)) == 1
+    # In UTF-16 kanji have bytes that are control characters elsewhere.
+    kanji = "一丁七万丈三上下不与丐丑\n".encode("utf-16-le") * 30
+    assert inspected(kanji, encoding="utf-16-le").source_format.encoding == "utf-16-le"
 
 
 @pytest.mark.parametrize("sample", [b"", b"\n\n\r\n", bytes(range(128, 256)) * 90, b"\x00" * 100])
@@ -276,7 +383,7 @@ def _zstd(path: str) -> io.BufferedReader:
 def test_public_logs_are_proposed_as_they_are() -> None:
     found = {}
     for name, sample in samples():
-        result = inspect_sample(sample, name=name, year=2005)
+        result = inspect_sample(sample, name=name, changed=1.16e9)
         proposed = result.source_format
         found[name] = (
             proposed.envelope.kind, proposed.time_pattern, proposed.delimiter, proposed.framing.start, proposed.zone

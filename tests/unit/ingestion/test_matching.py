@@ -18,7 +18,7 @@ from ingestion.masking import BUILT_IN, Masks, masked_words, words
 from ingestion.matching import Matcher
 from ingestion.parsing import SourceParser
 from ingestion.templates import learn_vocabulary
-from ingestion.vocabulary import PADDING, Vocabulary
+from ingestion.vocabulary import PADDING, UNSEEN, Template, Vocabulary
 from tests.benchmark import lines
 
 
@@ -185,6 +185,44 @@ def test_caches_stay_within_their_bytes(monkeypatch: pytest.MonkeyPatch, shape: 
         line = shape.format(number, number) + chr(97 + number % 26) * (number % 50)
         assert matcher.token(line) == vocabulary.token(words(line, None))
         assert matcher.cached_bytes <= 3 * 20_000
+
+
+def identified() -> Vocabulary:
+    """Tags of twelve hexadecimal digits, as values and as one of two states; no line without a letter in one."""
+    texts = [f"tag {number:011x}a read" for number in range(0xA0000000000, 0xA0000000000 + 50)]
+    texts += [
+        f"parent {'none' if number % 2 else f'{number:011x}b'} set"
+        for number in range(0xB0000000000, 0xB0000000000 + 400)
+    ]
+    return learn_vocabulary((words(text, None), text) for text in texts)
+
+
+def test_an_identifier_without_letters_is_one_where_known_ones_are_as_long() -> None:
+    vocabulary = identified()
+    matcher = Matcher(vocabulary, None)
+    for template in ("tag {} read", "parent {} set"):
+        known = matcher.token(template.format("8a9451202471"))
+        assert not vocabulary.is_unseen(known)
+        for digits in ("819451202471", "954283271225", "9451202471", "81945120247123"):
+            assert matcher.token(template.format(digits)) == known
+        for other in ("81945120", "819451202", "819451202471235", "8" * 32, "12.345678901", "-819451202471"):
+            assert vocabulary.is_unseen(matcher.token(template.format(other)))
+    assert vocabulary.is_unseen(matcher.token("label 819451202471 read"))
+    assert matcher.token("tag 819451202471 read twice") == UNSEEN
+    # Without letters this is one number, and with one an identifier and a number.
+    kanji = Vocabulary([Template.of(["値", "<HEX>", "号"], (), 3, "値 8a945120b 号")])
+    assert Matcher(kanji, None).token("値123456789号") == kanji.token(["値", "<HEX>", "号"])
+    assert Matcher(kanji, None).token("値123456789.5号") == UNSEEN
+    wide = "tag ８１９４５１２０２４７１ read"
+    assert matcher.token(wide) == matcher.token("tag 8a9451202471 read")
+
+
+def test_a_line_that_a_template_knows_keeps_its_token_beside_identifiers() -> None:
+    made = [(["at", "<HEX>"], "at 8a9451202471"), (["at", "<NUM>"], "at 7")]
+    vocabulary = Vocabulary([Template.of(pattern, (), 3, example) for pattern, example in made])
+    assert Matcher(vocabulary, None).token("at 819451202471") == vocabulary.token(["at", "<NUM>"])
+    prefixed = Vocabulary([Template.of(["at", "<HEX>"], (), 3, "at 0x1f")])
+    assert Matcher(prefixed, None).token("at 819451202471") == UNSEEN
 
 
 def test_many_bundles_share_one_bound() -> None:

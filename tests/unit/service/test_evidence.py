@@ -348,6 +348,15 @@ def test_numbers_are_read_alike_where_only_some_places_matter(texts: list[str]) 
     assert found == tuple(reading for reading in whole if reading.slot in slots)
 
 
+def test_numbers_with_decimal_commas_are_read_wherever_they_are_looked_for() -> None:
+    message = "pressure 15,3 bar"
+    vocabulary = Vocabulary([Template.of(["pressure", "<NUM>", "bar"], (), 3, "")])
+    event = Event("file:x", 0, 1, None, None, message, 1, message, FIRST_TEMPLATE)
+    for numeric in (None, [(FIRST_TEMPLATE, 1, 0)]):
+        observer = Observer(vocabulary, SourceFormat(decimal=","), np.ones((1, 4)), by_session=False, numeric=numeric)
+        assert [reading.value for reading in observer._readings([event])] == [15.3]
+
+
 @given(
     st.recursive(
         st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(st.characters()),

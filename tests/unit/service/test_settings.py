@@ -71,6 +71,8 @@ def test_tables_take_what_they_do_not_say_from_the_default(tmp_path: Path) -> No
         ('[topic.x]\nzone = "Mars/Base"', "Mars/Base"),
         ('[topic.x]\ntime = "sometimes"', "unknown time pattern 'sometimes'; one of iso"),
         ("[topic.x]\nfold = 2", "fold is 2"),
+        ("[topic.x]\ndecimal = ';'", "topic.\"x\".decimal is ';'; one of '.', ','"),
+        ("[topic.x]\ndecimal = ','\ndelimiter = ','", "',' cannot both separate fields and stand before decimals"),
         ('[topic.x]\nwindow = "soon"', "topic.\"x\": cannot read the window 'soon'"),
         ('[topic.x]\nenvelope = { kind = "xml" }', "topic.\"x\".envelope.kind is 'xml'; one of raw, json"),
         ('[topic.x]\nenvelope = { kind = "json" }', 'topic."x".envelope lacks a key'),
@@ -93,7 +95,7 @@ def test_what_is_not_understood_is_refused_by_name(tmp_path: Path, text: str, wo
 @pytest.mark.parametrize(
     "source_format",
     [
-        SourceFormat(encoding="euc_jp", zone="Asia/Tokyo", time_pattern="era"),
+        SourceFormat(encoding="euc_jp", zone="Asia/Tokyo", time_pattern="era", decimal=","),
         SourceFormat(
             envelope=JsonEnvelope(message=("log.message", 'odd "name"'), time="t", source_field="unit"),
             time_pattern=r"(?P<e>\d+)",
@@ -119,6 +121,8 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path, source_format: Sour
 def test_a_bundle_keeps_its_format() -> None:
     source_format = SourceFormat(envelope=JsonEnvelope(message=("m",)), framing=Framing(start="pattern", pattern="^x"))
     assert SourceFormat.from_dict(json.loads(json.dumps(source_format.to_dict()))) == source_format
+    before_decimals = {key: value for key, value in source_format.to_dict().items() if key != "decimal"}
+    assert SourceFormat.from_dict(before_decimals) == source_format
     with pytest.raises(Exception, match="version 1"):
         SourceFormat.from_dict(source_format.to_dict() | {"version": 1})
 
@@ -128,6 +132,9 @@ def test_what_only_a_training_can_change_is_refused(bundle: Bundle, bundle_dir: 
     with pytest.raises(BadSetting, match="delimiter differs from what the bundle was trained with"):
         declared.origins(bundle.source_format, bundle.window, ("t",), None)
     assert declared.origins(bundle.source_format, bundle.window, ("other",), None) == {}
+    commas = settings(tmp_path, '[topic.t]\ndecimal = ","')
+    with pytest.raises(BadSetting, match="decimal differs from what the bundle was trained with"):
+        commas.origins(bundle.source_format, bundle.window, ("t",), None)
     options = ServeOptions(
         bundle_dir, tmp_path / "x.sqlite", port=0, kafka={"bootstrap": "h:1", "topics": ("t",)}, settings=declared
     )

@@ -85,6 +85,8 @@ def test_a_window_that_two_incidents_touch_counts_for_both() -> None:
     [
         ("from,to\n1,2\n", "column 'from'"),
         ("source\npress\n", "lacks columns"),
+        ("start;end;name\n1;2;x\n", "column 'start;end;name'.* source and name, separated by commas"),
+        ("start\tend\n1\t2\n", "separated by commas"),
         ("start,end\n", "no labels"),
         ("start,end\nyesterday,2026-01-01\n", "line 2: cannot read start 'yesterday'"),
         ("start,end\n2026-01-02,2026-01-01\n", "line 2: end lies before start"),
