@@ -8,9 +8,8 @@ torch's fused `scaled_dot_product_attention`, with heads of 64 that share the wi
 width inside, as LongVQ has. Seconds are CPU seconds of the process, the best of some rounds in which all take turns, so
 that the machine's noise meets all alike; the doubling is timed against half the length in the same rounds. The length
 where LongVQ begins to win, which the table's head names, is the first of eight from 512 to 4,096 events from which on
-it wins at every longer one. `backward` times a forward and a backward call together; there
-the doubling is that of the table's own rows, since what a Transformer's gradients leave in the allocator makes a shorter
-call that follows them the faster.
+it wins at every longer one. `backward` times a forward and a backward call together; there the doubling is that of the
+table's own rows, since what a Transformer's gradients leave in the allocator makes a shorter call after them faster.
 
 Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
 process, after a warm-up call. There the allocator gives freed memory back at once, as it would not by its default:
