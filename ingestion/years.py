@@ -54,7 +54,7 @@ def guess_year(lines: Sequence[str], end: Sequence[str], source_format: SourceFo
 def file_year(path: Path, source_format: SourceFormat) -> int:
     """Return the first year of a file's times that write none; where none fits, the year of its last change."""
     pattern, encoding = source_format.time_pattern, source_format.encoding
-    if pattern is None:
+    if pattern is None or not source_format.clock().may_lack_year:
         return source_format.year
     records = islice(read_records(path, "", encoding), SAMPLE_LINES)
     lines = [decode(record.value, encoding)[0] for record in records]
