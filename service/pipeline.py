@@ -176,11 +176,13 @@ class SourcePipeline:
     def provisional(self) -> Produced:
         """Return the open windows that have changed since, judged as they stand but not final, as far as scored."""
         produced = Produced()
+        # Of many that are open, which are alarms and whom they join depends on which is complete first.
+        alone = self._bundle.window.session is None and len(self._open.windows) - len(self._complete) == 1
         for window in self._open.windows.values():
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
                 open_as_yet = self._proposed(window)
-                produced.foreseen += self.alarms.foresee(open_as_yet)
+                produced.foreseen += self.alarms.foresee(open_as_yet, alone=alone)
                 judged = open_as_yet.judged
                 produced.provisional.append(judged.row | {"status": "provisional", "record": pack(judged.record)})
         return produced

@@ -187,18 +187,23 @@ class Alarms:
             self._drift.follow(effective)
         return changed
 
-    def foresee(self, window: Proposed) -> list[dict[str, Any]]:
+    def foresee(self, window: Proposed, *, alone: bool) -> list[dict[str, Any]]:
         """Decide on an open window; return its incident as it is, where no further event can make it no alarm.
 
         A machine that fails falls silent, and its window may never be complete. When it is, it is decided on as any
         other: nothing of what is foreseen has a say in that.
+
+        Args:
+            window: it, judged as it stands.
+            alone: whether no other window can be complete before it; otherwise nothing is foreseen.
         """
         row = window.judged.row
-        at_least_of = window.judged.at_least_of
-        matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
-        if row["anomalous"]:
-            self._foreseen.add(row["index"])
-            return self._tracker.foresee(row, self._told(window, matched))
+        if alone:
+            at_least_of = window.judged.at_least_of
+            matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
+            if row["anomalous"]:
+                self._foreseen.add(row["index"])
+                return self._tracker.foresee(row, self._told(window, matched))
         # Shown by what does not depend on when it is shown.
         row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}
         return []
