@@ -100,7 +100,6 @@ class Alarms:
         self._heard, self._confirmed = Heard(), Confirmed()
         self._maintenance: bool = state is not None and state["maintenance"]
         self._held_back: int = state["held_back"] if state is not None else 0
-        self._budget = budget
         # Shapes of new lines in alarms, as hashes, latest last; the day of the latest raised beside the budget, and how
         # many were on it.
         self._raised: list[str] = list(state.get("raised", ())) if state is not None else []
@@ -135,7 +134,7 @@ class Alarms:
     def is_news(self, window: Proposed) -> bool:
         """Return whether a window that the budget holds back is raised beside it, judged by the first threshold."""
         row, unseen = window.judged.row, window.judged.record["unseen"]
-        if self._budget.stated or row["end"] is None or not unseen:
+        if self._threshold.budget.stated or row["end"] is None or not unseen:
             return False
         if not self._first_threshold <= row["strength"] < row["threshold"]:
             return False
