@@ -18,6 +18,9 @@ from ingestion.rotation import MARK_BYTES, Mark, ReadFile, find_read, open_log, 
 
 # Read at once: about as many lines as make a batch.
 _BLOCK = 1 << 18
+# Of the lines read at once, each of so many can be stored without the ones after it: a mark takes as long to make as a
+# line takes to parse.
+_MARK_EVERY = 1000
 _IDLE_SECONDS = 0.2
 # A program may write to a file for some time after it was renamed, until it opens the new one. The old one is left when
 # the new one has bytes and the old one has had none for so long.
@@ -169,7 +172,9 @@ class FileInput:
             Record(self._source, stream, position, end, value, now, None, length)
             for position, value, end, length in lines
         ]
-        return [*records[:-1], records[-1]._replace(mark=self._mark.at(records[-1].next_position))]
+        for place in {*range(_MARK_EVERY - 1, len(records), _MARK_EVERY), len(records) - 1}:
+            records[place] = records[place]._replace(mark=self._mark.at(records[place].next_position))
+        return records
 
     def _know(self, position: int) -> None:
         self._known[self._generation] = ReadFile(self._generation, position, self._mark.at(position))

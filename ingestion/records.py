@@ -21,7 +21,7 @@ class Record(NamedTuple):
         value: the line's bytes, without its line ending.
         timestamp: when the broker or the service received it, epoch seconds; None where the input has no clock.
         mark: what tells the content before `next_position` from that of other streams, stored with the position; None
-            where the stream's name is enough, and on all but the last record of a batch.
+            where the stream's name is enough, and on most records of a file: its position is stored with a mark only.
         length: bytes the line has, where `value` is only its beginning; None where `value` is the line.
     """
 
@@ -43,7 +43,10 @@ class Input(Protocol):
     """
 
     def poll(self, timeout_seconds: float) -> Sequence[Record]:
-        """Return what has arrived, waiting at most `timeout_seconds`; empty when nothing did."""
+        """Return what has arrived, waiting at most `timeout_seconds`; empty when nothing did.
+
+        The last record has a mark where the input's streams have any.
+        """
 
     def rewind(self, streams: Iterable[str]) -> None:
         """Hand over these streams from the owner's stored positions again, forgetting what was handed over since."""

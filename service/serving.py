@@ -97,7 +97,7 @@ class Service:
                 if options.file == Path("-"):
                     inputs.append(StandardInput(options.source or "stdin", encoding))
                 else:
-                    known = partial(_read_before, self._store, options.file)
+                    known = partial(read_before, self._store, options.file)
                     inputs.append(
                         FileInput(options.file, source, encoding, known, backfill=options.backfill, report=_say)
                     )
@@ -216,7 +216,8 @@ def _check_not_replayed(store: Store, options: ServeOptions) -> None:
         )
 
 
-def _read_before(store: Store, path: Path) -> list[ReadFile]:
+def read_before(store: Store, path: Path) -> list[ReadFile]:
+    """Return how far the files that had this name were read, as the store has it."""
     prefix = f"file:{path.name}:"
     marks = ((stream.removeprefix(prefix), position, mark) for stream, position, mark in store.marks(prefix))
     return [ReadFile(int(generation), position, mark) for generation, position, mark in marks if generation.isdigit()]

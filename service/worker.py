@@ -337,10 +337,11 @@ class Worker:
 
 
 def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    """Cut records where reading can go on: never within a Kafka record that packs several lines."""
-    begin = 0
+    """Cut records where reading can go on: of a file at marks, and never within a Kafka record of several lines."""
+    begin, marked = 0, records[-1].mark is not None
     for end, record in enumerate(records, start=1):
-        if end - begin >= _BATCH_LINES and record.next_position != record.position:
+        can_end = record.mark is not None if marked else record.next_position != record.position
+        if end - begin >= _BATCH_LINES and can_end:
             yield records[begin:end]
             begin = end
     if begin < len(records):
