@@ -31,7 +31,10 @@ _JAPANESE = re.compile(rf"[{_KANJI}{_HIRAGANA}{_KATAKANA}]")
 # Characters that NFKC may join to the one before: marks, and the voicing marks of half-width katakana.
 _JOINS = re.compile(r"[^\u0300-\u036f\u3099\u309a\uff9e\uff9f][\u0300-\u036f\u3099\u309a\uff9e\uff9f]*|.", re.DOTALL)
 
-_UNIT = r"(?:[munkKMGT]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N)|sec|min|rpm|deg|%|°C)"
+_UNIT = (
+    r"(?:[munkKMGTcdhμ]?(?:s|m|g|B|V|A|W|Hz|b|Pa|N|Nm|l|L|J|C|Wh|Ah|VA|bar|bps|Ω)|[KMGT]iB|sec|min|h|rpm|ppm|deg|pcs"
+    r"|dBm|lx|k?cal|kgf|%|°[CF])"
+)
 _START, _END = r"(?<![0-9A-Za-z])", r"(?![0-9A-Za-z])"
 # Fewer characters may as well be a word.
 _HEX_LENGTH = 8
@@ -53,6 +56,8 @@ BUILT_IN_PATTERNS = (
     ("PATH", r"(?<![^\s=:\"'(\[,])(?:[A-Za-z]:)?[\\/][\w.$@%+~-]+(?:[\\/][\w.$@%+~:-]*)+"),
     # A number with its unit: the unit stays, the number does not.
     ("NUM", rf"{_NUMBER}(?:[.,]\d+)*(?={_UNIT}(?:$|[^0-9A-Za-z]))"),
+    # What has decimals is a number, whatever unit follows.
+    ("NUM", rf"{_NUMBER}(?:[.,]\d+)+(?![eE][-+]?\d)(?=[A-Za-z]+\d?(?:$|[^0-9A-Za-z]))"),
     ("NUM", rf"{_NUMBER}(?:[.,:/]\d+)*(?:[eE][-+]?\d+)?(?=$|[^0-9A-Za-z_])"),
     # Short numbers glued to letters name a thing (X1, S2ovr); from three digits on they count something.
     ("NUM", r"(?:(?<![0-9A-Za-z])[-+])?\d{3,}"),
