@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from ingestion.format import SourceFormat
@@ -54,7 +54,7 @@ class ZoneGuess:
     """A zone for a source's times.
 
     Attributes:
-        zone: its IANA name.
+        zone: its IANA name; where times carry an offset, that of people who read such clocks.
         certainty: how sure that is.
         reason: what speaks for it.
         otherwise: what else it could be.
@@ -88,6 +88,10 @@ def guess_zone(lines: Sequence[str], source_format: SourceFormat) -> ZoneGuess:
             "they are numbers of the message, declare a time pattern of your own.",
         )
         reason = "the times carry their own offset, or count from the epoch in UTC"
+        there = _zones_of(times, pattern, source_format.year) if len(kinds) <= _MANY_OFFSETS else []
+        if there:
+            reason = f"the times carry their own offset, {' or '.join(kinds)}, which clocks have there"
+            return ZoneGuess(there[0], "likely", reason, tuple(there[1:]))
         return ZoneGuess("UTC", "certain", reason, unknown=many if len(kinds) > _MANY_OFFSETS else ())
     hint = _zone_beside(lines, pattern, source_format.year)
     if hint is not None and hint[1]:
@@ -163,6 +167,26 @@ def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, 
         if offset is not None and offset.total_seconds() == quarters * 900:
             names.append(name)
     return quarters / 4, names
+
+
+def _zones_of(times: Sequence[re.Match[str]], pattern: str, year: int) -> list[str]:
+    """Return the zones, of those tried, whose clocks have the offsets that times carry; none where that is UTC's.
+
+    Such times can be read without a zone. What people say of them, when maintenance is and when a fault was, cannot.
+    """
+    clock = Clock(pattern, "UTC", year)
+    names = list(_COMMON_ZONES)
+    for match in times[:200] if pattern != "epoch" else ():
+        line = match.string
+        absolute = clock.read(line)[0]
+        local = clock.read(line[: match.start("z")] + line[match.end("z") :])[0]
+        if absolute is None or local is None:
+            return []
+        then = datetime.fromtimestamp(absolute, UTC)
+        names = [
+            name for name in names if then.astimezone(zone(name)).utcoffset() == timedelta(seconds=local - absolute)
+        ]
+    return [] if "UTC" in names else names
 
 
 # --- what stays open ---------------------------------------------------------------------------------------------

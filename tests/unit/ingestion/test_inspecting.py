@@ -149,10 +149,16 @@ def zone_of(found: Inspection) -> tuple[str, str, str]:
 
 
 def test_the_zone_is_what_the_lines_write() -> None:
-    for stamp in ("2026-01-31T10:00:00+09", "2026-01-31 10:00:00 JST", "Sat Jan 31 10:00:00 UTC 2026"):
+    for stamp in ("2026-01-31T10:00:00Z", "2026-01-31T10:00:00+03:30", "Sat Jan 31 10:00:00 UTC 2026"):
         value, sure, reason = zone_of(inspected(f"{stamp} door open\n".encode() * 30))
         assert (value, sure) == ("UTC", "certain")
         assert "carry their own offset" in reason
+    for stamp in ("2026-01-31T10:00:00+09", "2026-01-31 10:00:00 JST"):
+        found = inspected(f"{stamp} door open\n".encode() * 30)
+        assert zone_of(found)[:2] == ("Asia/Tokyo", "likely")
+        assert found.source_format.zone == "Asia/Tokyo"
+    summer = b"2026-03-28T10:00:00+01:00 door open\n2026-03-30T10:00:00+02:00 door open\n" * 15
+    assert zone_of(inspected(summer))[:2] == ("Europe/Berlin", "likely")
     value, sure, reason = zone_of(inspected(b"2026-01-31 10:00:00 IST door open\n" * 30))
     assert (value, sure) == ("UTC", "a guess")
     assert "IST after the times may mean Asia/Kolkata" in reason
