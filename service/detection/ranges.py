@@ -2,16 +2,18 @@
 
 Each numeric slot of a template has a range: the values known-good lines brought, and how far beyond one another their
 most extreme ones lie. A value outside is as strange as it is far outside, on a logarithmic scale where all values are
-positive and their upper half is drawn out more than the lower. Slots differ: a part counter leaves its range every day,
-a spindle load hardly ever. How often is seen by holding out known-good parts in turn; a slot that leaves its range in
-more windows than may ever be alarms says nothing by it. Kept are the extremes alone.
+positive and their upper half is drawn out more than the lower. Slots differ: a spindle load hardly ever leaves its
+range, a temperature does with the weather, a part counter every day. That is seen by holding out known-good parts in
+turn. A slot that leaves its range in more windows than may ever be alarms is strange only farther outside than any part
+was, and one that runs away with time has no range. Kept are the extremes alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,9 @@ MIN_VALUES = 50
 # Different values that a range rests on at least: a slot of five values is a choice, not a quantity.
 MIN_DISTINCT = 8
 KEPT = 32
+# Values of eight parts that nothing orders rise, or fall, from part to part by more than that in 3 cases of 100, as
+# Kendall's tau has it.
+MOST_ORDERED = 0.6
 # The quartiles lie apart by at least this share of the whole range, or distances would leave the range of floats.
 LEAST_UNIT = 1e-12
 
@@ -73,8 +78,9 @@ class Range:
         lowest: the `KEPT` lowest, negated, ascending; on the scale of distances.
         highest: the `KEPT` highest, ascending; on the scale of distances.
         unit: distance between the quartiles; what distances are measured in.
-        step: median distance of neighbours among the different values; what is outside by less is as good as inside.
-            Numbers of alarms lie far apart, and the one after the largest says nothing.
+        step: what is outside by less is as good as inside: the median distance of neighbours among the different
+            values, since numbers of alarms lie far apart, and the one after the largest says nothing; or how far parts
+            that were held out strayed.
     """
 
     count: int
@@ -135,12 +141,11 @@ class KnownRanges:
                 found[reading.slot].append((part, number, reading.value))
         ranges = {}
         for slot, rows in sorted(found.items()):
-            values = np.array([value for _, _, value in rows])
-            known = Range.fit(values)
-            if known is not None and _keeps(
-                values, *(np.array(column) for column in list(zip(*rows, strict=True))[:2])
-            ):
-                ranges[slot] = known
+            columns = [np.array(column) for column in zip(*rows, strict=True)]
+            known = Range.fit(columns[2])
+            margin = None if known is None else _margin(known, *columns)
+            if known is not None and margin is not None:
+                ranges[slot] = replace(known, step=max(known.step, margin))
         return cls(ranges)
 
     def farthest(self, window: Iterable[Reading]) -> Outlier | None:
@@ -161,15 +166,30 @@ class KnownRanges:
         return best
 
 
-def _keeps(values: Floats, parts: npt.NDArray[np.int64], windows: npt.NDArray[np.int64]) -> bool:
-    """Whether values held out in parts stay in the range of the others, but for as many windows as may be alarms."""
-    outside: set[int] = set()
+def _margin(known: Range, parts: npt.NDArray[np.int64], windows: npt.NDArray[np.int64], values: Floats) -> float | None:
+    """Return how far beyond the others' range values held out in parts lie, on the scale of distances.
+
+    That is none where they stay in it, but for as many windows as may be alarms. Where they do not, they may follow the
+    hour or the weather, and what lies farther out than any of them is strange; or they run away with time, which has no
+    range: None.
+    """
+    scaled = np.array([known.scaled(value) for value in values])
+    beyond = np.zeros(len(values))
+    medians = []
     for part in np.unique(parts):
         mine = parts == part
-        rest = values[~mine]
+        rest = scaled[~mine]
         if not len(rest):
-            return False
-        beyond = mine & ((values < rest.min()) | (values > rest.max()))
-        outside.update(windows[beyond].tolist())
-    held = len(np.unique(windows))
-    return (len(outside) + PRIOR) / (held + 1) <= MAX_SHARE
+            return None
+        beyond[mine] = np.maximum(rest.min() - scaled[mine], scaled[mine] - rest.max())
+        medians.append(float(np.median(scaled[mine])))
+    held, outside = len(np.unique(windows)), len(np.unique(windows[beyond > 0]))
+    if (outside + PRIOR) / (held + 1) <= MAX_SHARE:
+        return 0.0
+    return None if _runs_away(medians) else float(beyond.max())
+
+
+def _runs_away(medians: Sequence[float]) -> bool:
+    """Whether values rise or fall from part to part, by more pairs of parts than chance would order so."""
+    later = np.sign([after - before for before, after in combinations(medians, 2)])
+    return bool(abs(later.mean()) > MOST_ORDERED)

@@ -88,6 +88,25 @@ def test_a_counter_leaves_its_range_every_day_and_has_none() -> None:
     assert not KnownRanges.fit(*windows(np.arange(1000.0))).ranges
 
 
+@pytest.mark.parametrize("falling", [False, True])
+def test_what_runs_away_with_time_has_no_range_though_it_wavers(falling: bool) -> None:
+    random = np.random.default_rng(2)
+    filled = np.arange(1000.0) + random.normal(0, 100, 1000)
+    assert not KnownRanges.fit(*windows(-filled if falling else filled)).ranges
+
+
+def test_what_follows_the_hour_has_a_range_as_wide_as_it_strays() -> None:
+    random = np.random.default_rng(3)
+    hours = np.arange(1500) / 1500 * 72
+    warm = 62 + 1.5 * np.sin(hours / 24 * 2 * np.pi) + hours % 48 / 48 + random.normal(0, 0.3, 1500)
+    known = KnownRanges.fit(*windows(warm))
+    assert known.farthest([Reading(0, LOAD, float(warm.max()) + 0.3)]) is None
+    hot = known.farthest([Reading(0, LOAD, 80.0)])
+    assert hot is not None
+    assert (hot.low, hot.high) == (pytest.approx(warm.min()), pytest.approx(warm.max()))
+    assert hot.nats > 10
+
+
 @pytest.mark.parametrize("values", [np.full(500, 7.0), np.tile([1.0, 2.0, 3.0], 200), np.linspace(0, 1, 20)])
 def test_too_few_values_or_choices_are_no_range(values: np.ndarray) -> None:
     assert not KnownRanges.fit(*windows(values)).ranges
