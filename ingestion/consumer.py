@@ -219,6 +219,11 @@ class KafkaInput:
                 self._consumer.partitions_for_topic(topic)
 
     def _fetch(self, timeout_seconds: float) -> dict[TopicPartition, list[Any]]:
+        # A join that new metadata asked for and that outlasts a poll is forgotten: once the leader has assigned by that
+        # metadata, nothing asks for it any more, and the member keeps no partition for good (kafka-python 3.0.12).
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
         try:
             batches: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000))
         except errors.OffsetOutOfRangeError as error:

@@ -450,6 +450,19 @@ def test_a_missing_topic_is_reported_and_read_once_it_exists(kafka):
         owner.take_until(source, lambda: "all topics are there" in owner.said[-1])
 
 
+def test_a_topic_that_comes_late_is_read_though_joining_for_it_outlasts_a_poll(kafka):
+    owner, topic = Owner(), f"late-{uuid.uuid4().hex[:8]}"
+    with closing(owner.input(kafka, topic)) as source:
+        owner.take_until(source, lambda: bool(owner.said))
+        create_topic(kafka.bootstrap, topic, 2)
+        send(kafka, topic, numbered(5))
+        read, deadline = 0, time.monotonic() + 30
+        while read < 5:
+            assert time.monotonic() < deadline, "nothing is read of it"
+            read += len(source.poll(0.005))
+            time.sleep(0.02)
+
+
 def test_a_missing_topic_is_given_up_when_told(kafka):
     owner = Owner()
     with closing(owner.input(kafka, "never-made", give_up_seconds=1)) as source, pytest.raises(TopicMissing):
