@@ -105,8 +105,8 @@ class Alarms:
         self._raised: list[str] = list(state.get("raised", ())) if state is not None else []
         self._news_day: int = state.get("news", (0, 0))[0] if state is not None else 0
         self._news: int = state.get("news", (0, 0))[1] if state is not None else 0
-        # Indexes of open windows that are alarms already.
-        self._foreseen: set[int] = set(state.get("foreseen", ())) if state is not None else set()
+        # Open windows that are alarms already, by index, and the incident that each was foreseen in.
+        self._foreseen: dict[int, str] = dict(state.get("foreseen_in", ())) if state is not None else {}
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
@@ -116,7 +116,7 @@ class Alarms:
             "incident": self._tracker.state(),
             "maintenance": self._maintenance,
             "held_back": self._held_back,
-            "foreseen": sorted(self._foreseen),
+            "foreseen_in": sorted(self._foreseen.items()),
             "raised": self._raised,
             "news": [self._news_day, self._news],
         }
@@ -165,10 +165,9 @@ class Alarms:
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
         if row["anomalous"]:
             self._remember(window, beside=not joins and row["threshold"] < self._threshold.value)
-        if row["index"] in self._foreseen:
-            self._foreseen.remove(row["index"])
-            if not row["anomalous"]:
-                changed += self._tracker.take_back(row, self._told(window, matched))
+        foreseen = self._foreseen.pop(row["index"], row["incident"])
+        if foreseen != row["incident"]:
+            changed += self._tracker.take_back(row, foreseen, self._told(window, matched))
         quiet = not (row["anomalous"] or row["decided_by"])
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
@@ -201,8 +200,9 @@ class Alarms:
             at_least_of = window.judged.at_least_of
             matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
             if row["anomalous"]:
-                self._foreseen.add(row["index"])
-                return self._tracker.foresee(row, self._told(window, matched))
+                changed = self._tracker.foresee(row, self._told(window, matched))
+                self._foreseen[row["index"]] = row["incident"]
+                return changed
         # Shown by what does not depend on when it is shown.
         row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}
         return []

@@ -93,11 +93,20 @@ class IncidentTracker:
         """Return what `follow` would of an alarm, and remember nothing of it."""
         return IncidentTracker(self.state()).follow(window, told)
 
-    def take_back(self, window: Mapping[str, Any], told: Told) -> list[dict[str, Any]]:
-        """Return rows of what was foreseen of a window that is no alarm in the end: as they are without it."""
-        if self._open is not None:
-            return [_row(self._open)]
-        return [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
+    def take_back(self, window: Mapping[str, Any], foreseen: str, told: Told) -> list[dict[str, Any]]:
+        """Return rows of what was foreseen of a window that came otherwise: incidents as they are without it.
+
+        Somebody may have been told of one that it would have opened, so that one is closed rather than gone.
+
+        Args:
+            window: it, as it is in the end.
+            foreseen: the incident that it was foreseen in.
+            told: what that takes from it.
+        """
+        rows = [] if self._open is None else [_row(self._open)]
+        if foreseen == _opened_by(window):
+            rows += [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
+        return rows
 
     def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
@@ -129,9 +138,8 @@ class IncidentTracker:
             # A rule alone opened it.
             self._led = 0.0
         if incident is None:
-            number = hashlib.sha256(window["id"].encode()).hexdigest()[:12]
             incident = self._open = {
-                "id": f"i-{number}",
+                "id": _opened_by(window),
                 "source": window["source"],
                 "bundle": window["bundle"],
                 "status": "open",
@@ -178,6 +186,11 @@ class IncidentTracker:
         assert self._open is not None
         closed, self._open = self._open | {"status": "closed"}, None
         return closed
+
+
+def _opened_by(window: Mapping[str, Any]) -> str:
+    """Return the id of the incident that a window opens."""
+    return f"i-{hashlib.sha256(window['id'].encode()).hexdigest()[:12]}"
 
 
 def _known(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:

@@ -55,8 +55,10 @@ class Plant:
         self._written = 0
         self.restart()
 
-    def restart(self) -> None:
-        self.worker = Worker(self._bundle, self.store, [], Metrics(), self._policy)
+    def restart(self) -> Metrics:
+        metrics = Metrics()
+        self.worker = Worker(self._bundle, self.store, [], metrics, self._policy)
+        return metrics
 
     def write(self, *faults: str) -> dict[str, Any]:
         """Write one window, or the rest of one that was begun with these faults; return its row, once it is stored."""
@@ -456,6 +458,22 @@ def test_a_machine_that_fails_and_falls_silent_is_an_alarm_at_once(bundle: Bundl
     assert silent.store.source_summaries() == plain.store.source_summaries()
     for plant in (silent, plain):
         plant.store.close()
+
+
+@pytest.mark.parametrize("quiet", [0, 1])
+def test_what_was_foreseen_in_an_open_incident_and_called_normal_leaves_it_as_it_was(plant: Plant, quiet: int) -> None:
+    opening = plant.write("PUMP")
+    for _ in range(quiet):
+        plant.write()
+    begun = plant.begin("COOLANT LOST")
+    assert begun["incident"] == opening["incident"]
+    plant.feedback.say(begun["id"], said("false-alarm"))
+    metrics = plant.restart()
+    assert not plant.write("COOLANT LOST")["anomalous"]
+    plant.settle()
+    (incident,) = plant.store.find_incidents()
+    assert (incident["status"], incident["window_ids"]) == ("closed", [opening["id"]])
+    assert metrics.registry.get_sample_value("logvq_incidents_opened_total", {"source": SOURCE}) == 0
 
 
 def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -> None:
