@@ -92,8 +92,9 @@ def _kept(
 def _matched(window: Mapping[str, Any], since: float | None, rules: Rules, zone: tzinfo) -> Matched:
     record = unpack(window["record"])
     lines = [StoredLine(text, token) for _, _, text, token, *_ in record["lines"]]
+    times = [time for _, time, *_ in record["lines"] if time is not None]
     names = [
         record["names"].get(str(place), record["templates"][str(line.token)]).removeprefix(NEW)
         for place, line in enumerate(lines)
     ]
-    return rules.of(window["source"]).look(lines, names, Span(window["start"], window["end"], since, zone))
+    return rules.of(window["source"]).look(lines, names, Span(times, since, zone))

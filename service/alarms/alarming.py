@@ -216,7 +216,8 @@ class Alarms:
         row = window.judged.row
         row |= UNDECIDED
         names = self._shapes(window.events) if self._rules.by_name else ()
-        span = Span(row["start"], row["end"], self._tracker.last, self._zone_of(row["stream"]))
+        times = [event.time for event in window.events if event.time is not None]
+        span = Span(times, self._tracker.last, self._zone_of(row["stream"]))
         matched = self._rules.look(window.events, names, span)
         row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
         row["anomalous"] = bool(strength >= row["threshold"])

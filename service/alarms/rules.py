@@ -24,8 +24,8 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
     source = "press*"
 
 A line under `never` is left out, and its window is an alarm only if what is left would be one. Under maintenance
-nothing is an alarm: no window of which some is of that time, nor one after a silence of which most is. Windows are
-scored and stored all the same.
+nothing is an alarm: no window with a line of that time, nor with one after a silence of which most is, whichever of
+them it is. Windows are scored and stored all the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from typing import Any, Literal, Protocol, get_args
 import re2
 
 from ingestion import UNSEEN, number_of
-from service.alarms.maintenance import Maintenance, Span, maintenance
+from service.alarms.maintenance import Maintenance, Span, maintenance, muting
 from service.errors import BadSetting
 from service.kinds import NEW
 
@@ -157,7 +157,7 @@ class Rules:
                 `by_name` is false.
             span: when they came.
         """
-        maintenance = next((item.name for item in self.maintenance if item.mutes(span)), None)
+        maintenance = muting(self.maintenance, span)
         if not self.rules:
             return Matched(maintenance=maintenance) if maintenance else _NOTHING
         fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, names))]
