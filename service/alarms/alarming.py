@@ -138,7 +138,7 @@ class Alarms:
             return False
         if not self._first_threshold <= row["strength"] < row["threshold"]:
             return False
-        if row["end"] // DAY_SECONDS == self._news_day and self._news >= NEWS_A_DAY:
+        if self._day(row) == self._news_day and self._news >= NEWS_A_DAY:
             return False
         known = set(self._raised)
         is_new = any(shape not in known for shape in self._hashes(window))
@@ -269,8 +269,12 @@ class Alarms:
         told = self._hashes(window)
         self._raised = [*(shape for shape in self._raised if shape not in told), *told][-_REMEMBERED_SHAPES:]
         if beside:
-            day = int(window.judged.row["end"] // DAY_SECONDS)
+            day = self._day(window.judged.row)
             self._news_day, self._news = day, 1 + (self._news if day == self._news_day else 0)
+
+    def _day(self, row: Mapping[str, Any]) -> int:
+        """Return the day that a window with a time is of, by the source's clock: lines of the day before may follow."""
+        return int(max(row["end"], self._tracker.last or 0.0) // DAY_SECONDS)
 
     def _hashes(self, window: Proposed) -> list[str]:
         """Return the shapes of a window's new lines, each once."""

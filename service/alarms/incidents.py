@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion.watermark import Watermark
+from service.alarms.budget import SET_BACK_SECONDS
 from service.alarms.rules import SEVERITIES
 from service.schema import JSON_COLUMNS
 
@@ -63,8 +65,14 @@ class IncidentTracker:
         self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
         self._quiet: int = state["quiet"] if state else 0
         self._led: float = state["led"] if state else 0.0
-        # When the source last wrote; None where it has not said.
-        self.last: float | None = state.get("last") if state else None
+        self._clock = Watermark(SET_BACK_SECONDS)
+        if state:
+            self._clock = Watermark(SET_BACK_SECONDS, state.get("last"), behind=state.get("behind", 0))
+
+    @property
+    def last(self) -> float | None:
+        """When the source last wrote; None where it has not said."""
+        return self._clock.latest
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +81,8 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
-        return {"open": self._open, "quiet": self._quiet, "led": self._led, "last": self.last}
+        clock = {"last": self._clock.latest, "behind": self._clock.behind}
+        return {"open": self._open, "quiet": self._quiet, "led": self._led, **clock}
 
     @property
     def lasts(self) -> bool:
@@ -121,7 +130,7 @@ class IncidentTracker:
         changed: list[dict[str, Any]] = []
         if self._open is not None and not self._joins(window):
             changed.append(self._close())
-        self.last = _known(max, self.last, window["end"])
+        self._clock.observe(window["end"])
         if told is None:
             # What is quieted is quiet, however strange it is.
             enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))

@@ -81,6 +81,14 @@ def test_a_long_silence_ends_an_incident() -> None:
     assert len(follow(IncidentTracker(), [window(0, 3.0), late])) == 2
 
 
+def test_a_silence_ends_an_incident_though_the_clock_was_ahead_for_a_moment() -> None:
+    tracker = IncidentTracker()
+    follow(tracker, [window(0) | {"end": 1e10}, window(1), window(2)])
+    tracker = IncidentTracker(json.loads(json.dumps(tracker.state())))
+    follow(tracker, [window(3), window(4, 3.0)])
+    assert len(follow(tracker, [window(5, 3.0, start=MAX_GAP_SECONDS + 400)])) == 2
+
+
 def test_as_long_as_windows_are_nearly_alarms_an_incident_goes_on_for_hours() -> None:
     for minutes in (5, 120):
         strengths = [3.0, *[1.1 * HYSTERESIS * THRESHOLD] * 30, 3.0]
