@@ -338,6 +338,8 @@ class SourcePipeline:
             },
             "replaced": accounting.replaced,
             "noticed": dict(accounting.noticed),
+            "zone": self.parser.zone,
+            "decimal": self._bundle.source_format.decimal,
             "schema_changes": self.parser.schema_changes,
             "digit_sensitive_masks": list(self._bundle.source_format.mask_set().digit_sensitive),
             "windows": self._windows,

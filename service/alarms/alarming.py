@@ -218,7 +218,7 @@ class Alarms:
         names = self._shapes(window.events) if self._rules.by_name else ()
         times = [event.time for event in window.events if event.time is not None]
         span = Span(times, self._tracker.last, self._zone_of(row["stream"]))
-        matched = self._rules.look(window.events, names, span)
+        matched = self._rules.look(window.events, names, span, self._format.decimal)
         row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
         row["anomalous"] = bool(strength >= row["threshold"])
         if row["anomalous"]:

@@ -390,6 +390,34 @@ def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) 
     plant.store.close()
 
 
+@pytest.mark.parametrize(("decimal", "fitting"), [(".", 1), (",", 0)])
+def test_a_limit_reads_numbers_as_the_bundle_says_and_so_does_the_report(
+    bundle: Bundle, tmp_path: Path, decimal: Any, fitting: int
+) -> None:
+    written = replace(bundle, source_format=replace(bundle.source_format, decimal=decimal))
+    rules = rule(name="hot", match=r"Fault\|([0-9.,]+)", above=100, alarm="always")
+    plant = Plant(written, tmp_path / "a.sqlite", replace(POLICY, rules=rules))
+    assert plant.write("4,125")["decided_by"] == ("rule hot" if fitting else None)
+    (found,) = compare(plant.store, rules)["rules"]
+    assert found["with"] + found["without"] == fitting
+    plant.store.close()
+
+
+def test_the_report_takes_maintenance_in_the_zone_of_the_lines(bundle: Bundle, tmp_path: Path) -> None:
+    rules = Rules((), (Maintenance(name="friday", weekly=(4 * 1440 + 9 * 60, 3)),))
+    tokyo = replace(bundle, source_format=replace(bundle.source_format, zone="Asia/Tokyo"))
+    plant = Plant(tokyo, tmp_path / "a.sqlite", replace(POLICY, rules=rules))
+    muted = sum(plant.write()["decided_by"] == "maintenance friday" for _ in range(5))
+    assert muted > 0
+    for zone, count in ((None, muted), (UTC, 0)):
+        (found,) = compare(plant.store, rules, zone)["rules"]
+        assert found["with"] + found["without"] == count
+    plant.restart()
+    plant.write()
+    assert plant.store.source_summaries()[0]["zone"] == "Asia/Tokyo"
+    plant.store.close()
+
+
 def test_maintenance_is_scored_and_stored_and_raises_nothing(bundle: Bundle, tmp_path: Path) -> None:
     # 2016-12-30 was a Friday.
     maintenance = Maintenance(name="friday", weekly=(4 * 1440, 3))

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion import UNSEEN
+from ingestion.decimals import DecimalSign
 from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.maintenance import Maintenance, Span, muting
 from service.alarms.rules import Rules, load_rules
@@ -206,6 +207,16 @@ def test_a_limit_holds_for_every_number_it_finds_however_it_is_written(tmp_path:
     (rule,) = load_rules(path).rules
     texts = ["temp=80 temp=99", "temp=99,5", "temp=1,234", "temp=99.", "temp=,", "temp=80,5", "temp=80 temp=84.9"]
     assert rule.places([Line(text) for text in texts], [""] * len(texts)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("decimal", "places"), [(".", [0, 1, 3]), (",", [1, 2, 3])])
+def test_a_limit_is_on_numbers_as_the_source_writes_them(
+    tmp_path: Path, decimal: DecimalSign, places: list[int]
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rule]]\nname = 'hot'\nmatch = 'temp=([0-9.,]+)'\nabove = 85\nalarm = 'always'\n")
+    lines = [Line(f"temp={number}") for number in ("4,125", "4125", "4.125", "99,5", "4,5")]
+    assert load_rules(path).look(lines, [""] * len(lines), span(), decimal).always == ("hot", places)
 
 
 def test_a_line_that_no_template_knows_is_found_by_what_it_is_called(tmp_path: Path) -> None:
