@@ -200,6 +200,22 @@ def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
     assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
 
 
+def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(plant: Plant) -> None:
+    fault = plant.write("PUMP")
+    plant.settle()
+    trial = plant.write("PUMP")
+    plant.settle()
+    plant.feedback.say(fault["incident"], said("real"))
+    entry = plant.feedback.say(trial["incident"], said("false-alarm"))
+    heard = plant.feedback.heard(SOURCE, fault["bundle"])
+    assert (heard.faults, len(heard.confirmed)) == ({fault["index"]}, 1)
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == f"feedback {entry['id']}"
+    plant.feedback.undo(entry["id"], "Ito", "mistaken")
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+
+
 def test_what_is_said_of_an_incident_holds_for_its_windows_too(plant: Plant) -> None:
     rows = [plant.write("PUMP"), plant.write("PUMP", "SPINDLE OVER CURRENT")]
     plant.feedback.say(rows[0]["id"], said("false-alarm"))
@@ -502,6 +518,16 @@ def test_what_was_foreseen_in_an_open_incident_and_called_normal_leaves_it_as_it
     (incident,) = plant.store.find_incidents()
     assert (incident["status"], incident["window_ids"]) == ("closed", [opening["id"]])
     assert metrics.registry.get_sample_value("logvq_incidents_opened_total", {"source": SOURCE}) == 0
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_incident_that_is_open_when_another_bundle_takes_over_is_closed(plant: Plant, complete: bool) -> None:
+    row = (plant.write if complete else plant.begin)("PUMP")
+    plant._bundle = replace(plant._bundle, id="b-next")
+    plant.restart()
+    plant.write()
+    (incident,) = plant.store.find_incidents()
+    assert (incident["id"], incident["status"], incident["window_ids"]) == (row["incident"], "closed", [row["id"]])
 
 
 def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -> None:
