@@ -200,7 +200,10 @@ def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
     assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
 
 
-def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(plant: Plant) -> None:
+def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
     fault = plant.write("PUMP")
     plant.settle()
     trial = plant.write("PUMP")
@@ -214,6 +217,7 @@ def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_
     plant.feedback.undo(entry["id"], "Ito", "mistaken")
     plant.settle()
     assert plant.write("PUMP")["anomalous"]
+    plant.store.close()
 
 
 def test_what_is_said_of_an_incident_holds_for_its_windows_too(plant: Plant) -> None:
