@@ -200,6 +200,27 @@ def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
     assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
 
 
+def test_a_fault_is_an_alarm_however_low_the_threshold_was_that_it_was_raised_at(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
+    fault = plant.write("PUMP")
+    plant.settle()
+    trial = plant.write("PUMP")
+    plant.settle()
+    patterns = [unpack(plant.store.window(row["id"])["pattern"])["counts"] for row in (fault, trial)]
+    assert len(patterns[0]) > len(patterns[1]) == 1
+    plant.feedback.say(trial["id"], said("false-alarm"))
+    assert not plant.write("PUMP")["anomalous"]
+    said_real = plant.feedback.say(fault["id"], said("real"))
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.undo(said_real["id"], "Ito", "mistaken")
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == "feedback 1"
+    plant.store.close()
+
+
 def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(
     bundle: Bundle, tmp_path: Path
 ) -> None:
