@@ -131,18 +131,24 @@ class Alarms:
         """The same before the first window: what good windows reach as seldom as the budget wants."""
         return self._first_threshold
 
-    def is_news(self, window: Proposed) -> bool:
-        """Return whether a window that the budget holds back is raised beside it, judged by the first threshold."""
+    def is_news(self, window: Proposed, *, complete: bool = True) -> bool:
+        """Return whether a window that the budget holds back is raised beside it, judged by the first threshold.
+
+        One that is not complete is judged by what no further event takes back: the beginning of a window looks little
+        like a window, which is no reason to hold its news back.
+        """
         row, unseen = window.judged.row, window.judged.record["unseen"]
         if self._threshold.budget.stated or row["end"] is None or not unseen:
             return False
-        if not self._first_threshold <= row["strength"] < row["threshold"]:
+        if not self._first_threshold <= row["strength"] or (complete and row["strength"] >= row["threshold"]):
             return False
         if self._day(row) == self._news_day and self._news >= NEWS_A_DAY:
             return False
         known = set(self._raised)
-        is_new = any(shape not in known for shape in self._hashes(window))
-        return is_new and window.judged.at_least_of(range(len(window.events))) >= self._first_threshold
+        if all(shape in known for shape in self._hashes(window)):
+            return False
+        at_least = window.judged.at_least_of(range(len(window.events)))
+        return self._first_threshold <= at_least and (complete or at_least < row["threshold"])
 
     @property
     def incident_open(self) -> bool:

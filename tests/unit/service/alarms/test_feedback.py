@@ -586,6 +586,25 @@ def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -
     strict.store.close()
 
 
+def test_news_that_a_machine_ends_with_is_told_though_the_budget_is_used_up(bundle: Bundle, tmp_path: Path) -> None:
+    silent, plain = (Plant(bundle, tmp_path / f"{name}.sqlite", AlarmPolicy()) for name in ("silent", "plain"))
+    for plant in (silent, plain):
+        for fault in ("PUMP", "", "", "") * 12:
+            plant.write(*filter(None, [fault]))
+    begun = silent.begin("SPINDLE")
+    assert (begun["status"], begun["anomalous"]) == ("provisional", True)
+    for plant in (silent, plain):
+        assert plant.write("SPINDLE")["anomalous"]
+    shown, never = (plant.store.find_incidents(limit=None) for plant in (silent, plain))
+    assert shown == never
+    assert silent.store.source_summaries() == plain.store.source_summaries()
+    # What was told of before is no news.
+    silent.settle()
+    assert not silent.begin("SPINDLE")["anomalous"]
+    for plant in (silent, plain):
+        plant.store.close()
+
+
 def test_the_beginning_of_a_usual_window_is_no_alarm(plant: Plant) -> None:
     row = plant.begin("PUMP")
     plant.feedback.say(row["incident"], said("false-alarm"))
