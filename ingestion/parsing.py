@@ -190,6 +190,11 @@ class SourceParser:
         return self._reader.format.framing.idle_seconds
 
     @property
+    def zone(self) -> str:
+        """IANA name of the zone of times that name no offset."""
+        return self._reader.format.zone
+
+    @property
     def schema_changes(self) -> list[str]:
         """The latest changes of the fields of the source's lines, such as `load vanished`."""
         return [change for reader in self._readers.values() for change in reader.schema.changes]

@@ -91,7 +91,7 @@ def run_rules(options: argparse.Namespace) -> int:
     if options.database is None:
         print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
         return 0
-    own_zone = zone(options.tz or "UTC")
+    own_zone = zone(options.tz) if options.tz else None
     store = Store(existing(options.database), options.database_password_file)
     try:
         found = compare(store, rules, own_zone)

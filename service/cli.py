@@ -305,7 +305,7 @@ def _add_rules(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     verb = verbs.add_parser("rules", help="check site rules, and show where they and the model agree")
     verb.add_argument("file", type=Path, metavar="TOML", help="the rule file")
     _store(verb, None)
-    verb.add_argument("--tz", help="time zone of maintenance (default: UTC)")
+    verb.add_argument("--tz", help="time zone of maintenance (default: that of each source's lines)")
     verb.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

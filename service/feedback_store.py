@@ -315,12 +315,14 @@ def _clocks(connection: sa.Connection, names: Collection[str]) -> dict[str, floa
 
 
 def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:
-    """Return what was called normal, without what would quiet something that was called real later."""
-    # Only a pattern that has the shape can excuse it.
+    """Return what was called normal, without what would quiet something that was called real later.
+
+    How many lines a pattern takes depends on the threshold of its time: either may hold all that the other is about.
+    """
     faults: defaultdict[str, list[tuple[int, Pattern]]] = defaultdict(list)
     for row in real:
         for pattern in _patterns(row):
-            for shape in list(pattern.counts)[:1]:
+            for shape in pattern.counts:
                 faults[shape].append((row.id, pattern))
     return [
         Confirmation(row.id, pattern, row.until)
@@ -328,7 +330,7 @@ def _confirmed(rows: Sequence[Any], real: Sequence[Any]) -> list[Confirmation]:
         if row.verdict in _NORMAL
         for pattern in _patterns(row)
         if not any(
-            number > row.id and pattern.covers(fault)
+            number > row.id and (pattern.covers(fault) or fault.covers(pattern))
             for shape in pattern.counts
             for number, fault in faults.get(shape, ())
         )

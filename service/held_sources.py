@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import attrgetter
+from typing import Any
 
 from ingestion import Record, SourceFormat
 from service.alarms.policy import AlarmPolicy
@@ -43,6 +44,7 @@ class _Held:
     Attributes:
         pipeline: its state.
         version: how often the store holds it; what is stored next must find it so.
+        ended: rows of incidents that another bundle left open, closed, until they are stored.
         streams: that brought its lines.
         fed: when it last had lines, on this machine's clock; None for one that has had none here.
         waiting: since when it has a complete window that is not scored; None where it has none.
@@ -51,6 +53,7 @@ class _Held:
 
     pipeline: SourcePipeline
     version: int
+    ended: list[dict[str, Any]] = field(default_factory=list)
     streams: set[str] = field(default_factory=set)
     fed: float | None = None
     waiting: float | None = None
@@ -213,7 +216,7 @@ class HeldSources:
         for source, made in produced.items():
             batch.sources.append(self._held[source].pipeline.checkpoint())
             batch.windows += made.windows + made.provisional
-            batch.incidents += made.incidents + made.foreseen
+            batch.incidents += self._held[source].ended + made.incidents + made.foreseen
             batch.dead_letters += [
                 {
                     "source": source,
@@ -229,6 +232,7 @@ class HeldSources:
         self._store.commit(batch)
         for source in produced:
             self._held[source].version += 1
+            self._held[source].ended = []
         self._forget_lines(batch)
         for source, made in produced.items():
             self._shown.publish(source, self._held[source].pipeline, made)
@@ -243,6 +247,9 @@ class HeldSources:
             pipeline = SourcePipeline(source, self._bundle, self._scorer, self._policy, row, self._origins)
             pipeline.hear(self._feedback.heard(source, self._bundle.id))
             held = self._held[source] = _Held(pipeline, 0 if row is None else row.version)
+            if row is not None and row.bundle != self._bundle.id:
+                left = self._store.left_open(source, self._bundle.id)
+                held.ended = [incident | {"status": "closed"} for incident in left]
             self._shown.begin(source, pipeline)
         return held
 

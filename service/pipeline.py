@@ -163,7 +163,7 @@ class SourcePipeline:
         self._dropped = []
         while self._complete and self._open.windows[self._complete[0]].events[-1].scores:
             window = self._open.close(self._complete.popleft())
-            proposed = self._proposed(window)
+            proposed = self._proposed(window, complete=True)
             produced.incidents += yield from self.alarms.follow(proposed)
             judged = proposed.judged
             produced.windows.append(judged.row | {"record": pack(judged.record)})
@@ -181,7 +181,7 @@ class SourcePipeline:
         for window in self._open.windows.values():
             if len(window.events) != window.shown and window.events[-1].scores:
                 window.shown = len(window.events)
-                open_as_yet = self._proposed(window)
+                open_as_yet = self._proposed(window, complete=False)
                 produced.foreseen += self.alarms.foresee(open_as_yet, alone=alone)
                 judged = open_as_yet.judged
                 produced.provisional.append(judged.row | {"status": "provisional", "record": pack(judged.record)})
@@ -237,10 +237,10 @@ class SourcePipeline:
         texts |= {event.number: (event.event.position, event.event.text) for event in window.events}
         return self._judge.judge(self.source, window.index, window.key, events, scores, texts), events
 
-    def _proposed(self, window: Collected) -> Proposed:
+    def _proposed(self, window: Collected, *, complete: bool) -> Proposed:
         self._judge.threshold = self.alarms.threshold
         proposed = Proposed(*self._judged(window))
-        if self.alarms.is_news(proposed):
+        if self.alarms.is_news(proposed, complete=complete):
             self._judge.threshold = self.alarms.first_threshold
             proposed = Proposed(*self._judged(window))
         return proposed
@@ -338,6 +338,8 @@ class SourcePipeline:
             },
             "replaced": accounting.replaced,
             "noticed": dict(accounting.noticed),
+            "zone": self.parser.zone,
+            "decimal": self._bundle.source_format.decimal,
             "schema_changes": self.parser.schema_changes,
             "digit_sensitive_masks": list(self._bundle.source_format.mask_set().digit_sensitive),
             "windows": self._windows,

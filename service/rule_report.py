@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
+from ingestion.timestamps import zone
 from service.alarms.maintenance import Span
 from service.alarms.rules import Matched, Rules
 from service.kinds import NEW
@@ -25,13 +26,13 @@ class StoredLine:
     token: int
 
 
-def compare(store: Store, rules: Rules, zone: tzinfo) -> dict[str, Any]:
+def compare(store: Store, rules: Rules, own_zone: tzinfo | None = None) -> dict[str, Any]:
     """Hold rules against every stored window whose lines are still kept.
 
     Args:
         store: where windows are.
         rules: the rules; they need not be those that served.
-        zone: in which maintenance has its times.
+        own_zone: in which maintenance has its times; None for that of each source's lines.
 
     Returns:
         `windows` looked at, `alarms` the model would have raised among them, those `unnamed` by any rule, and for each
@@ -51,8 +52,9 @@ def compare(store: Store, rules: Rules, zone: tzinfo) -> dict[str, Any]:
         for name in named
     }
     looked = alarms = unnamed = 0
+    summaries = {summary["id"]: summary for summary in store.source_summaries()}
     for window, since in _windows(store):
-        matched = _matched(window, since, rules, zone)
+        matched = _matched(window, since, rules, summaries[window["source"]], own_zone)
         alarm = bool(window["strength"] >= window["threshold"])
         names = [*matched.rules, *([matched.maintenance] if matched.maintenance else [])]
         looked += 1
@@ -89,11 +91,15 @@ def _kept(
         yield window, since
 
 
-def _matched(window: Mapping[str, Any], since: float | None, rules: Rules, zone: tzinfo) -> Matched:
+def _matched(
+    window: Mapping[str, Any], since: float | None, rules: Rules, source: Mapping[str, Any], own_zone: tzinfo | None
+) -> Matched:
     record = unpack(window["record"])
     lines = [StoredLine(text, token) for _, _, text, token, *_ in record["lines"]]
+    times = [time for _, time, *_ in record["lines"] if time is not None]
     names = [
         record["names"].get(str(place), record["templates"][str(line.token)]).removeprefix(NEW)
         for place, line in enumerate(lines)
     ]
-    return rules.of(window["source"]).look(lines, names, Span(window["start"], window["end"], since, zone))
+    span = Span(times, since, own_zone or zone(source.get("zone", "UTC")))
+    return rules.of(window["source"]).look(lines, names, span, source.get("decimal", "."))

@@ -62,8 +62,9 @@ class Shown:
         self._counts[source] = counts
         for name, metric in _COUNTS.items():
             metrics.add(metric, counts[name] - known[name], source=label)
-        opened = sum(1 for incident in made.incidents if incident["windows"] == 1 and incident["status"] == "open")
-        metrics.add("logvq_incidents_opened_total", opened, source=label)
+        opened = {(incident["first_window"], incident["id"]) for incident in made.incidents}
+        opened &= {(window["id"], window["incident"]) for window in made.windows}
+        metrics.add("logvq_incidents_opened_total", len(opened), source=label)
         for name, value in pipeline.alarms.figures().items():
             metrics.set(name, value, source=label)
         for received in made.received:

@@ -131,6 +131,12 @@ class Store(StoredResults, InboxTable):
         state, summary = unpack(row.state), json.loads(row.summary)
         return SourceRow(row.source, row.bundle, state, row.snapshot, summary, row.version, chunks)
 
+    def left_open(self, source: str, bundle: str) -> list[dict[str, Any]]:
+        """Return the rows of a source's open incidents that are of other bundles than this one."""
+        theirs = incidents.c.source == source, incidents.c.bundle != bundle, incidents.c.status == "open"
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(sa.select(incidents).where(*theirs))]
+
     def forget_lines(self, source: str, before_index: int) -> None:
         """Drop the raw lines of a source's quiet windows before an index; alarms keep theirs."""
         with self._write() as connection:

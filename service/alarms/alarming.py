@@ -105,8 +105,8 @@ class Alarms:
         self._raised: list[str] = list(state.get("raised", ())) if state is not None else []
         self._news_day: int = state.get("news", (0, 0))[0] if state is not None else 0
         self._news: int = state.get("news", (0, 0))[1] if state is not None else 0
-        # Indexes of open windows that are alarms already.
-        self._foreseen: set[int] = set(state.get("foreseen", ())) if state is not None else set()
+        # Open windows that are alarms already, by index, and the incident that each was foreseen in.
+        self._foreseen: dict[int, str] = dict(state.get("foreseen_in", ())) if state is not None else {}
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
@@ -116,7 +116,7 @@ class Alarms:
             "incident": self._tracker.state(),
             "maintenance": self._maintenance,
             "held_back": self._held_back,
-            "foreseen": sorted(self._foreseen),
+            "foreseen_in": sorted(self._foreseen.items()),
             "raised": self._raised,
             "news": [self._news_day, self._news],
         }
@@ -131,18 +131,24 @@ class Alarms:
         """The same before the first window: what good windows reach as seldom as the budget wants."""
         return self._first_threshold
 
-    def is_news(self, window: Proposed) -> bool:
-        """Return whether a window that the budget holds back is raised beside it, judged by the first threshold."""
+    def is_news(self, window: Proposed, *, complete: bool = True) -> bool:
+        """Return whether a window that the budget holds back is raised beside it, judged by the first threshold.
+
+        One that is not complete is judged by what no further event takes back: the beginning of a window looks little
+        like a window, which is no reason to hold its news back.
+        """
         row, unseen = window.judged.row, window.judged.record["unseen"]
         if self._threshold.budget.stated or row["end"] is None or not unseen:
             return False
-        if not self._first_threshold <= row["strength"] < row["threshold"]:
+        if not self._first_threshold <= row["strength"] or (complete and row["strength"] >= row["threshold"]):
             return False
-        if row["end"] // DAY_SECONDS == self._news_day and self._news >= NEWS_A_DAY:
+        if self._day(row) == self._news_day and self._news >= NEWS_A_DAY:
             return False
         known = set(self._raised)
-        is_new = any(shape not in known for shape in self._hashes(window))
-        return is_new and window.judged.at_least_of(range(len(window.events))) >= self._first_threshold
+        if all(shape in known for shape in self._hashes(window)):
+            return False
+        at_least = window.judged.at_least_of(range(len(window.events)))
+        return self._first_threshold <= at_least and (complete or at_least < row["threshold"])
 
     @property
     def incident_open(self) -> bool:
@@ -165,10 +171,9 @@ class Alarms:
         changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
         if row["anomalous"]:
             self._remember(window, beside=not joins and row["threshold"] < self._threshold.value)
-        if row["index"] in self._foreseen:
-            self._foreseen.remove(row["index"])
-            if not row["anomalous"]:
-                changed += self._tracker.take_back(row, self._told(window, matched))
+        foreseen = self._foreseen.pop(row["index"], row["incident"])
+        if foreseen != row["incident"]:
+            changed += self._tracker.take_back(row, foreseen, self._told(window, matched))
         quiet = not (row["anomalous"] or row["decided_by"])
         self._held_back += quiet and effective >= self._threshold.strange_from(self._cap)
         self._threshold.follow(
@@ -201,8 +206,9 @@ class Alarms:
             at_least_of = window.judged.at_least_of
             matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
             if row["anomalous"]:
-                self._foreseen.add(row["index"])
-                return self._tracker.foresee(row, self._told(window, matched))
+                changed = self._tracker.foresee(row, self._told(window, matched))
+                self._foreseen[row["index"]] = row["incident"]
+                return changed
         # Shown by what does not depend on when it is shown.
         row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}
         return []
@@ -216,8 +222,9 @@ class Alarms:
         row = window.judged.row
         row |= UNDECIDED
         names = self._shapes(window.events) if self._rules.by_name else ()
-        span = Span(row["start"], row["end"], self._tracker.last, self._zone_of(row["stream"]))
-        matched = self._rules.look(window.events, names, span)
+        times = [event.time for event in window.events if event.time is not None]
+        span = Span(times, self._tracker.last, self._zone_of(row["stream"]))
+        matched = self._rules.look(window.events, names, span, self._format.decimal)
         row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
         row["anomalous"] = bool(strength >= row["threshold"])
         if row["anomalous"]:
@@ -268,8 +275,12 @@ class Alarms:
         told = self._hashes(window)
         self._raised = [*(shape for shape in self._raised if shape not in told), *told][-_REMEMBERED_SHAPES:]
         if beside:
-            day = int(window.judged.row["end"] // DAY_SECONDS)
+            day = self._day(window.judged.row)
             self._news_day, self._news = day, 1 + (self._news if day == self._news_day else 0)
+
+    def _day(self, row: Mapping[str, Any]) -> int:
+        """Return the day that a window with a time is of, by the source's clock: lines of the day before may follow."""
+        return int(max(row["end"], self._tracker.last or 0.0) // DAY_SECONDS)
 
     def _hashes(self, window: Proposed) -> list[str]:
         """Return the shapes of a window's new lines, each once."""

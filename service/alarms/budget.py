@@ -26,9 +26,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion.watermark import Watermark
 from service.errors import BadSetting
 
 DAY_SECONDS = 86_400.0
+# A source's clock that leaps ahead and is set back must not stand still until time has caught up: windows in a row that
+# end so far before it take it back with them. A session may be complete days after its last line, so that no less does.
+SET_BACK_SECONDS = 7 * DAY_SECONDS
 # Windows of a source whose lines carry no time: so many are a day.
 UNTIMED_WINDOWS_PER_DAY = 500.0
 # Latest strengths the threshold is a quantile of.
@@ -121,14 +125,15 @@ class AlarmThreshold:
         self._credit = 0.0 if budget.stated else FIRST_DAY
         self._pace = DAY_SECONDS / (windows_per_day or UNTIMED_WINDOWS_PER_DAY)
         self._since_last = 0.0
-        self._last: float | None = None
+        self._clock = Watermark(SET_BACK_SECONDS)
         self._seen = 0
         self._sample: deque[tuple[int, float]] = deque()
         self._left_out: frozenset[int] = frozenset()
         if state is not None:
             self.owed, self.opened, self._seen = state["owed"], state["opened"], state["seen"]
             self._credit, self._pace = state["credit"], state["pace"]
-            self._since_last, self._last = state["since_last"], state["last"]
+            self._since_last = state["since_last"]
+            self._clock = Watermark(SET_BACK_SECONDS, state["last"], behind=state.get("behind", 0))
             self._sample.extend(_ENTRY.iter_unpack(base64.b64decode(state["sample"])))
         self._sorted = sorted(strength for _, strength in self._sample)
         self.value = self._solve()
@@ -143,7 +148,8 @@ class AlarmThreshold:
             "credit": self._credit,
             "pace": self._pace,
             "since_last": self._since_last,
-            "last": self._last,
+            "last": self._clock.latest,
+            "behind": self._clock.behind,
             "sample": base64.b64encode(packed).decode(),
         }
 
@@ -209,8 +215,9 @@ class AlarmThreshold:
         """Return the seconds since the window before; a silence of more than a day counts as a day."""
         if time is None:
             return DAY_SECONDS / UNTIMED_WINDOWS_PER_DAY
-        before, self._last = self._last, time if self._last is None else max(time, self._last)
-        return 0.0 if before is None else min(self._last - before, DAY_SECONDS)
+        before = self._clock.latest
+        self._clock.observe(time)
+        return 0.0 if before is None else min(max(0.0, time - before), DAY_SECONDS)
 
     def _learn(self, index: int, strength: float) -> None:
         # As a checkpoint keeps it: a restart must not tell.

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ingestion.watermark import Watermark
+from service.alarms.budget import SET_BACK_SECONDS
 from service.alarms.rules import SEVERITIES
 from service.schema import JSON_COLUMNS
 
@@ -63,8 +65,14 @@ class IncidentTracker:
         self._open: dict[str, Any] | None = dict(state["open"]) if state and state["open"] else None
         self._quiet: int = state["quiet"] if state else 0
         self._led: float = state["led"] if state else 0.0
-        # When the source last wrote; None where it has not said.
-        self.last: float | None = state.get("last") if state else None
+        self._clock = Watermark(SET_BACK_SECONDS)
+        if state:
+            self._clock = Watermark(SET_BACK_SECONDS, state.get("last"), behind=state.get("behind", 0))
+
+    @property
+    def last(self) -> float | None:
+        """When the source last wrote; None where it has not said."""
+        return self._clock.latest
 
     @property
     def is_open(self) -> bool:
@@ -73,7 +81,8 @@ class IncidentTracker:
 
     def state(self) -> dict[str, Any]:
         """Return what a restart needs, as JSON values."""
-        return {"open": self._open, "quiet": self._quiet, "led": self._led, "last": self.last}
+        clock = {"last": self._clock.latest, "behind": self._clock.behind}
+        return {"open": self._open, "quiet": self._quiet, "led": self._led, **clock}
 
     @property
     def lasts(self) -> bool:
@@ -93,11 +102,20 @@ class IncidentTracker:
         """Return what `follow` would of an alarm, and remember nothing of it."""
         return IncidentTracker(self.state()).follow(window, told)
 
-    def take_back(self, window: Mapping[str, Any], told: Told) -> list[dict[str, Any]]:
-        """Return rows of what was foreseen of a window that is no alarm in the end: as they are without it."""
-        if self._open is not None:
-            return [_row(self._open)]
-        return [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
+    def take_back(self, window: Mapping[str, Any], foreseen: str, told: Told) -> list[dict[str, Any]]:
+        """Return rows of what was foreseen of a window that came otherwise: incidents as they are without it.
+
+        Somebody may have been told of one that it would have opened, so that one is closed rather than gone.
+
+        Args:
+            window: it, as it is in the end.
+            foreseen: the incident that it was foreseen in.
+            told: what that takes from it.
+        """
+        rows = [] if self._open is None else [_row(self._open)]
+        if foreseen == _opened_by(window):
+            rows += [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
+        return rows
 
     def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
@@ -112,7 +130,7 @@ class IncidentTracker:
         changed: list[dict[str, Any]] = []
         if self._open is not None and not self._joins(window):
             changed.append(self._close())
-        self.last = _known(max, self.last, window["end"])
+        self._clock.observe(window["end"])
         if told is None:
             # What is quieted is quiet, however strange it is.
             enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
@@ -129,9 +147,8 @@ class IncidentTracker:
             # A rule alone opened it.
             self._led = 0.0
         if incident is None:
-            number = hashlib.sha256(window["id"].encode()).hexdigest()[:12]
             incident = self._open = {
-                "id": f"i-{number}",
+                "id": _opened_by(window),
                 "source": window["source"],
                 "bundle": window["bundle"],
                 "status": "open",
@@ -178,6 +195,11 @@ class IncidentTracker:
         assert self._open is not None
         closed, self._open = self._open | {"status": "closed"}, None
         return closed
+
+
+def _opened_by(window: Mapping[str, Any]) -> str:
+    """Return the id of the incident that a window opens."""
+    return f"i-{hashlib.sha256(window['id'].encode()).hexdigest()[:12]}"
 
 
 def _known(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:

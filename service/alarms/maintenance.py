@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
 from typing import Any
 
 from service.errors import BadSetting
@@ -13,6 +14,10 @@ from service.errors import BadSetting
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WEEKLY = re.compile(rf"({'|'.join(_DAYS)}) (\d\d):(\d\d)-(\d\d):(\d\d)")
 _DAY_MINUTES = 24 * 60
+# A weekly time is not looked for in the calendar's last days, which a line of a broken clock may name.
+_LATEST = datetime.max - timedelta(days=9)
+# A silence that lasts longer is a clock that told no time.
+_LONGEST_SECONDS = 366 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -20,13 +25,12 @@ class Span:
     """When a window's events happened, epoch seconds, in the source's zone.
 
     Attributes:
-        start, end: of its first and its last; None where its lines carry no time.
+        times: of those that have one.
         since: when the source wrote before; None where that is not known.
         zone: the source's.
     """
 
-    start: float | None
-    end: float | None
+    times: Sequence[float]
     since: float | None
     zone: tzinfo
 
@@ -46,19 +50,7 @@ class Maintenance:
     start: datetime | None = None
     stop: datetime | None = None
 
-    def mutes(self, span: Span) -> bool:
-        """Return whether a window is of its time: some of it, or more than half of the silence before it."""
-        if span.start is None or span.end is None:
-            return False
-        if any(self._periods(span.start, span.end, span.zone)):
-            return True
-        if span.since is None or span.since >= span.start:
-            return False
-        periods = self._periods(span.since, span.start, span.zone)
-        silent = sum(min(stop, span.start) - max(start, span.since) for start, stop in periods)
-        return silent > (span.start - span.since) / 2
-
-    def _periods(self, first: float, last: float, zone: tzinfo) -> Iterator[tuple[float, float]]:
+    def periods(self, first: float, last: float, zone: tzinfo) -> Iterator[tuple[float, float]]:
         """Return its begins and ends, epoch seconds, that lie between two times or around them."""
         for start, stop in self._all_from(first, zone):
             if start > last:
@@ -77,9 +69,37 @@ class Maintenance:
         minute, length = self.weekly
         # That of the week before may go on.
         start = monday + timedelta(days=-7, minutes=minute)
-        while True:
+        while start < _LATEST:
             yield _epoch(start, zone), _epoch(start + timedelta(minutes=length), zone)
             start += timedelta(days=7)
+
+
+def muting(items: Sequence[Maintenance], span: Span) -> str | None:
+    """Return the name of what mutes a window; None where nothing does.
+
+    It is the maintenance in which one of its lines was written, or that was more than half of the silence before one.
+    """
+    if not items or not span.times:
+        return None
+    times, zone = sorted(span.times), span.zone
+    moments = [span.since, *times] if span.since is not None and span.since < times[0] else times
+    near = [item for item in items if any(item.periods(moments[0], moments[-1], zone))]
+    for item in near:
+        if any(any(item.periods(time, time, zone)) for time in times):
+            return item.name
+    for first, last in pairwise(moments):
+        if last - first <= _LONGEST_SECONDS and _maintained(near, first, last, zone) > (last - first) / 2:
+            return next(item.name for item in near if any(item.periods(first, last, zone)))
+    return None
+
+
+def _maintained(items: Sequence[Maintenance], first: float, last: float, zone: tzinfo) -> float:
+    """Return for how many seconds between two times there was maintenance."""
+    seconds, reached = 0.0, first
+    for start, stop in sorted(period for item in items for period in item.periods(first, last, zone)):
+        seconds += max(0.0, min(stop, last) - max(start, reached))
+        reached = max(reached, stop)
+    return seconds
 
 
 def maintenance(table: Mapping[str, Any], name: str, source: str, weekly: str | None, where: str) -> Maintenance:

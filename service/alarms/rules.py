@@ -10,7 +10,7 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
     [[rule]]
     name = "spindle too hot"
     match = 'spindle_temp\|([0-9.]+)'  # with one group, whose number has a limit
-    above = 85.0                       # or below
+    above = 85.0                       # or below; lines write numbers by their format's `decimal`
     alarm = "always"
 
     [[rule]]
@@ -24,8 +24,8 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
     source = "press*"
 
 A line under `never` is left out, and its window is an alarm only if what is left would be one. Under maintenance
-nothing is an alarm: no window of which some is of that time, nor one after a silence of which most is. Windows are
-scored and stored all the same.
+nothing is an alarm: no window with a line of that time, nor with one after a silence of which most is, whichever of
+them it is. Windows are scored and stored all the same.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from typing import Any, Literal, Protocol, get_args
 import re2
 
 from ingestion import UNSEEN, number_of
-from service.alarms.maintenance import Maintenance, Span, maintenance
+from ingestion.decimals import DecimalSign
+from service.alarms.maintenance import Maintenance, Span, maintenance, muting
 from service.errors import BadSetting
 from service.kinds import NEW
 
@@ -85,7 +86,7 @@ class Rule:
     expression: Any = field(default=None, repr=False, compare=False)
     anywhere: Any = field(default=None, repr=False, compare=False)
 
-    def places(self, lines: Sequence[Line], names: Sequence[str]) -> list[int]:
+    def places(self, lines: Sequence[Line], names: Sequence[str], decimal: DecimalSign = ".") -> list[int]:
         """Return the places of the lines it is about; see `Rules.look`."""
         if self.expression is None:
             # Names hold brackets of their own. A template has `<*>` where its lines differ; what new lines share is
@@ -97,12 +98,12 @@ class Rule:
         # Most windows have no such line: one search through all of it is a fifth of one through each.
         if self.anywhere is not None and self.anywhere.search("\n".join(line.text for line in lines)) is None:
             return []
-        return [place for place, line in enumerate(lines) if self._fits(line.text)]
+        return [place for place, line in enumerate(lines) if self._fits(line.text, decimal)]
 
-    def _fits(self, text: str) -> bool:
+    def _fits(self, text: str, decimal: DecimalSign) -> bool:
         if self.above is None and self.below is None:
             return self.expression.search(text) is not None
-        numbers = (_number(found[1] or "") for found in self.expression.finditer(text))
+        numbers = (_number(found[1] or "", decimal) for found in self.expression.finditer(text))
         return any(
             (self.above is not None and number > self.above) or (self.below is not None and number < self.below)
             for number in numbers
@@ -148,7 +149,7 @@ class Rules:
         """Whether any looks at what lines are called."""
         return any(rule.template is not None for rule in self.rules)
 
-    def look(self, lines: Sequence[Line], names: Sequence[str], span: Span) -> Matched:
+    def look(self, lines: Sequence[Line], names: Sequence[str], span: Span, decimal: DecimalSign = ".") -> Matched:
         """Return what the rules say of a window.
 
         Args:
@@ -156,11 +157,12 @@ class Rules:
             names: what each is called: its template's text, or its masked words where it is new; may be empty where
                 `by_name` is false.
             span: when they came.
+            decimal: the sign before decimals in the source's numbers.
         """
-        maintenance = next((item.name for item in self.maintenance if item.mutes(span)), None)
+        maintenance = muting(self.maintenance, span)
         if not self.rules:
             return Matched(maintenance=maintenance) if maintenance else _NOTHING
-        fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, names))]
+        fitting = [(rule, places) for rule in self.rules if (places := rule.places(lines, names, decimal))]
         severities = [rule.severity for rule, _ in fitting if rule.severity]
         return Matched(
             rules=tuple(rule.name for rule, _ in fitting),
@@ -174,9 +176,12 @@ class Rules:
 _NOTHING = Matched()
 
 
-def _number(text: str) -> float | None:
-    """Return what a line says a number is, with a point or a comma before its decimals; None where it is none."""
-    found = number_of(text)
+def _number(text: str, decimal: DecimalSign) -> float | None:
+    """Return what a line says a number is; None where it is none.
+
+    With the other sign before its decimals it is read, too, where that leaves no doubt: nobody may have declared one.
+    """
+    found = number_of(text, decimal)
     if found is None:
         with suppress(ValueError):
             found = float(text.replace(",", "."))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
 import pytest
 
 from ingestion import UNSEEN, Event
-from service.alarms.alarming import Alarms, Proposed
+from service.alarms.alarming import NEWS_A_DAY, Alarms, Proposed
 from service.alarms.budget import Budget
 from service.alarms.rules import Rules
 from service.bundle import Bundle
@@ -21,9 +22,10 @@ HOUR = 3600.0
 WORDS = ("stopped", "pressed")
 
 
-def proposed(number: int, strength: float, threshold: float) -> Proposed:
-    """Return a window of two lines, both cited, that says nothing but how strange it is."""
-    record = {"ranked": [0, 1], "unseen": [], "carried": {"0": 0.7, "1": 0.3}, "cited": [0, 1]}
+def proposed(number: int, strength: float, threshold: float, news: str = "") -> Proposed:
+    """Return a window of two lines, both cited, that says nothing but how strange it is, and what is new."""
+    unseen = [0] if news else []
+    record = {"ranked": [0, 1], "unseen": unseen, "carried": {"0": 0.7, "1": 0.3}, "cited": [0, 1]}
     row = {
         "id": f"w-{number}", "source": "s", "bundle": "b", "index": number, "stream": "s", "events": 2,
         "sequence": number * HOUR, "start": number * HOUR, "end": number * HOUR + 59, "incident": None,
@@ -34,9 +36,13 @@ def proposed(number: int, strength: float, threshold: float) -> Proposed:
         return Explained(record, {0: 1.0}, strength, [0], "", "rare-transition", "sig", "title")
         yield
 
-    judged = Judged(row, record, [0], lambda _: strength, lambda _: 0.0, examine, "rare-transition", "sig", "title")
+    def at_least(_: Sequence[int]) -> float:
+        return strength if news else 0.0
+
+    judged = Judged(row, record, [0], lambda _: strength, at_least, examine, "rare-transition", "sig", "title")
+    words = (news or WORDS[0], WORDS[1])
     events = [
-        Event("s", place, place + 1, number * HOUR, None, word, 1, word, UNSEEN) for place, word in enumerate(WORDS)
+        Event("s", place, place + 1, number * HOUR, None, word, 1, word, UNSEEN) for place, word in enumerate(words)
     ]
     return Proposed(judged, events)
 
@@ -49,9 +55,9 @@ def finished(following: Rereading[list[dict[str, Any]]]) -> list[dict[str, Any]]
     return rows
 
 
-def alarms_of(bundle: Bundle) -> Alarms:
+def alarms_of(bundle: Bundle, *, stated: bool = True) -> Alarms:
     return Alarms(
-        Budget(1.0, stated=True), 24.0, bundle.calibration.cap, Rules(), bundle.vocabulary, bundle.source_format,
+        Budget(1.0, stated=stated), 24.0, bundle.calibration.cap, Rules(), bundle.vocabulary, bundle.source_format,
         lambda _: UTC,
     )  # fmt: skip
 
@@ -64,6 +70,19 @@ def test_a_strange_window_is_held_back_whether_an_incident_is_open_or_not(bundle
         counted.append((alarms.summary()["held_back"], alarms.incident_open))
     assert counted[2:4] == [(0, True), (1, True)]
     assert counted[6:] == [(1, False), (2, False)]
+
+
+def test_news_of_a_day_is_counted_by_the_clock_of_a_source_whose_lines_are_of_two_days(bundle: Bundle) -> None:
+    alarms, raised = alarms_of(bundle, stated=False), 0
+    for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz"):
+        told = proposed(100 - 24 * (number % 2), 2.5, alarms.threshold, news=letter * 9)
+        if alarms.is_news(told):
+            raised += 1
+            told.judged.row["threshold"] = alarms.first_threshold
+        finished(alarms.follow(told))
+        for _ in range(2):
+            finished(alarms.follow(proposed(100, 0.0, alarms.threshold)))
+    assert raised == NEWS_A_DAY
 
 
 def test_an_incident_is_known_by_all_lines_it_cites(bundle: Bundle) -> None:

@@ -88,6 +88,21 @@ def test_days_without_any_line_count_as_one() -> None:
     assert threshold.owed == pytest.approx(3)
 
 
+def test_a_clock_that_leaps_ahead_for_a_moment_owes_alarms_again_when_it_is_set_back() -> None:
+    threshold = AlarmThreshold(stated(3), WINDOWS_PER_DAY)
+    run(threshold, [*normal(1), (100 * 365 * DAY_SECONDS, 0.1)])
+    run(threshold, [(DAY_SECONDS, 0.1)] * 2, first=500)
+    threshold = AlarmThreshold(stated(3), WINDOWS_PER_DAY, json.loads(json.dumps(threshold.state())))
+    before = threshold.owed
+    run(threshold, normal(10, start=DAY_SECONDS), first=1000)
+    assert threshold.owed - before == pytest.approx(3 * (10 - 1 / WINDOWS_PER_DAY))
+    # Windows that are merely late, as sessions are, are of no day twice.
+    before = threshold.owed
+    late = [(time - (day % 2) * DAY_SECONDS, 0.1) for day in range(10) for time, _ in normal(1, start=11 * DAY_SECONDS)]
+    run(threshold, late, first=5000)
+    assert threshold.owed - before == pytest.approx(3, rel=0.01)
+
+
 def test_windows_nobody_would_have_been_told_of_change_nothing_but_the_time() -> None:
     threshold = AlarmThreshold(stated(3), WINDOWS_PER_DAY)
     run(threshold, normal(5))

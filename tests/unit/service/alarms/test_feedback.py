@@ -55,8 +55,10 @@ class Plant:
         self._written = 0
         self.restart()
 
-    def restart(self) -> None:
-        self.worker = Worker(self._bundle, self.store, [], Metrics(), self._policy)
+    def restart(self) -> Metrics:
+        metrics = Metrics()
+        self.worker = Worker(self._bundle, self.store, [], metrics, self._policy)
+        return metrics
 
     def write(self, *faults: str) -> dict[str, Any]:
         """Write one window, or the rest of one that was begun with these faults; return its row, once it is stored."""
@@ -196,6 +198,47 @@ def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
     plant.feedback.say(incident, said("false-alarm"))
     heard = plant.feedback.heard(SOURCE, bundle)
     assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
+
+
+def test_a_fault_is_an_alarm_however_low_the_threshold_was_that_it_was_raised_at(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
+    fault = plant.write("PUMP")
+    plant.settle()
+    trial = plant.write("PUMP")
+    plant.settle()
+    patterns = [unpack(plant.store.window(row["id"])["pattern"])["counts"] for row in (fault, trial)]
+    assert len(patterns[0]) > len(patterns[1]) == 1
+    plant.feedback.say(trial["id"], said("false-alarm"))
+    assert not plant.write("PUMP")["anomalous"]
+    said_real = plant.feedback.say(fault["id"], said("real"))
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.feedback.undo(said_real["id"], "Ito", "mistaken")
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == "feedback 1"
+    plant.store.close()
+
+
+def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
+    fault = plant.write("PUMP")
+    plant.settle()
+    trial = plant.write("PUMP")
+    plant.settle()
+    plant.feedback.say(fault["incident"], said("real"))
+    entry = plant.feedback.say(trial["incident"], said("false-alarm"))
+    heard = plant.feedback.heard(SOURCE, fault["bundle"])
+    assert (heard.faults, len(heard.confirmed)) == ({fault["index"]}, 1)
+    plant.settle()
+    assert plant.write("PUMP")["decided_by"] == f"feedback {entry['id']}"
+    plant.feedback.undo(entry["id"], "Ito", "mistaken")
+    plant.settle()
+    assert plant.write("PUMP")["anomalous"]
+    plant.store.close()
 
 
 def test_what_is_said_of_an_incident_holds_for_its_windows_too(plant: Plant) -> None:
@@ -388,6 +431,34 @@ def test_a_rule_decides_and_says_so(bundle: Bundle, tmp_path: Path, alarm: str) 
     plant.store.close()
 
 
+@pytest.mark.parametrize(("decimal", "fitting"), [(".", 1), (",", 0)])
+def test_a_limit_reads_numbers_as_the_bundle_says_and_so_does_the_report(
+    bundle: Bundle, tmp_path: Path, decimal: Any, fitting: int
+) -> None:
+    written = replace(bundle, source_format=replace(bundle.source_format, decimal=decimal))
+    rules = rule(name="hot", match=r"Fault\|([0-9.,]+)", above=100, alarm="always")
+    plant = Plant(written, tmp_path / "a.sqlite", replace(POLICY, rules=rules))
+    assert plant.write("4,125")["decided_by"] == ("rule hot" if fitting else None)
+    (found,) = compare(plant.store, rules)["rules"]
+    assert found["with"] + found["without"] == fitting
+    plant.store.close()
+
+
+def test_the_report_takes_maintenance_in_the_zone_of_the_lines(bundle: Bundle, tmp_path: Path) -> None:
+    rules = Rules((), (Maintenance(name="friday", weekly=(4 * 1440 + 9 * 60, 3)),))
+    tokyo = replace(bundle, source_format=replace(bundle.source_format, zone="Asia/Tokyo"))
+    plant = Plant(tokyo, tmp_path / "a.sqlite", replace(POLICY, rules=rules))
+    muted = sum(plant.write()["decided_by"] == "maintenance friday" for _ in range(5))
+    assert muted > 0
+    for zone, count in ((None, muted), (UTC, 0)):
+        (found,) = compare(plant.store, rules, zone)["rules"]
+        assert found["with"] + found["without"] == count
+    plant.restart()
+    plant.write()
+    assert plant.store.source_summaries()[0]["zone"] == "Asia/Tokyo"
+    plant.store.close()
+
+
 def test_maintenance_is_scored_and_stored_and_raises_nothing(bundle: Bundle, tmp_path: Path) -> None:
     # 2016-12-30 was a Friday.
     maintenance = Maintenance(name="friday", weekly=(4 * 1440, 3))
@@ -458,6 +529,32 @@ def test_a_machine_that_fails_and_falls_silent_is_an_alarm_at_once(bundle: Bundl
         plant.store.close()
 
 
+@pytest.mark.parametrize("quiet", [0, 1])
+def test_what_was_foreseen_in_an_open_incident_and_called_normal_leaves_it_as_it_was(plant: Plant, quiet: int) -> None:
+    opening = plant.write("PUMP")
+    for _ in range(quiet):
+        plant.write()
+    begun = plant.begin("COOLANT LOST")
+    assert begun["incident"] == opening["incident"]
+    plant.feedback.say(begun["id"], said("false-alarm"))
+    metrics = plant.restart()
+    assert not plant.write("COOLANT LOST")["anomalous"]
+    plant.settle()
+    (incident,) = plant.store.find_incidents()
+    assert (incident["status"], incident["window_ids"]) == ("closed", [opening["id"]])
+    assert metrics.registry.get_sample_value("logvq_incidents_opened_total", {"source": SOURCE}) == 0
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_incident_that_is_open_when_another_bundle_takes_over_is_closed(plant: Plant, complete: bool) -> None:
+    row = (plant.write if complete else plant.begin)("PUMP")
+    plant._bundle = replace(plant._bundle, id="b-next")
+    plant.restart()
+    plant.write()
+    (incident,) = plant.store.find_incidents()
+    assert (incident["id"], incident["status"], incident["window_ids"]) == (row["incident"], "closed", [row["id"]])
+
+
 def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -> None:
     plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy())
 
@@ -487,6 +584,25 @@ def test_an_old_story_does_not_drown_a_new_one(bundle: Bundle, tmp_path: Path) -
         strict.settle()
     assert not strict.write("SPINDLE")["anomalous"]
     strict.store.close()
+
+
+def test_news_that_a_machine_ends_with_is_told_though_the_budget_is_used_up(bundle: Bundle, tmp_path: Path) -> None:
+    silent, plain = (Plant(bundle, tmp_path / f"{name}.sqlite", AlarmPolicy()) for name in ("silent", "plain"))
+    for plant in (silent, plain):
+        for fault in ("PUMP", "", "", "") * 12:
+            plant.write(*filter(None, [fault]))
+    begun = silent.begin("SPINDLE")
+    assert (begun["status"], begun["anomalous"]) == ("provisional", True)
+    for plant in (silent, plain):
+        assert plant.write("SPINDLE")["anomalous"]
+    shown, never = (plant.store.find_incidents(limit=None) for plant in (silent, plain))
+    assert shown == never
+    assert silent.store.source_summaries() == plain.store.source_summaries()
+    # What was told of before is no news.
+    silent.settle()
+    assert not silent.begin("SPINDLE")["anomalous"]
+    for plant in (silent, plain):
+        plant.store.close()
 
 
 def test_the_beginning_of_a_usual_window_is_no_alarm(plant: Plant) -> None:

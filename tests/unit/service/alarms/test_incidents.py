@@ -81,6 +81,14 @@ def test_a_long_silence_ends_an_incident() -> None:
     assert len(follow(IncidentTracker(), [window(0, 3.0), late])) == 2
 
 
+def test_a_silence_ends_an_incident_though_the_clock_was_ahead_for_a_moment() -> None:
+    tracker = IncidentTracker()
+    follow(tracker, [window(0) | {"end": 1e10}, window(1), window(2)])
+    tracker = IncidentTracker(json.loads(json.dumps(tracker.state())))
+    follow(tracker, [window(3), window(4, 3.0)])
+    assert len(follow(tracker, [window(5, 3.0, start=MAX_GAP_SECONDS + 400)])) == 2
+
+
 def test_as_long_as_windows_are_nearly_alarms_an_incident_goes_on_for_hours() -> None:
     for minutes in (5, 120):
         strengths = [3.0, *[1.1 * HYSTERESIS * THRESHOLD] * 30, 3.0]
@@ -117,6 +125,28 @@ def test_a_tracker_goes_on_from_its_state() -> None:
     found = follow(tracker, windows()[:3])
     found |= follow(IncidentTracker(json.loads(json.dumps(tracker.state()))), windows()[3:])
     assert found == whole
+
+
+def test_what_was_foreseen_and_came_otherwise_leaves_incidents_as_they_are_without_it() -> None:
+    """An incident that is open, one that the window would have joined, and one that it would have opened."""
+    for gap, in_the_end, statuses in (
+        (0.0, None, {"w-1": "open"}),
+        (0.0, "w-1", {"w-1": "open"}),
+        (MAX_GAP_SECONDS, None, {"w-1": "closed", "w-3": "closed"}),
+        # A line that came late was of the time before.
+        (MAX_GAP_SECONDS, "w-1", {"w-1": "open", "w-3": "closed"}),
+    ):
+        tracker = IncidentTracker()
+        stored = follow(tracker, [window(1, 3.0)])
+        early = window(3, 3.0, start=180.0 + gap)
+        stored |= {row["id"]: row for row in tracker.foresee(early, told("w-3"))}
+        final = window(3, 3.0, start=180.0 if in_the_end else early["start"], decided_by=None if in_the_end else "x")
+        stored |= follow(tracker, [final])
+        if early["incident"] != final["incident"]:
+            stored |= {row["id"]: row for row in tracker.take_back(final, early["incident"], told("w-3"))}
+        assert {row["first_window"]: row["status"] for row in stored.values()} == statuses
+        joined = ["w-1", "w-3"] if in_the_end else ["w-1"]
+        assert json.loads(next(iter(stored.values()))["window_ids"]) == joined
 
 
 def led(tracker: IncidentTracker, windows: list[dict[str, Any]]) -> list[str]:

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion import UNSEEN
-from service.alarms.maintenance import Maintenance, Span
+from ingestion.decimals import DecimalSign
+from ingestion.timestamps import LATEST_SECONDS
+from service.alarms.maintenance import Maintenance, Span, muting
 from service.alarms.rules import Rules, load_rules
 from service.errors import BadSetting
 
@@ -64,7 +66,7 @@ def names(lines: list[Line]) -> list[str]:
 
 
 def span(start: float | None = None, end: float | None = None, since: float | None = None) -> Span:
-    return Span(start, start if end is None else end, since, TOKYO)
+    return Span([time for time in (start, end) if time is not None], since, TOKYO)
 
 
 @pytest.fixture
@@ -130,7 +132,7 @@ def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: in
     item = Maintenance(name="x", weekly=(day * 1440 + begin, length))
     monday = at("2026-11-23T00:00:00")
     expected = any(0 <= minute - (day * 1440 + begin) + week * 10_080 < length for week in (0, 1))
-    assert item.mutes(span(monday + minute * 60)) == expected
+    assert (muting([item], span(monday + minute * 60)) == "x") == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,8 @@ def test_a_weekly_time_lasts_as_long_as_it_says(day: int, begin: int, length: in
     [
         (None, "22T21:00:00", "22T21:59:59", False),
         (None, "22T21:00:00", "22T22:00:00", True),
-        (None, "22T21:00:00", "23T05:00:00", True),
+        (None, "22T21:00:00", "23T04:00:00", True),
+        (None, "22T21:00:00", "23T05:00:00", False),
         (None, "23T01:59:00", "23T05:00:00", True),
         (None, "23T02:00:00", "23T05:00:00", False),
         # A silence that was the service for the most part, and one that was a weekend.
@@ -160,10 +163,42 @@ def test_maintenance_mutes_what_is_of_its_time_and_the_silence_that_it_is(
 
 def test_dated_maintenance_mutes_a_window_around_all_of_it(rules: Rules) -> None:
     lathe = rules.of("lathe")
-    for first, last, name in (("12-27T23:00", "12-28T00:00", "new year"), ("12-20T00:00", "12-27T23:00", None)):
-        assert lathe.look([], [], span(at(f"2026-{first}:00"), at(f"2026-{last}:00"))).maintenance == name
-    assert lathe.look([], [], span(at("2026-12-01T00:00:00"), at("2027-02-01T00:00:00"))).maintenance == "new year"
+    for first, last, name in (
+        ("2026-12-27T23:00", "2026-12-28T00:00", "new year"),
+        ("2026-12-20T00:00", "2026-12-27T23:00", None),
+        ("2026-12-27T20:00", "2027-01-05T06:00", "new year"),
+        ("2026-12-01T00:00", "2027-02-01T00:00", None),
+    ):
+        assert lathe.look([], [], span(at(f"{first}:00"), at(f"{last}:00"))).maintenance == name
     assert lathe.look([], [], span()).maintenance is None
+
+
+def test_maintenance_that_adjoins_or_overlaps_is_one_silence() -> None:
+    """A weekend off takes two weekly times, each of which is less than half of it."""
+    weekend = [Maintenance(name=name, weekly=(day * 1440, 1440)) for name, day in (("sat", 5), ("sun", 6))]
+    off = span(at("2026-11-23T05:00:00"), since=at("2026-11-20T22:00:00"))
+    assert [muting(items, off) for items in (weekend, weekend[:1], weekend[1:])] == ["sat", None, None]
+    # The same time twice is no more of it.
+    assert muting([weekend[0]] * 2, off) is None
+
+
+def test_a_source_that_writes_little_is_not_muted_by_what_lies_between_its_lines() -> None:
+    week = Maintenance(name="service", weekly=(6 * 1440 + 120, 240))
+    days = [at(f"2026-11-{day:02}T12:00:00") for day in range(2, 23)]
+    assert muting([week], Span(days, None, TOKYO)) is None
+    assert muting([week], Span([*days, at("2026-11-22T05:00:00")], None, TOKYO)) == "service"
+    # Nor is one whose controller has no time when it boots, or one that is far ahead for a moment.
+    boot = [at("2026-11-25T12:00:00"), 5.0, 6.0, at("9999-12-01T00:00:00"), at("2026-11-25T12:01:00")]
+    off = [Maintenance(name=f"off {day}", weekly=(day * 1440, 1440)) for day in (0, 4, 5, 6)]
+    for items in ([week], off):
+        assert muting(items, Span(boot, at("2026-11-25T11:59:00"), TOKYO)) is None
+
+
+@pytest.mark.parametrize("day", range(7))
+def test_a_line_may_name_the_first_and_the_last_second_of_the_calendar(day: int) -> None:
+    item = Maintenance(name="x", weekly=(day * 1440, 1440))
+    for time in (0.0, float(LATEST_SECONDS)):
+        assert muting([item], span(time)) in ("x", None)
 
 
 def test_a_limit_holds_for_every_number_it_finds_however_it_is_written(tmp_path: Path) -> None:
@@ -172,6 +207,16 @@ def test_a_limit_holds_for_every_number_it_finds_however_it_is_written(tmp_path:
     (rule,) = load_rules(path).rules
     texts = ["temp=80 temp=99", "temp=99,5", "temp=1,234", "temp=99.", "temp=,", "temp=80,5", "temp=80 temp=84.9"]
     assert rule.places([Line(text) for text in texts], [""] * len(texts)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("decimal", "places"), [(".", [0, 1, 3]), (",", [1, 2, 3])])
+def test_a_limit_is_on_numbers_as_the_source_writes_them(
+    tmp_path: Path, decimal: DecimalSign, places: list[int]
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rule]]\nname = 'hot'\nmatch = 'temp=([0-9.,]+)'\nabove = 85\nalarm = 'always'\n")
+    lines = [Line(f"temp={number}") for number in ("4,125", "4125", "4.125", "99,5", "4,5")]
+    assert load_rules(path).look(lines, [""] * len(lines), span(), decimal).always == ("hot", places)
 
 
 def test_a_line_that_no_template_knows_is_found_by_what_it_is_called(tmp_path: Path) -> None:
