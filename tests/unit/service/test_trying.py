@@ -88,6 +88,17 @@ def test_utf_16_on_the_command_line_is_what_the_file_s_mark_says(tmp_path: Path)
         assert len(list(good.records)) == 5
 
 
+def test_every_line_of_a_long_file_is_counted_by_its_template(
+    machine_lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "mazak01.log"
+    log.write_bytes(b"\n".join(machine_lines[-2000:]) + b"\n")
+    monkeypatch.setattr("service.held_sources.KEEP_WINDOWS", 10)
+    monkeypatch.setattr("service.held_sources._SWEEP_WINDOWS", 5)
+    data = try_file(TryOptions(log, None, None, None, None, AlarmPolicy(), None, "logvq try"), lambda *_: None)
+    assert sum(row["scored"] for row in data["templates"]) == data["accounting"]["outcomes"]["parsed"] > 900
+
+
 def test_a_file_of_less_than_a_day_has_counts_and_no_rates(
     machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
