@@ -272,6 +272,8 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     from service.evaluation.evaluate import EvaluateOptions, evaluate  # noqa: PLC0415
     from service.evaluation.printing import print_evaluation  # noqa: PLC0415
 
+    if options.database is not None and (options.budget or options.rules or options.config):
+        raise BadSetting("alarms of a database are as they were raised: --budget, --rules and --config are for FILE")
     settings = _settings(options)
     asked = EvaluateOptions(
         bundle=options.bundle,
