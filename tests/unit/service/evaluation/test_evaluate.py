@@ -130,7 +130,7 @@ def test_of_a_database_one_source_can_be_asked_for(
     store.close()
     assert evaluate(asked, quiet) == alone
     assert evaluate(replace(asked, source=None), quiet)["windows"] == 2 * alone["windows"]
-    with pytest.raises(BadSetting, match="no complete window of bundle .* and source mazak03"):
+    with pytest.raises(BadSetting, match=r"no complete window of bundle .* and source mazak03"):
         evaluate(replace(asked, source="mazak03"), quiet)
     told = ["evaluate", str(bundle_dir), "--database", str(database), "--labels", str(labels), "--budget", "5"]
     assert main(told) == 2
