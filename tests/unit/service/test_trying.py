@@ -17,8 +17,10 @@ from service.cli import main
 from service.held_back import describing, held_back
 from service.settings import load_settings
 from service.store import Store
+from service.summary import print_summary
 from service.trying import TryOptions, try_file
 from service.whole_files import good_lines, score_records
+from tests.browser import examples
 
 
 def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: list[bytes], tmp_path: Path) -> None:
@@ -139,6 +141,17 @@ def test_a_fault_that_ends_a_file_is_an_alarm(bundle: Bundle, machine_lines: lis
     assert (last["anomalous"], incident["window_ids"][-1]) == (True, last["id"])
     assert "EXCESS LOAD” is new" in last["sentence"]
     store.close()
+
+
+def test_what_was_odd_about_lines_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    data = examples.report()
+    data["budget"] |= {"stated": True, "choices": [], "held_back": {"kinds": []}}
+    data["accounting"]["noticed"] = {"missing-time": 1300, "clock-back": 1}
+    print_summary(data, Path("report.html"))
+    assert "\nNoticed: missing-time 1,300, clock-back 1.\n" in capsys.readouterr().out
+    data["accounting"]["noticed"] = {}
+    print_summary(data, Path("report.html"))
+    assert "Noticed" not in capsys.readouterr().out
 
 
 def test_a_few_lines_are_not_called_calm(
