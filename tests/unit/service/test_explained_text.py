@@ -70,6 +70,12 @@ def test_a_window_is_told_with_all_that_explains_it(window: dict[str, Any]) -> N
         assert f"lacking 2 before position {window['lines'][3]['position']}, " in text
 
 
+def test_that_no_line_is_cited_is_said_with_what_that_means(window: dict[str, Any]) -> None:
+    uncited = [line | {"cited": False} for line in window["lines"]]
+    text = window_text(window | {"lines": uncited, "without_cited": window["strength"]})
+    assert "no line by itself carries the alarm: without those that weigh most it would be no weaker" in text
+
+
 def test_lines_are_ranked_by_what_they_contribute_with_their_variable_parts(window: dict[str, Any]) -> None:
     ranked = [line for line in window["lines"] if line["rank"]]
     told = section(window_text(window), "Lines")
