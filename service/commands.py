@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ingestion import Record, WindowSpec, clean
+from ingestion import WindowSpec, clean
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
@@ -178,27 +178,21 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 
 
 def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from ingestion import read_records  # noqa: PLC0415
     from service.database import existing  # noqa: PLC0415
-    from service.feedback_store import FeedbackStore  # noqa: PLC0415
-    from service.known_faults import told_of, without_faults  # noqa: PLC0415
+    from service.known_faults import leave_out_faults  # noqa: PLC0415
+    from service.sample import good_sample  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.whole_files import source_name  # noqa: PLC0415
 
     source = options.source or source_name(Path(good.name))
+    encoding = good.source_format.encoding
+    again = good_sample().records if options.sample else read_records(options.file, source, encoding)
     store = Store(existing(options.feedback), options.database_password_file)
     try:
-        faults = FeedbackStore(store).faults(source)
+        return leave_out_faults(good, again, store, source, lambda told: print(told, file=sys.stderr))
     finally:
         store.close()
-    if not faults:
-        print(f"no fault of {source} is confirmed, so nothing is left out: is it another --source?", file=sys.stderr)
-        return good
-
-    def kept() -> Iterator[Record]:
-        left_out = yield from without_faults(good.records, faults, good.source_format)
-        print(told_of(left_out, faults, good.name, source), file=sys.stderr)
-
-    return replace(good, records=kept())
 
 
 def run_serve(options: argparse.Namespace, _: str) -> int:
