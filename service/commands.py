@@ -22,6 +22,7 @@ from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
 from service.errors import BadSetting
+from service.pages.text import json_text
 from service.settings import Settings, load_settings
 from service.summary import print_summary
 
@@ -88,7 +89,7 @@ def run_try(options: argparse.Namespace, command: str) -> int:
             name: data[name] for name in ("file", "bundle", "verdict", "accounting", "training", "budget", "windows")
         }
         shown["entries"] = [{k: v for k, v in entry.items() if k != "window"} for entry in data["entries"]]
-        print(json.dumps(shown | {"report": str(options.output)}, ensure_ascii=False, indent=1))
+        print(json_text(shown | {"report": str(options.output)}))
     else:
         print_summary(data, options.output)
     return 0
@@ -284,7 +285,7 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     with progress_bars() as report:
         found = evaluate(asked, lambda share, detail: report("score", share, detail))
     if options.json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return 0
     print_evaluation(found)
     return 0
@@ -310,7 +311,7 @@ def run_explain(options: argparse.Namespace, _: str) -> int:
             text = incident_text(found, worst)
     finally:
         store.close()
-    sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n" if options.json else text)
+    sys.stdout.write(json_text(found) + "\n" if options.json else text)
     return 0
 
 

@@ -172,6 +172,25 @@ def test_no_control_character_and_no_line_of_its_own_comes_out_of_a_hostile_line
     text.encode()
 
 
+def test_json_of_a_hostile_line_is_what_it_was_and_nothing_that_a_terminal_obeys(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database, hostile = tmp_path / "a.sqlite", "\x9b2J\x7f\u2028\u202e\U000e0001温度"
+    lines = [*machine_lines[:10], machine_lines[10] + hostile.encode(), *machine_lines[10:100]]
+    store = Store(database)
+    records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
+    first = min(store.find_windows(limit=None), key=lambda row: row["index"])["id"]
+    found = explained(store, first)
+    store.close()
+    assert main(["explain", first, "--database", str(database), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert json.loads(said) == json.loads(json.dumps(found))
+    assert found["lines"][10]["text"].endswith(hostile)
+    assert "温度" in said
+    assert not [each for each in said if each != "\n" and unicodedata.category(each) in {"Cc", "Cf", "Zl", "Zp"}]
+
+
 def test_long_lines_and_many_of_them_are_cut_and_that_is_said(window: dict[str, Any]) -> None:
     line = window["lines"][0] | {"text": "door " + "7 " * 5000, "rank": 1, "share": 0.5, "template": "<*>"}
     line["spans"] = [[5 + 2 * n, 6 + 2 * n] for n in range(5000)]
