@@ -252,7 +252,9 @@ def _add_evaluate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verb = verbs.add_parser("evaluate", help="how well a bundle finds what people marked")
     verb.add_argument("bundle", type=Path, metavar="DIR", help="what `logvq train` made")
     verb.add_argument("file", type=Path, metavar="FILE", nargs="?", help="the log to score, plain or gzip-compressed")
-    verb.add_argument("--source", metavar="NAME", help="the source of FILE (default: the file's name)")
+    verb.add_argument(
+        "--source", metavar="NAME", help="the source of FILE (default: its name), or the one of DB (default: all)"
+    )
     _config(verb)
     _store(verb, None, "take the windows stored there instead of FILE's: ")
     verb.add_argument(

@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from ingestion import Record, WindowSpec, clean
+from ingestion import WindowSpec, clean
 from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.alarms.rules import load_rules
 from service.errors import BadSetting
+from service.pages.text import json_text
 from service.settings import Settings, load_settings
 from service.summary import print_summary
 
@@ -88,7 +89,7 @@ def run_try(options: argparse.Namespace, command: str) -> int:
             name: data[name] for name in ("file", "bundle", "verdict", "accounting", "training", "budget", "windows")
         }
         shown["entries"] = [{k: v for k, v in entry.items() if k != "window"} for entry in data["entries"]]
-        print(json.dumps(shown | {"report": str(options.output)}, ensure_ascii=False, indent=1))
+        print(json_text(shown | {"report": str(options.output)}))
     else:
         print_summary(data, options.output)
     return 0
@@ -178,27 +179,21 @@ def run_train(options: argparse.Namespace, _: str) -> int:
 
 
 def _without_faults(good: GoodLines, options: argparse.Namespace) -> GoodLines:
+    from ingestion import read_records  # noqa: PLC0415
     from service.database import existing  # noqa: PLC0415
-    from service.feedback_store import FeedbackStore  # noqa: PLC0415
-    from service.known_faults import told_of, without_faults  # noqa: PLC0415
+    from service.known_faults import leave_out_faults  # noqa: PLC0415
+    from service.sample import good_sample  # noqa: PLC0415
     from service.store import Store  # noqa: PLC0415
     from service.whole_files import source_name  # noqa: PLC0415
 
     source = options.source or source_name(Path(good.name))
+    encoding = good.source_format.encoding
+    again = good_sample().records if options.sample else read_records(options.file, source, encoding)
     store = Store(existing(options.feedback), options.database_password_file)
     try:
-        faults = FeedbackStore(store).faults(source)
+        return leave_out_faults(good, again, store, source, lambda told: print(told, file=sys.stderr))
     finally:
         store.close()
-    if not faults:
-        print(f"no fault of {source} is confirmed, so nothing is left out: is it another --source?", file=sys.stderr)
-        return good
-
-    def kept() -> Iterator[Record]:
-        left_out = yield from without_faults(good.records, faults, good.source_format)
-        print(told_of(left_out, faults, good.name, source), file=sys.stderr)
-
-    return replace(good, records=kept())
 
 
 def run_serve(options: argparse.Namespace, _: str) -> int:
@@ -272,6 +267,8 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     from service.evaluation.evaluate import EvaluateOptions, evaluate  # noqa: PLC0415
     from service.evaluation.printing import print_evaluation  # noqa: PLC0415
 
+    if options.database is not None and (options.budget or options.rules or options.config):
+        raise BadSetting("alarms of a database are as they were raised: --budget, --rules and --config are for FILE")
     settings = _settings(options)
     asked = EvaluateOptions(
         bundle=options.bundle,
@@ -288,7 +285,7 @@ def run_evaluate(options: argparse.Namespace, _: str) -> int:
     with progress_bars() as report:
         found = evaluate(asked, lambda share, detail: report("score", share, detail))
     if options.json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return 0
     print_evaluation(found)
     return 0
@@ -314,7 +311,7 @@ def run_explain(options: argparse.Namespace, _: str) -> int:
             text = incident_text(found, worst)
     finally:
         store.close()
-    sys.stdout.write(json.dumps(found, ensure_ascii=False, indent=1) + "\n" if options.json else text)
+    sys.stdout.write(json_text(found) + "\n" if options.json else text)
     return 0
 
 

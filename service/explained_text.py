@@ -105,7 +105,7 @@ def _reasons(window: Values, view: WindowView) -> Iterator[str]:
     if view.cited:
         yield f"without the {_many(view.cited, 'cited line')} {_would(window, window['without_cited'])}"
     elif window["without_cited"] is not None:
-        yield "no line by itself carries the alarm"
+        yield "no line by itself carries the alarm: without those that weigh most it would be no weaker"
     for item in window["restored"]:
         before = f" before {_where(window['lines'][item['line']])}" if item["line"] < len(window["lines"]) else ""
         yield f"lacking {count(item['count'])}{before}: {clip(item['template'], _TEMPLATE)}"

@@ -47,8 +47,6 @@ MAX_PATTERNS = 10
 _HOLDS_UNTIL = ("known", "shelved")
 _NORMAL = ("false-alarm", "known")
 _WHAT_IT_WAS = (*_NORMAL, "real")
-# Windows that a message names.
-_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,28 +210,23 @@ class FeedbackStore:
         """Return when a source had confirmed faults, first and last second of each: nothing to learn as normal.
 
         An incident's time is that of its windows and of what lies between them.
-
-        Raises:
-            BadFeedback: lines of a fault carry no time that they could be found by.
         """
+        timed = ([row for row in fault if row.start is not None] for fault in self._faults(source))
+        return sorted((min(row.start for row in fault), max(row.end for row in fault)) for fault in timed if fault)
+
+    def timeless_faults(self, source: str) -> list[str]:
+        """Return the windows of a source's confirmed faults that carry no time, by id."""
+        return [row.id for fault in self._faults(source) for row in fault if row.start is None]
+
+    def _faults(self, source: str) -> list[list[Any]]:
+        """Return the windows of a source's confirmed faults, those of one together."""
         rows = self._said_of(source)
-        times, untimed = [], []
         with answering(self._engine.connect) as connection:
-            for bundle in {row.bundle for row in rows if row.verdict == "real"}:
-                for fault in _in_a_row(connection, source, bundle, *_faults_of(connection, source, bundle, rows)):
-                    timed = [row for row in fault if row.start is not None]
-                    if timed:
-                        times.append((min(row.start for row in timed), max(row.end for row in timed)))
-                    else:
-                        untimed += [row.id for row in fault]
-        if untimed:
-            named = ", ".join(sorted(untimed)[:_NAMED]) + ("…" if len(untimed) > _NAMED else "")
-            raise BadFeedback(
-                f"{len(untimed):,} windows of confirmed faults of {source} carry no time by which their lines could be "
-                f"left out ({named}): take all lines of its faults, as their pages show them, out of the file, "
-                "and train without --feedback"
-            )
-        return sorted(times)
+            return [
+                fault
+                for bundle in sorted({row.bundle for row in rows if row.verdict == "real"})
+                for fault in _in_a_row(connection, source, bundle, *_faults_of(connection, source, bundle, rows))
+            ]
 
     def _said_of(self, source: str) -> Sequence[Any]:
         """Return what was said of a source and holds, first said first."""

@@ -170,6 +170,15 @@ class Wording:
     def _silence(self, about: Gap) -> Words:
         before = self._before(about)
         seen, usual = _span(about.seconds), _span(about.usual_seconds)
+        if about.event and self._events[about.event - 1].time is None:
+            # Something came meanwhile, and nobody knows when.
+            return {
+                "title": f"No time told for {seen}: {before}",
+                "text": f"For {seen} no line told its time, the last of them like “{before}”; in known-good lines "
+                f"{usual} at most follow such a line.",
+                "expected": f"{usual} at most",
+                "seen": f"{seen} without a time",
+            }
         return {
             "title": f"Silent for {seen} after: {before}",
             "text": f"Nothing came for {seen} after a line like “{before}”; in known-good lines {usual} at most.",

@@ -30,6 +30,8 @@ def print_summary(data: dict[str, Any], output: Path) -> None:
         f"({outcomes['parsed']:,} known, {outcomes['unparsed']:,} of new shape, {dropped:,} dropped); "
         f"{read['templates']:,} templates; windows of {data['training']['window']}."
     )
+    if read["noticed"]:
+        console.print(f"Noticed: {', '.join(f'{reason} {times:,}' for reason, times in read['noticed'].items())}.")
     if budget["days"]:
         rate = "" if budget["realised_per_day"] is None else f": {budget['realised_per_day']:.2f} a day"
         incidents = f"{budget['incidents']:,} incident{'s' * (budget['incidents'] != 1)}"

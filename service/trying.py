@@ -34,7 +34,7 @@ from service.routes.windows import explained
 from service.settings import Settings
 from service.store import Store
 from service.training import MAX_GOOD_EVENTS, MIN_GOOD_EVENTS, Report, train_bundle
-from service.whole_files import good_lines, rest_of_file, score_records, source_name
+from service.whole_files import WholeStore, good_lines, rest_of_file, score_records, source_name
 
 # Entries whose worst window is kept whole in the report; the others are one row each.
 _EXPLAINED_ENTRIES = 25
@@ -99,7 +99,7 @@ def try_file(options: TryOptions, report: Report) -> dict[str, Any]:
         trained_bundle = train_bundle(good, report)
         bundle = save_bundle(trained_bundle, options.bundle or Path(scratch, "bundle"))
         bundle = replace(bundle, source_format=rest_of_file(options.file, bundle.source_format, trained))
-        store = Store(Path(scratch, "try.sqlite"))
+        store = WholeStore(Path(scratch, "try.sqlite"))
         try:
             records = itertools.islice(
                 read_records(options.file, source_name(options.file), bundle.source_format.encoding), trained, None

@@ -89,6 +89,13 @@ class InHand(Input):
         """Nothing to release."""
 
 
+class WholeStore(Store):
+    """A database of one command alone, which looks at the lines of every window when all are scored."""
+
+    def forget_lines(self, source: str, before_index: int) -> None:
+        """Keep them: the database takes no more room than the file, and goes with the command."""
+
+
 def score_records(
     bundle: Bundle,
     store: Store,

@@ -24,7 +24,7 @@ from service.held_sources import KEEP_WINDOWS
 from service.packing import unpack
 from service.settings import Settings
 from service.store import Store
-from service.whole_files import score_records, source_name
+from service.whole_files import WholeStore, score_records, source_name
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,10 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        What became of the `lines`, how many `windows` they make, and `figures` by name; those by the clock only where
-        windows have times, and None where there is nothing to count. `rows` hold the bundle's and those of simple rules
-        beside each other; `baselines_left_out` says why there are none of these, or None.
+        What became of the `lines`, how many `windows` they make, how many more are `open_windows`, and `figures` by
+        name; those by the clock only where windows have times, and None where there is nothing to count. `rows` hold
+        the bundle's and those of simple rules beside each other; `baselines_left_out` says why there are none of these,
+        or None.
 
     Raises:
         BadSetting: an option is not usable, or the labels mark no window or every window.
@@ -66,29 +67,28 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
     labels = read_labels(options.labels, options.zone or source_format.zone)
     with ExitStack() as opened:
+        store: Store
         if options.database is not None:
-            database = existing(options.database)
+            store, source = Store(existing(options.database), options.database_password_file), options.source
         else:
-            database = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-")), "windows.sqlite")
-        store = Store(database, options.database_password_file)
+            scratch = opened.enter_context(tempfile.TemporaryDirectory(prefix="logvq-"))
+            store, source = WholeStore(Path(scratch, "windows.sqlite")), None
         opened.callback(store.close)
         if options.file is not None:
             records = read_records(options.file, options.source or source_name(options.file), source_format.encoding)
             score_records(
                 bundle, store, records, options.policy, lambda lines: progress(0.0, f"{lines:,} lines"), origins
             )
+        every = [window for window in store.find_windows(source=source, limit=None) if window["bundle"] == bundle.id]
         # A file that ends with a fault ends with an open window, which is an alarm already.
-        windows = [
-            window
-            for window in store.find_windows(limit=None)
-            if window["bundle"] == bundle.id and (window["status"] == "final" or window["anomalous"])
-        ]
+        windows = [window for window in every if window["status"] == "final" or window["anomalous"]]
         windows.sort(key=lambda window: (window["sequence"], window["id"]))
         held = [_held(store, window["id"]) for window in windows]
-        lines = _lines(store)
+        lines = _lines(store, source)
     progress(1.0, f"{len(windows):,} windows")
     if not windows:
-        raise BadSetting(f"there is no complete window of bundle {bundle.id}{_why_none(lines)}")
+        whose = f" and source {source}" if source else ""
+        raise BadSetting(f"there is no complete window of bundle {bundle.id}{whose}{_why_none(lines)}")
     found = marked(windows, labels)
     anomalous = np.logical_or.reduce(list(found.values()))
     if not anomalous.any():
@@ -111,6 +111,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         "bundle": bundle.id,
         "lines": lines,
         "windows": len(windows),
+        "open_windows": len(every) - len(windows),
         "figures": figures,
         "rows": beside,
         "baselines_left_out": left_out,
@@ -126,9 +127,9 @@ def _held(store: Store, window_id: str) -> Lines | None:
     return Lines([token for _, _, _, token, *_ in record["lines"]], bool(record["unseen"]))
 
 
-def _lines(store: Store) -> dict[str, Any]:
-    """Return what became of the lines of all sources."""
-    accounts = [summary["lines"] for summary in store.source_summaries()]
+def _lines(store: Store, source: str | None) -> dict[str, Any]:
+    """Return what became of the lines of a source, or of all."""
+    accounts = [summary["lines"] for summary in store.source_summaries() if source in (None, summary["id"])]
     dropped: Counter[str] = Counter()
     for account in accounts:
         dropped.update(account["dropped"])

@@ -1,8 +1,8 @@
 """A file of labels: what was anomalous, by time or by session key.
 
 A CSV file with a header. By time: `start` and `end`, and where wanted `source` and `name`; a time without an offset is
-in the zone it is read with. By session: `key`, and where wanted `source` and `name`. One row is one incident; rows of
-one `name` are the same incident.
+in the zone it is read with. By session: `key`, and where wanted when, `source` and `name`. One row is one incident;
+rows of one `name` are the same incident.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Label:
     Attributes:
         incident: number of the incident it belongs to.
         source: whose it is; None for every source.
-        start, end: epoch seconds; None for a session.
-        key: of the session; None for a stretch of time.
+        start, end: epoch seconds; None for a session whenever it was.
+        key: of the session; None for every window of a stretch of time.
         name: of the incident.
     """
 
@@ -75,17 +75,19 @@ def read_labels(path: Path, zone: str) -> list[Label]:
     found = []
     for row in rows:
         where = f"{path}, line {rows.line_num}"
+        if any(row.get(None) or ()):
+            raise BadSetting(f"{where}: there are more values than columns; put quotes around one that holds a comma")
         name = (row.get("name") or "").strip() or f"line {rows.line_num}"
         number = numbers.setdefault(name, len(numbers))
         source = (row.get("source") or "").strip() or None
         key = (row.get("key") or "").strip()
-        if key:
+        if key and not (row.get("start") or row.get("end")):
             found.append(Label(number, source, key=key, name=name))
             continue
         start, end = (_time(row.get(column), zone, where, column) for column in ("start", "end"))
         if end < start:
             raise BadSetting(f"{where}: end lies before start")
-        found.append(Label(number, source, start, end, name=name))
+        found.append(Label(number, source, start, end, key or None, name))
     if not found:
         raise BadSetting(f"{path} has no labels; give at least one row below the header")
     return found
@@ -138,10 +140,11 @@ def marked(windows: Sequence[Mapping[str, Any]], labels: Sequence[Label]) -> dic
             begins[place] = window["start"] if earlier is None else min(earlier, window["start"])
     found: dict[int, Bools] = {}
     for label in labels:
-        if label.start is None or label.end is None:
-            mine = keys == label.key
-        else:
-            mine = (begins <= label.end) & (ends >= label.start)
+        mine = np.ones(len(windows), bool)
+        if label.key is not None:
+            mine = mine & (keys == label.key)
+        if label.start is not None and label.end is not None:
+            mine = mine & (begins <= label.end) & (ends >= label.start)
         if label.source is not None:
             mine = mine & (sources == label.source)
         found[label.incident] = found.get(label.incident, np.zeros(len(windows), bool)) | mine

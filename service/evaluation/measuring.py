@@ -127,7 +127,9 @@ def _of_windows(windows: Sequence[Mapping[str, Any]], anomalous: Bools, timed: B
     found: dict[str, Any] = {"anomalous_windows": int(anomalous.sum()), "alarm_windows": int(alarms.sum())}
     for name, figure in ranked.items():
         found[name] = figure(np.arange(len(windows)))
-        found[f"{name}_95"] = list(interval(figure, anomalous, starts))
+        low, high = interval(figure, anomalous, starts)
+        # Of draws that are all alike there is none, as of values.
+        found[f"{name}_95"] = [low, high] if low < high else None
     found["window_precision"] = float((anomalous & alarms).sum() / alarms.sum()) if alarms.any() else None
     found["window_recall"] = float((anomalous & alarms).sum() / anomalous.sum())
     return found

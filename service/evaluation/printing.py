@@ -24,7 +24,9 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
     """Print what `evaluate` found."""
     lines, figures = found["lines"], found["figures"]
     dropped = "".join(f" + {count:,} dropped ({reason})" for reason, count in lines["dropped"].items())
-    print(f"bundle {found['bundle']}, {found['windows']:,} windows")
+    still_open = found["open_windows"]
+    left_out = f"; still open where the lines end, and not counted: {still_open:,}" if still_open else ""
+    print(f"bundle {found['bundle']}, {found['windows']:,} windows{left_out}")
     known = f"{lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape"
     print(f"{lines['consumed']:,} lines = {known}{dropped}")
     for name, value in figures.items():

@@ -3,9 +3,11 @@
 Jinja escapes what these functions leave as `str`; those that build marks return `Markup` and escape every piece.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -44,6 +46,18 @@ def visible(text: str) -> str:
         concatenation is the concatenation of the results.
     """
     return SUSPECT.sub(_shown, text)
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON of several lines, in which every character that a terminal might obey is escaped."""
+    return SUSPECT.sub(_escaped, json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    # JSON itself escapes those below a space, and its own line feeds are none of a line's.
+    hidden = character != "\n" and unicodedata.category(character) in HIDDEN_CATEGORIES
+    return json.dumps(character)[1:-1] if hidden else character
 
 
 def clip(text: str, limit: int) -> str:

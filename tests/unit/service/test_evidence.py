@@ -226,6 +226,14 @@ def test_a_silence_is_said_with_how_long_it_usually_is(bundle: Bundle, lines: li
     assert reasons[SILENCE]["line"] == place
     assert reasons[SILENCE]["seen"] == "90.0 days"
     assert "at most" in reasons[SILENCE]["expected"]
+    assert reasons[SILENCE]["text"].startswith("Nothing came for 90.0 days after")
+    # What came without its time before that broke the silence, nobody knows when.
+    later[place - 1] = replace(later[place - 1], time=None)
+    record = judge_of(bundle, 1.0).judge("s", 0, None, later, scored(bundle, later), {}).record
+    (silence,) = (reason for reason in record["reasons"] if reason["kind"] == SILENCE)
+    assert silence["line"] == place
+    assert "no line told its time" in silence["text"]
+    assert "Nothing came" not in silence["text"]
 
 
 def test_a_fault_and_the_silence_after_it_are_told_by_the_fault(bundle: Bundle, lines: list[bytes]) -> None:

@@ -70,6 +70,12 @@ def test_a_window_is_told_with_all_that_explains_it(window: dict[str, Any]) -> N
         assert f"lacking 2 before position {window['lines'][3]['position']}, " in text
 
 
+def test_that_no_line_is_cited_is_said_with_what_that_means(window: dict[str, Any]) -> None:
+    uncited = [line | {"cited": False} for line in window["lines"]]
+    text = window_text(window | {"lines": uncited, "without_cited": window["strength"]})
+    assert "no line by itself carries the alarm: without those that weigh most it would be no weaker" in text
+
+
 def test_lines_are_ranked_by_what_they_contribute_with_their_variable_parts(window: dict[str, Any]) -> None:
     ranked = [line for line in window["lines"] if line["rank"]]
     told = section(window_text(window), "Lines")
@@ -164,6 +170,25 @@ def test_no_control_character_and_no_line_of_its_own_comes_out_of_a_hostile_line
     templates = text.count("         template  ") - plain.count("         template  ")
     assert text.count("\n") == plain.count("\n") + templates
     text.encode()
+
+
+def test_json_of_a_hostile_line_is_what_it_was_and_nothing_that_a_terminal_obeys(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database, hostile = tmp_path / "a.sqlite", "\x9b2J\x7f\u2028\u202e\U000e0001温度"
+    lines = [*machine_lines[:10], machine_lines[10] + hostile.encode(), *machine_lines[10:100]]
+    store = Store(database)
+    records = (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines))
+    score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
+    first = min(store.find_windows(limit=None), key=lambda row: row["index"])["id"]
+    found = explained(store, first)
+    store.close()
+    assert main(["explain", first, "--database", str(database), "--json"]) == 0
+    said = capsys.readouterr().out
+    assert json.loads(said) == json.loads(json.dumps(found))
+    assert found["lines"][10]["text"].endswith(hostile)
+    assert "温度" in said
+    assert not [each for each in said if each != "\n" and unicodedata.category(each) in {"Cc", "Cf", "Zl", "Zp"}]
 
 
 def test_long_lines_and_many_of_them_are_cut_and_that_is_said(window: dict[str, Any]) -> None:

@@ -17,8 +17,10 @@ from service.cli import main
 from service.held_back import describing, held_back
 from service.settings import load_settings
 from service.store import Store
+from service.summary import print_summary
 from service.trying import TryOptions, try_file
 from service.whole_files import good_lines, score_records
+from tests.browser import examples
 
 
 def test_larger_budgets_raise_more_and_miss_less(bundle: Bundle, machine_lines: list[bytes], tmp_path: Path) -> None:
@@ -88,6 +90,17 @@ def test_utf_16_on_the_command_line_is_what_the_file_s_mark_says(tmp_path: Path)
         assert len(list(good.records)) == 5
 
 
+def test_every_line_of_a_long_file_is_counted_by_its_template(
+    machine_lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "mazak01.log"
+    log.write_bytes(b"\n".join(machine_lines[-2000:]) + b"\n")
+    monkeypatch.setattr("service.held_sources.KEEP_WINDOWS", 10)
+    monkeypatch.setattr("service.held_sources._SWEEP_WINDOWS", 5)
+    data = try_file(TryOptions(log, None, None, None, None, AlarmPolicy(), None, "logvq try"), lambda *_: None)
+    assert sum(row["scored"] for row in data["templates"]) == data["accounting"]["outcomes"]["parsed"] > 900
+
+
 def test_a_file_of_less_than_a_day_has_counts_and_no_rates(
     machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +141,17 @@ def test_a_fault_that_ends_a_file_is_an_alarm(bundle: Bundle, machine_lines: lis
     assert (last["anomalous"], incident["window_ids"][-1]) == (True, last["id"])
     assert "EXCESS LOAD” is new" in last["sentence"]
     store.close()
+
+
+def test_what_was_odd_about_lines_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    data = examples.report()
+    data["budget"] |= {"stated": True, "choices": [], "held_back": {"kinds": []}}
+    data["accounting"]["noticed"] = {"missing-time": 1300, "clock-back": 1}
+    print_summary(data, Path("report.html"))
+    assert "\nNoticed: missing-time 1,300, clock-back 1.\n" in capsys.readouterr().out
+    data["accounting"]["noticed"] = {}
+    print_summary(data, Path("report.html"))
+    assert "Noticed" not in capsys.readouterr().out
 
 
 def test_a_few_lines_are_not_called_calm(

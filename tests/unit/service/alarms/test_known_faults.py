@@ -17,7 +17,7 @@ from service.alarms.confirmed import Pattern
 from service.cli import main
 from service.errors import BadFeedback
 from service.feedback_store import FeedbackStore, Said
-from service.known_faults import without_faults
+from service.known_faults import FaultyWindow, faulty_windows, spans_of, without_faults
 from service.packing import pack
 from service.store import Batch, Store
 
@@ -153,12 +153,52 @@ def test_a_fault_of_one_bundle_is_none_of_another_bundles_windows(store: Store) 
     assert FeedbackStore(store).faults("press07") == [(90.0, 92.0)]
 
 
-def test_a_fault_without_a_time_is_refused_with_what_to_do(store: Store) -> None:
-    store.commit(Batch(windows=[window(0, 10.0), *(window(index, None) for index in range(1, 9))]))
-    for index in range(7):
-        say(store, f"w-b{index}")
-    with pytest.raises(BadFeedback, match=r"6 windows .* press07 .*w-b1, .*w-b5….*out of the file.*without --feedback"):
-        FeedbackStore(store).faults("press07")
+def timeless(index: int, texts: Sequence[str], key: str | None = None) -> dict[str, Any]:
+    record = {"lines": [[n, None, text, 0] for n, text in enumerate(texts)]}
+    return window(index, None) | {"record": pack(record), "key": key}
+
+
+def untimed(store: Store, *windows: dict[str, Any]) -> list[FaultyWindow]:
+    store.commit(Batch(windows=list(windows)))
+    for row in windows:
+        say(store, row["id"])
+    return faulty_windows(store, FeedbackStore(store).timeless_faults("press07"))
+
+
+NO_TIME = SourceFormat(time_pattern=None)
+
+
+def test_lines_of_a_fault_without_a_time_are_left_out_where_they_come_in_a_row(store: Store) -> None:
+    faults = untimed(store, timeless(0, ["door open", "pump failed", "door shut"]), timeless(1, ["never", "seen"]))
+    texts = ["door open", "pump ok", "door shut", "door open", "pump failed", "door shut", "pump failed", "door shut"]
+    lines = [record(10 * n, text) for n, text in enumerate([*texts, *texts])]
+    spans, lacking = spans_of(lines, faults, NO_TIME)
+    kept = [item.position // 10 for item in without_faults(lines, [], NO_TIME, spans)]
+    assert kept == [0, 1, 2, 6, 7, 8, 9, 10, 14, 15]
+    assert lacking == ["w-b1"]
+
+
+def test_lines_of_a_session_without_a_time_are_left_out_wherever_they_are(store: Store) -> None:
+    faults = untimed(store, timeless(0, ["open blk_1", "failed blk_1"], key="blk_1"))
+    lines = [record(n, text) for n, text in enumerate(["open blk_1", "open blk_2", "failed blk_1", "failed blk_2"])]
+    spans, lacking = spans_of(lines, faults, NO_TIME)
+    assert [item.position for item in without_faults(lines, [], NO_TIME, spans)] == [1, 3]
+    assert lacking == []
+
+
+def test_an_event_of_several_lines_without_a_time_is_left_out_whole(store: Store) -> None:
+    faults = untimed(store, timeless(0, ["! door open", "! pump failed\n  at pump.c:5"]))
+    source_format = SourceFormat.from_dict({"framing": {"start": "unless", "pattern": "^ "}})
+    lines = [
+        record(n, text) for n, text in enumerate(["! ok", "! door open", "! pump failed", "  at pump.c:5", "! ok"])
+    ]
+    spans, _ = spans_of(lines, faults, source_format)
+    assert [item.position for item in without_faults(lines, [], source_format, spans)] == [0, 4]
+
+
+def test_a_fault_with_neither_time_nor_lines_is_refused_with_what_to_do(store: Store) -> None:
+    with pytest.raises(BadFeedback, match=r"w-b1 .* no longer stored.*out of the file.*without --feedback"):
+        untimed(store, window(0, 10.0), window(1, None))
 
 
 @pytest.fixture
@@ -191,6 +231,26 @@ def test_training_says_how_many_lines_it_leaves_out(store: Store, trained: Any) 
     said = trained()
     assert "left out 6 lines of press07.log: they are of confirmed faults of press07" in said
     assert "press07.log has 44 known-good events" in said
+
+
+def test_faults_with_and_without_a_time_are_left_out_together(store: Store, trained: Any) -> None:
+    texts = [json.dumps({"msg": f"door {LONG}", "ts": DAY + n}) for n in (30, 31, 32)]
+    store.commit(
+        Batch(windows=[window(0, DAY + 4.0), timeless(1, texts), *(timeless(n, [f"{n}"]) for n in range(2, 9))])
+    )
+    for index in range(9):
+        say(store, f"w-b{index}")
+    said = trained()
+    assert "left out 6 lines of press07.log: they are of confirmed faults of press07" in said
+    assert "press07.log has not all lines, in a row and as they were served, of w-b2, " in said
+    assert "w-b6 and 2 more, which" in said
+    assert "press07.log has 44 known-good events" in said
+
+
+def test_faults_that_all_lack_a_time_are_left_out_by_their_lines(store: Store, trained: Any) -> None:
+    texts = [json.dumps({"msg": f"door {LONG}", "ts": DAY + n}) for n in (30, 31, 32)]
+    untimed(store, timeless(0, texts))
+    assert "left out 3 lines of press07.log" in trained()
 
 
 def test_training_warns_where_a_file_has_no_line_of_the_faults(store: Store, trained: Any) -> None:

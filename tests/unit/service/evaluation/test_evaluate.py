@@ -104,6 +104,49 @@ def test_where_lines_have_been_dropped_there_are_no_simple_rules(
     assert NEW_LINE not in out
 
 
+def test_a_file_keeps_its_lines_for_simple_rules_however_long_it_is(
+    bundle_dir: Path, log: Path, labels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = EvaluateOptions(bundle_dir, log, None, None, labels, None, AlarmPolicy())
+    whole = evaluate(asked, quiet)
+    monkeypatch.setattr("service.held_sources.KEEP_WINDOWS", 10)
+    monkeypatch.setattr("service.held_sources._SWEEP_WINDOWS", 5)
+    assert evaluate(asked, quiet) == whole
+    assert len(whole["rows"]) == 4
+
+
+def test_of_a_database_one_source_can_be_asked_for(
+    bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], labels: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    database = tmp_path / "a.sqlite"
+    asked = EvaluateOptions(bundle_dir, None, SOURCE, database, labels, None, AlarmPolicy())
+    store = Store(database)
+    for source in (SOURCE, "mazak02"):
+        records = (Record(source, f"file:{source}", n, n + 1, line, None) for n, line in enumerate(machine_lines))
+        score_records(bundle, store, records, AlarmPolicy(), lambda _: None)
+        if source == SOURCE:
+            alone = evaluate(asked, quiet)
+    store.close()
+    assert evaluate(asked, quiet) == alone
+    assert evaluate(replace(asked, source=None), quiet)["windows"] == 2 * alone["windows"]
+    with pytest.raises(BadSetting, match=r"no complete window of bundle .* and source mazak03"):
+        evaluate(replace(asked, source="mazak03"), quiet)
+    told = ["evaluate", str(bundle_dir), "--database", str(database), "--labels", str(labels), "--budget", "5"]
+    assert main(told) == 2
+    assert "--budget, --rules and --config are for FILE" in capsys.readouterr().err
+
+
+def test_windows_that_the_lines_end_in_are_counted_apart(
+    bundle: Bundle, bundle_dir: Path, machine_lines: list[bytes], log: Path, labels: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    whole = len(machine_lines) // bundle.window.events
+    assert len(machine_lines) % bundle.window.events
+    assert main(["evaluate", str(bundle_dir), str(log), "--labels", str(labels)]) == 0
+    assert f"{whole} windows; still open where the lines end, and not counted: 1\n" in capsys.readouterr().out
+
+
 def test_a_database_is_named_by_url_with_its_password_in_a_file(
     bundle_dir: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

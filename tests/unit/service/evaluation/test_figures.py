@@ -118,6 +118,14 @@ def test_what_is_all_alike_has_no_interval(values: list[float]) -> None:
     assert interval_of(np.mean, values) is None
 
 
+def test_figures_of_windows_that_are_alike_however_drawn_have_no_interval() -> None:
+    windows = [window(n, 3.0 if n == 4 else 0.1) for n in range(160)]
+    labels = [Label(0, None, windows[4]["start"], windows[4]["start"])]
+    found = measure(windows, labels, marked(windows, labels))
+    assert (found["window_auroc"], found["window_auroc_95"]) == (1.0, None)
+    assert (found["window_f1"], found["window_f1_95"]) == (0.0, None)
+
+
 @pytest.mark.parametrize("days", [5, 40])
 def test_alarms_that_come_together_say_less_of_a_day_than_as_many_apart(days: int) -> None:
     apart, (low, high) = a_day((np.arange(20) * DAY * days / 20).tolist(), 0.0, days * DAY)

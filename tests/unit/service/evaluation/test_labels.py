@@ -67,6 +67,17 @@ def test_windows_are_marked_by_overlap_in_time_and_by_their_session() -> None:
     assert found == {0: [1, 2], 1: [4], 2: [5]}
 
 
+def test_a_session_with_times_is_marked_at_these_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "key,start,end\nlot 7,1970-01-01T00:01Z,1970-01-01T00:02Z\nlot 8,,\n")
+    windows = [window(n, 60.0 * n, 60.0 * n + 30, key=f"lot {7 + n % 2}") for n in range(8)]
+    found = marked(windows, read_labels(path, TOKYO))
+    assert [np.flatnonzero(mine).tolist() for mine in found.values()] == [[2], [1, 3, 5, 7]]
+
+
+def test_a_row_may_end_in_empty_values(tmp_path: Path) -> None:
+    assert len(read_labels(written(tmp_path, "start,end,name\n2026-01-01,2026-01-02,a,,\n"), TOKYO)) == 1
+
+
 def test_a_silence_is_marked_where_it_is_judged_by_the_window_after_it() -> None:
     windows = [window(0, 0.0, 60.0), window(1, 61.0, 120.0), window(2, 3720.0, 3780.0), window(0, 0.0, 60.0, "oven")]
     (mine,) = marked(windows, [Label(0, None, 600.0, 1200.0)]).values()
@@ -92,6 +103,8 @@ def test_a_window_that_two_incidents_touch_counts_for_both() -> None:
         ("start,end\n2026-01-02,2026-01-01\n", "line 2: end lies before start"),
         ("start,end\n01/02/2026 10:00,01/02/2026 10:30\n", "line 2: cannot read start"),
         ("start,end,name\n2026-01-02,,x\n", "line 2: cannot read end"),
+        ("start,end,name\n2026-01-02,2026-01-02,servo, axis X\n", "line 2: there are more values than columns"),
+        ("key,start,end\nlot 7,2026-01-02,\n", "line 2: cannot read end"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, words: str) -> None:
