@@ -168,7 +168,10 @@ class Alarms:
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
             yield from window.judged.examined()
-        changed = self._tracker.follow(row, self._told(window, matched) if row["anomalous"] else None)
+        # What is quieted is quiet, however strange it is.
+        nearly = joins and row["decided_by"] is None and self._threshold.is_nearly(row["strength"])
+        told = self._told(window, matched) if row["anomalous"] else None
+        changed = self._tracker.follow(row, told, nearly=nearly)
         if row["anomalous"]:
             self._remember(window, beside=not joins and row["threshold"] < self._threshold.value)
         foreseen = self._foreseen.pop(row["index"], row["incident"])
@@ -183,6 +186,7 @@ class Alarms:
             # What a rule insists on was asked for, and is not the model's to save on.
             opened=row["anomalous"] and row["decided_by"] is None and not joins,
             sampled=not joins or self._tracker.lasts,
+            lasting=joins and self._tracker.lasts,
             counts=muted is None,
         )
         if row["incident"] in self._heard.fault_incidents:

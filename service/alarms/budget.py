@@ -55,6 +55,11 @@ UNSTATED_SHARE = 0.01
 # And its limit is about days to come: of the first day nobody knows what it is like, and somebody looks. So many more
 # are raised in it, and no debt left from it.
 FIRST_DAY = 3.0
+# What so many times as many windows reach is nearly an alarm, and keeps an incident open; not what one window in ten
+# reaches, however low the threshold. It is a share of the source's latest windows: as one of the threshold's strength,
+# what a changed source writes all day kept one incident open for days, and each later fault was in it.
+NEARLY = 3.5
+NEARLY_SHARE = 0.1
 # Of the sample, so many of the largest tell how its tail goes on: an exponential with their mean excess.
 _TAIL_WINDOWS = 10
 _PRIOR_EXCESS = 1.0 / math.log(10)
@@ -185,7 +190,15 @@ class AlarmThreshold:
         self.value = self._solve()
 
     def follow(
-        self, index: int, time: float | None, strength: float, *, opened: bool, sampled: bool, counts: bool = True
+        self,
+        index: int,
+        time: float | None,
+        strength: float,
+        *,
+        opened: bool,
+        sampled: bool,
+        lasting: bool = False,
+        counts: bool = True,
     ) -> None:
         """Take the next window, judged.
 
@@ -195,6 +208,7 @@ class AlarmThreshold:
             strength: how strange it is, with what is excused left out.
             opened: whether the model opened an incident with it.
             sampled: whether the threshold learns from it: no incident was open, or one that lasts.
+            lasting: whether it joins one that lasts.
             counts: whether it is of the time that the budget is about; not so where nobody would have been told.
         """
         elapsed = self._elapsed(time)
@@ -203,7 +217,9 @@ class AlarmThreshold:
         owed = elapsed * self.budget.alarms / self.budget.seconds
         self.owed += owed
         self.opened += opened
-        self._credit = min(max(self._credit + owed - opened, -MAX_CREDIT), MAX_CREDIT)
+        # Of what can open no incident, none is saved up: the longer one went on, the lower the threshold would come.
+        saved = 0.0 if lasting else owed
+        self._credit = min(max(self._credit + saved - opened, -MAX_CREDIT), MAX_CREDIT)
         self._since_last += elapsed
         if sampled:
             self._pace += _PACE_WEIGHT * (self._since_last - self._pace)
@@ -229,6 +245,11 @@ class AlarmThreshold:
             index, oldest = self._sample.popleft()
             if index not in self._left_out:
                 del self._sorted[bisect_left(self._sorted, oldest)]
+
+    def is_nearly(self, strength: float) -> bool:
+        """Whether the next window is nearly an alarm, at this strength."""
+        share = self.share_above(self.value)
+        return self.share_above(strength) <= max(share, min(NEARLY * share, NEARLY_SHARE))
 
     def _wanted_share(self) -> float:
         """Return the share of windows that the budget allows to open an incident, were none owed or overdrawn."""

@@ -76,12 +76,19 @@ def _raised(
         row = dict(window) | {"threshold": threshold.value, "incident": None}
         alarm = row["decided_by"] is None and row["strength"] >= threshold.value
         joins = tracker.takes(row)
-        tracker.follow(row, _TOLD if alarm else None)
+        nearly = joins and row["decided_by"] is None and threshold.is_nearly(row["strength"])
+        tracker.follow(row, _TOLD if alarm else None, nearly=nearly)
+        lasting = joins and tracker.lasts
         if alarm and joins:
             incidents[-1].append(window)
         elif alarm:
             incidents.append([window])
         threshold.follow(
-            row["index"], row["end"], row["strength"], opened=alarm and not joins, sampled=not joins or tracker.lasts
+            row["index"],
+            row["end"],
+            row["strength"],
+            opened=alarm and not joins,
+            sampled=not joins or lasting,
+            lasting=lasting,
         )
     return incidents, threshold.owed / per_day

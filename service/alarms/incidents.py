@@ -23,10 +23,6 @@ MAX_GAP_SECONDS = 3600.0
 MAX_WINDOWS = 500
 # What has gone on for so many windows is what the source is like now: the threshold learns from it again.
 LASTING_WINDOWS = 20
-# So much of the threshold's strength keeps an incident open: where one window in 500 is an alarm, one in 150.
-HYSTERESIS = 0.8
-# What one normal window in ten reaches keeps nothing open, however low the threshold.
-_USUAL_STRENGTH = 1.0
 # Of an incident's windows, the lines that carry the alarm are found for the one that opens it, and for those so much
 # stronger than all they were found for: that takes thirty times as long as judging, and alarms come in floods. However
 # many windows an incident has, they are found a few times, and for one nearly as strong as the worst.
@@ -117,12 +113,13 @@ class IncidentTracker:
             rows += [row | {"status": "closed"} for row in IncidentTracker().follow(dict(window), told)]
         return rows
 
-    def follow(self, window: dict[str, Any], told: Told | None) -> list[dict[str, Any]]:
+    def follow(self, window: dict[str, Any], told: Told | None, *, nearly: bool = False) -> list[dict[str, Any]]:
         """Take the next final window; name its incident in it.
 
         Args:
             window: a row of the store's `windows`; its `incident` is set where it belongs to one.
             told: what its incident takes from it; None where it is no alarm.
+            nearly: whether it nearly is.
 
         Returns:
             Rows of the store's `incidents` that changed.
@@ -132,9 +129,6 @@ class IncidentTracker:
             changed.append(self._close())
         self._clock.observe(window["end"])
         if told is None:
-            # What is quieted is quiet, however strange it is.
-            enough = max(HYSTERESIS * window["threshold"], min(window["threshold"], _USUAL_STRENGTH))
-            nearly = window["decided_by"] is None and window["strength"] >= enough
             self._quiet = 0 if nearly else self._quiet + 1
             if self._open is not None and self._quiet > MAX_QUIET_WINDOWS:
                 changed.append(self._close())

@@ -32,6 +32,7 @@ from service.alarms.incidents import IncidentTracker, Told
 from service.detection.detector import Detector, Judged, Observed
 from service.detection.ngrams import NGrams
 from service.detection.novelty import PARTS
+from tests.benchmark.detection.streams import is_nearly
 from tests.benchmark.report import keep
 
 FILE = "nezha_0129/nezha_2023-01-29.tar.zst"
@@ -98,7 +99,7 @@ class Day:
             }  # fmt: skip
             alarm = strength >= threshold
             opened += alarm and not tracker.takes(row)
-            tracker.follow(row, _TOLD if alarm else None)
+            tracker.follow(row, _TOLD if alarm else None, nearly=is_nearly(strength, threshold))
             if alarm:
                 alarms[minute] = opened
         return alarms

@@ -58,6 +58,14 @@ class Stream:
         return float(np.minimum(np.diff(self.row.test.starts), DAY_SECONDS).sum() / DAY_SECONDS)
 
 
+def is_nearly(strength: float, threshold: float) -> bool:
+    """Whether a strength is nearly an alarm to a threshold that does not follow.
+
+    Where one good window in 500 is an alarm, one in 150 is; never what one in ten reaches.
+    """
+    return strength >= max(0.8 * threshold, min(threshold, 1.0))
+
+
 class Watch:
     """One stream's threshold and incidents; a threshold that stays what it was where it does not follow.
 
@@ -87,14 +95,16 @@ class Watch:
             "decided_by": None if quieted is None else "feedback",
         }  # fmt: skip
         joins = self._tracker.takes(row)
-        self._tracker.follow(row, _TOLD if alarm else None)
+        nearly = self.threshold.is_nearly(strength) if self._follows else is_nearly(strength, self._first)
+        self._tracker.follow(row, _TOLD if alarm else None, nearly=nearly and quieted is None)
         if alarm:
             self.alarms.append(index)
             if not joins:
                 self.opened.append(index)
         counted = strength if quieted is None else quieted
-        sampled = not joins or self._tracker.lasts
-        self.threshold.follow(index, start, counted, opened=alarm and not joins, sampled=sampled)
+        lasting = joins and self._tracker.lasts
+        sampled = not joins or lasting
+        self.threshold.follow(index, start, counted, opened=alarm and not joins, sampled=sampled, lasting=lasting)
         return alarm
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
@@ -70,6 +72,37 @@ def test_a_strange_window_is_held_back_whether_an_incident_is_open_or_not(bundle
         counted.append((alarms.summary()["held_back"], alarms.incident_open))
     assert counted[2:4] == [(0, True), (1, True)]
     assert counted[6:] == [(1, False), (2, False)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_what_a_changed_source_writes_all_day_does_not_swallow_the_faults_that_come_later(
+    bundle: Bundle, share: float
+) -> None:
+    alarms, draw, faults = alarms_of(bundle), random.Random(0), {700, 850, 1100}
+    opened_by, first_of = {}, {}
+    for number in range(1400):
+        usual = -math.log10(1 - draw.random()) if number < 400 or draw.random() < share else draw.uniform(8.6, 10.2)
+        window = proposed(number, 15.0 if number in faults else usual, alarms.threshold)
+        finished(alarms.follow(window))
+        incident = window.judged.row["incident"]
+        if incident:
+            opened_by[number] = first_of.setdefault(incident, number)
+    assert {opened_by.get(number) for number in faults} == faults
+    summary = alarms.summary()
+    assert 0.8 <= summary["opened"] / summary["owed"] <= 1.25
+
+
+@pytest.mark.parametrize(("between", "incidents"), [(1.2, 1), (0.9, 2)])
+def test_what_few_windows_reach_keeps_an_incident_open_and_what_one_in_eight_does_not(
+    bundle: Bundle, between: float, incidents: int
+) -> None:
+    alarms, found = alarms_of(bundle), set()
+    for number, strength in enumerate([9.0, *[between] * 5, 9.0]):
+        window = proposed(number, strength, alarms.threshold)
+        finished(alarms.follow(window))
+        assert (window.judged.row["incident"] is not None) == (strength == 9.0)
+        found.add(window.judged.row["incident"])
+    assert len(found - {None}) == incidents
 
 
 def test_news_of_a_day_is_counted_by_the_clock_of_a_source_whose_lines_are_of_two_days(bundle: Bundle) -> None:

@@ -6,9 +6,10 @@ import json
 import math
 from typing import Any
 
-from service.alarms.incidents import HYSTERESIS, LEAD, MAX_GAP_SECONDS, IncidentTracker, Told
+from service.alarms.incidents import LEAD, MAX_GAP_SECONDS, IncidentTracker, Told
 
 THRESHOLD = 2.0
+NEARLY = 1.7
 
 
 def window(
@@ -36,8 +37,9 @@ def told(name: str, severity: str = "warning") -> Told:
 def follow(tracker: IncidentTracker, windows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for item in windows:
-        alarm = item["strength"] >= THRESHOLD and item["decided_by"] is None
-        for row in tracker.follow(item, told(item["id"]) if alarm else None):
+        quieted = item["decided_by"] is not None
+        alarm, nearly = (item["strength"] >= strength and not quieted for strength in (THRESHOLD, NEARLY))
+        for row in tracker.follow(item, told(item["id"]) if alarm else None, nearly=nearly):
             found[row["id"]] = row
     return found
 
@@ -65,9 +67,9 @@ def test_an_incident_is_named_by_its_first_window_whatever_follows() -> None:
 
 
 def test_a_source_that_hovers_about_its_threshold_is_one_incident() -> None:
-    strengths = [THRESHOLD + 0.1 if n % 4 == 0 else 1.1 * HYSTERESIS * THRESHOLD for n in range(40)]
+    strengths = [THRESHOLD if n % 4 == 0 else NEARLY for n in range(40)]
     assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(strengths)])) == 1
-    quiet = [THRESHOLD + 0.1 if n % 4 == 0 else 0.9 * HYSTERESIS * THRESHOLD for n in range(40)]
+    quiet = [THRESHOLD if n % 4 == 0 else NEARLY - 0.1 for n in range(40)]
     assert len(follow(IncidentTracker(), [window(n, strength) for n, strength in enumerate(quiet)])) == 10
 
 
@@ -91,7 +93,7 @@ def test_a_silence_ends_an_incident_though_the_clock_was_ahead_for_a_moment() ->
 
 def test_as_long_as_windows_are_nearly_alarms_an_incident_goes_on_for_hours() -> None:
     for minutes in (5, 120):
-        strengths = [3.0, *[1.1 * HYSTERESIS * THRESHOLD] * 30, 3.0]
+        strengths = [3.0, *[NEARLY] * 30, 3.0]
         windows = [
             window(n, strength, start=n * minutes * 60.0) | {"end": (n + 1) * minutes * 60.0 - 1}
             for n, strength in enumerate(strengths)
