@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from service.alarms.rules import load_rules
 from service.database import existing
 from service.errors import BadSetting
 from service.feedback_store import FeedbackStore, Said
+from service.pages.text import json_text
 from service.routes.feedback import shown
 from service.rule_report import compare
 from service.store import Store
@@ -43,7 +43,7 @@ def run_feedback(options: argparse.Namespace) -> int:
                 options.about, Said(verdict=options.verdict, who=who, reason=options.reason, until=until)
             )
             said = f"feedback {entry['id']}: {entry['about']} of {entry['source']} is {entry['verdict']}"
-        print(json.dumps(shown(entry), ensure_ascii=False) if options.json else said)
+        print(json_text(shown(entry)) if options.json else said)
         if not options.json:
             print("a running service takes it in at once", file=sys.stderr)
         return 0
@@ -69,7 +69,7 @@ def _time(text: str) -> float:
 def _list(entries: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
     rows = [shown(entry) for entry in entries]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        print(json_text(rows))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     # What is copied into the next command stays whole on a narrow terminal; the rest is folded.
@@ -98,7 +98,7 @@ def run_rules(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("rule", "kind", "with the model's alarm", "without", "such as"):

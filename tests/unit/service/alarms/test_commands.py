@@ -75,6 +75,31 @@ def test_what_the_service_refuses_the_command_refuses(database: Path, capsys: py
     store.close()
 
 
+def test_what_is_printed_as_json_holds_no_character_that_a_terminal_obeys(
+    bundle: Bundle, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden, at = "\u202e\x9b31m温度", ["--database", str(database)]
+    rules, log = tmp_path / "rules.toml", tmp_path / "press07.log"
+    rules.write_text("[[rule]]\nname = '\u202e温度'\nmatch = '.'\nalarm = 'always'\n")
+    log.write_text(f"2026-01-31T06:00:00Z {hidden}\n" * 30)
+    store = Store(tmp_path / "dead.sqlite")
+    undecodable = Record(hidden, "kafka:lines:0", 0, 1, b"\xff" * 9, None)
+    score_records(bundle, store, iter([undecodable]), AlarmPolicy(), lambda _: None)
+    store.close()
+    for command in (
+        ["feedback", "say", incident_of(database), "real", "--reason", hidden, "--who", "Sato", *at],
+        ["feedback", "list", *at],
+        ["rules", str(rules), *at],
+        ["inspect", str(log)],
+        ["dead-letters", "--database", str(tmp_path / "dead.sqlite")],
+    ):
+        assert main([*command, "--json"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.replace("\n", "").isprintable(), command
+        assert "温度" in shown
+        assert "\\u202e" in shown
+
+
 def test_a_user_without_a_name_is_asked_for_one(
     database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
