@@ -45,7 +45,7 @@ def as_json(found: Inspection) -> str:
 def show(found: Inspection, kind: str, name: str) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(clean(found.name))}[/bold], {found.lines:,} lines looked at\n")
+    console.print(f"[bold]{escape(clean(found.name))}[/bold], its first {found.lines:,} lines looked at\n")
     for choice in found.choices:
         console.print(
             f"[bold]{choice.name:<10}[/bold] {escape(clean(choice.value))}  "
