@@ -19,7 +19,7 @@ _SIGNED = re.compile(r"(?<![\w.,([{<])(?<![0-9]:)[-+]?[0-9]+(?:[.,][0-9]+)+(?![0
 _POINT = re.compile(r"[-+]?(?:0\.\d+|\d+\.(?!\d{3}$)\d+|\d{4,}\.\d+|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:,\d{3}){2,})")
 _COMMA = re.compile(r"[-+]?(?:0,\d+|\d+,(?!\d{3}$)\d+|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+)")
 # What both read, to another number each.
-_EITHER = re.compile(r"[-+]?(?!0[.,])\d{1,3}[.,]\d{3}")
+_EITHER = re.compile(r"[-+]?\d{1,3}[.,]\d{3}")
 # Fewer are no evidence, and are not worth a word.
 MIN_COMMAS = 10
 _FEW_POINTS = 0.1

@@ -90,6 +90,8 @@ def run_rules(options: argparse.Namespace) -> int:
     rules = load_rules(options.file)
     if options.database is None:
         print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
+        if rules.maintenance:
+            print("maintenance without an offset is read in the zone of each source's lines")
         return 0
     own_zone = zone(options.tz) if options.tz else None
     store = Store(existing(options.database), options.database_password_file)
@@ -112,4 +114,19 @@ def run_rules(options: argparse.Namespace) -> int:
         f"{found['windows']:,} windows; the model would raise {found['alarms']:,} of them, "
         f"{found['unnamed']:,} of which no rule names"
     )
+    for entry in found["rules"]:
+        if entry["why_none"]:
+            print(clean(f"no window fits {entry['rule']}: {entry['why_none']}"))
+    if rules.maintenance:
+        print(clean(f"maintenance without an offset is read in {_zones(found['zones'])}"))
     return 0
+
+
+def _zones(zones: Mapping[str, str]) -> str:
+    """Return zones, each with the sources whose it is where there are several."""
+    sources: dict[str, list[str]] = {}
+    for source, name in zones.items():
+        sources.setdefault(name, []).append(source)
+    if len(sources) < 2:
+        return next(iter(sources), "no zone: nothing is stored")
+    return ", ".join(f"{name} for {' and '.join(whose)}" for name, whose in sources.items())

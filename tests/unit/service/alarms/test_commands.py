@@ -133,6 +133,22 @@ def test_a_database_that_is_not_there_is_refused_and_not_made(
     assert not Path("missing.sqlite").exists()
 
 
+def test_the_zone_of_times_without_an_offset_is_said(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[maintenance]]\nname = 'new year'\nfrom = 2027-01-01T00:00:00\nto = 2027-01-04T00:00:00\n")
+    for more, said in (
+        ([], "in the zone of each source's lines"),
+        (["--database", str(database)], "in UTC"),
+        (["--database", str(database), "--tz", "Asia/Tokyo"], "in Asia/Tokyo"),
+    ):
+        assert main(["rules", str(rules), *more]) == 0
+        printed = capsys.readouterr().out
+        assert f"maintenance without an offset is read {said}\n" in printed
+    assert "no window fits new year: no window has a line of its time" in printed
+
+
 def test_rules_and_model_are_held_against_each_other(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,7 +166,11 @@ def test_rules_and_model_are_held_against_each_other(
     assert everything["with"] + everything["without"] == found["windows"] > 20
     assert (nothing["with"], nothing["without"], found["unnamed"]) == (0, 0, 0)
     assert main(["rules", str(rules), "--database", str(database)]) == 0
-    assert "which no rule names" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "which no rule names" in printed
+    assert "no window fits none: match is found in no line" in printed
+    assert "no window fits all" not in printed
+    assert "maintenance" not in printed
     rules.write_text("[[rule]]\nname = 'none'\nmatch = 'no such line'\nalarm = 'never'\n")
     assert main(["rules", str(rules), "--database", str(database), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["unnamed"] == found["alarms"]
