@@ -18,6 +18,8 @@ _SIGNED = re.compile(r"(?<![\w.,([{<])(?<![0-9]:)[-+]?[0-9]+(?:[.,][0-9]+)+(?![0
 # What one sign alone reads; 4,125 may be four thousand.
 _POINT = re.compile(r"[-+]?(?:0\.\d+|\d+\.(?!\d{3}$)\d+|\d{4,}\.\d+|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:,\d{3}){2,})")
 _COMMA = re.compile(r"[-+]?(?:0,\d+|\d+,(?!\d{3}$)\d+|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+)")
+# What both read, to another number each.
+_EITHER = re.compile(r"[-+]?\d{1,3}[.,]\d{3}")
 # Fewer are no evidence, and are not worth a word.
 MIN_COMMAS = 10
 _FEW_POINTS = 0.1
@@ -47,12 +49,16 @@ class DecimalGuess:
         commas: numbers that only a comma before decimals reads, such as 4,25.
         points: numbers that only a point reads, such as 4.25 and 1,234,567.
         example: one of the commas'; empty where there is none.
+        either: numbers that both read, such as 61.898: as decimals with one sign, as thousands with the other.
+        either_example: one of them; empty where there is none.
     """
 
     decimal: DecimalSign
     commas: int
     points: int
     example: str
+    either: int
+    either_example: str
 
 
 def guess_decimal(messages: Iterable[str]) -> DecimalGuess:
@@ -61,4 +67,12 @@ def guess_decimal(messages: Iterable[str]) -> DecimalGuess:
     commas = [number for number in numbers if _COMMA.fullmatch(number)]
     points = sum(1 for number in numbers if _POINT.fullmatch(number))
     clear = len(commas) >= MIN_COMMAS and points <= _FEW_POINTS * len(commas)
-    return DecimalGuess("," if clear else ".", len(commas), points, commas[0] if commas else "")
+    either = [number for number in numbers if _EITHER.fullmatch(number)]
+    return DecimalGuess(
+        "," if clear else ".",
+        len(commas),
+        points,
+        commas[0] if commas else "",
+        len(either),
+        either[0] if either else "",
+    )

@@ -268,5 +268,6 @@ def _guess(sample: bytes, encoding: str, reason: str) -> EncodingGuess:
     looks = japanese + len(_ACCENTED.findall(whole)) + (0.5 * half_width)
     looks -= 2 * len(_UNLIKELY.findall(whole))
     written = 1.0 if not beyond else max(0.0, min(1.0, looks / beyond))
-    said = reason or f"{damaged:,} of {len(lines):,} lines damaged, {written:.0%} of {beyond:,} characters look written"
+    looks_so = f"{written:.0%} of their {beyond:,} characters beyond ASCII look written"
+    said = reason or f"{damaged:,} of the first {len(lines):,} lines damaged, {looks_so}"
     return EncodingGuess(encoding, damaged, len(lines), beyond, written, said)

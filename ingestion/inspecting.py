@@ -6,13 +6,13 @@ the source; nothing is estimated.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ingestion.dating import Certainty, guess_zone, other_orders, unknown_of_times, without_time, writes_year
 from ingestion.decimals import MIN_COMMAS, guess_decimal
-from ingestion.decoding import line_ending, split_lines
 from ingestion.envelopes import RawEnvelope, Unopened
 from ingestion.errors import DROP_REASONS, EMPTY_REASONS, BadInput
 from ingestion.format import SourceFormat
@@ -20,7 +20,17 @@ from ingestion.framing import Framing
 from ingestion.looking import SHOWN, SHOWN_CHARACTERS, Choice, Look, look_at_encoding
 from ingestion.masking import words
 from ingestion.parsing import UNTIMED, Accounting, Dropped, Event, SourceParser, event_shape
-from ingestion.proposing import broken_rows, format_under, opening_share, propose_envelope, propose_masks, sample_lines
+from ingestion.proposing import (
+    LeftOut,
+    broken_rows,
+    first_lines,
+    format_under,
+    left_out,
+    opening_share,
+    propose_envelope,
+    propose_masks,
+    sample_lines,
+)
 from ingestion.records import Record
 from ingestion.templates import learn_vocabulary
 from ingestion.timestamps import (
@@ -33,7 +43,8 @@ from ingestion.timestamps import (
 from ingestion.vocabulary import Vocabulary
 from ingestion.years import guess_year, last_lines
 
-_PARSED_LINES = 2500
+# Of the fields that are left out, so many are named, and so much of each name and value is shown.
+_SHOWN_FIELDS, _FIELD_CHARACTERS = 12, 40
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,7 @@ def parse_sample(sample: bytes, source_format: SourceFormat) -> tuple[list[Event
     """Return the events of a sample under a format, and what became of its lines."""
     parser = SourceParser(source_format, Vocabulary([]))
     made: list[Event | Dropped] = []
-    for number, line in enumerate(split_lines(sample, line_ending(source_format.encoding))[:_PARSED_LINES]):
+    for number, line in enumerate(first_lines(sample, source_format.encoding)):
         made.extend(parser.feed(Record("", "sample", number, number + 1, line, None)))
     made.extend(parser.flush())
     return [item for item in made if isinstance(item, Event)], parser.accounting
@@ -145,6 +156,25 @@ def _envelope(look: Look, lines: Sequence[str], proposed: SourceFormat) -> None:
     look.choose("envelope", " ".join([envelope.kind, *parts]), certainty, reason, shows=tuple(shows[:SHOWN]))
     if getattr(envelope, "message", None) and len(envelope.message) > 1:  # type: ignore[union-attr]
         look.unknown.append("Which field is the message: none has a usual name, so all that vary are joined.")
+    if fields := left_out(lines, envelope):
+        look.unknown.append(_left_out(fields, envelope.message))  # type: ignore[union-attr]
+
+
+def _left_out(fields: Sequence[LeftOut], message: Sequence[str]) -> str:
+    """Say which fields are not read, and what takes them in."""
+    shown = [
+        f"{field.path[:_FIELD_CHARACTERS]} ({field.example[:_FIELD_CHARACTERS]}"
+        f"{'' if field.everywhere else '; not in every line'})"
+        for field in fields[:_SHOWN_FIELDS]
+    ]
+    if len(fields) > _SHOWN_FIELDS:
+        shown.append(f"{len(fields) - _SHOWN_FIELDS:,} more")
+    common = [field.path for field in fields if field.everywhere and len(field.path) <= _FIELD_CHARACTERS]
+    such = f", such as message = {json.dumps([*message, common[0]], ensure_ascii=False)}" if common else ""
+    return (
+        f"Whether these fields matter, which are left out: {', '.join(shown)}. `message` takes in those that every "
+        f"line has{such}: a line that lacks one is dropped as missing-field."
+    )
 
 
 # --- time --------------------------------------------------------------------------------------------------------
@@ -244,8 +274,12 @@ def _decimal(look: Look, proposed: SourceFormat, events: Sequence[Event]) -> Non
     found = guess_decimal(event.message for event in events)
     parts = [f"{found.commas:,} with a comma before decimals, such as {found.example}"] if found.commas else []
     parts += [f"{found.points:,} with a point before decimals"] if found.points else []
-    reason = " and ".join(parts) or "no number has decimals"
-    look.choose("decimal", proposed.decimal, "likely", reason)
+    reason = " and ".join(parts) or "no number that stands by itself has decimals"
+    doubtful = found.either > 0 and not parts
+    if doubtful:
+        read = "read with either sign, as decimals or as thousands, and none with one alone"
+        reason = f"the usual sign; {found.either:,} numbers such as {found.either_example} {read}"
+    look.choose("decimal", proposed.decimal, "a guess" if doubtful else "likely", reason)
     if proposed.decimal == "." and found.commas >= MIN_COMMAS:
         look.unknown.append(
             f"The decimal sign: {reason}. Those with a comma are not held against their range, unless "

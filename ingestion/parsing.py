@@ -190,9 +190,9 @@ class SourceParser:
         return self._reader.format.framing.idle_seconds
 
     @property
-    def zone(self) -> str:
-        """IANA name of the zone of times that name no offset."""
-        return self._reader.format.zone
+    def format(self) -> SourceFormat:
+        """How the lines of the stream that is read are written."""
+        return self._reader.format
 
     @property
     def schema_changes(self) -> list[str]:

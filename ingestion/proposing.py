@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingestion.decimals import guess_decimal
 from ingestion.decoding import decode, line_ending, split_lines
@@ -65,6 +65,20 @@ _CONTINUED = re.compile(r"\s+\S|Caused by|Traceback|[\w.$]+(?:Exception|Error)\b
 _GOES_ON = r"^(?:[\s\pZ]|Caused by|Traceback|[\pL\pN_.$]+(?:Exception|Error)\b)"
 
 
+class LeftOut(NamedTuple):
+    """A field that an envelope does not read.
+
+    Attributes:
+        path: where it is.
+        example: its first value.
+        everywhere: whether every line has it.
+    """
+
+    path: str
+    example: str
+    everywhere: bool
+
+
 def propose_format(
     sample: bytes, *, name: str, encoding: str | None, zone_name: str, year: int = SourceFormat.year
 ) -> SourceFormat:
@@ -116,10 +130,17 @@ def without_source(envelope: Kind) -> Kind:
     return envelope
 
 
+def first_lines(sample: bytes, encoding: str) -> list[bytes]:
+    """Return the lines of a sample that are looked at, and the blank ones between them."""
+    lines = split_lines(sample, line_ending(encoding))
+    written = (number for number, line in enumerate(lines, start=1) if decode(line, encoding)[0].strip())
+    return lines[: next(islice(written, SAMPLE_LINES - 1, None), len(lines))]
+
+
 def sample_lines(sample: bytes, encoding: str) -> list[str]:
     """Return the first lines of a sample that are not blank, decoded."""
-    texts = (decode(line, encoding)[0] for line in split_lines(sample, line_ending(encoding)))
-    return list(islice((text for text in texts if text.strip()), SAMPLE_LINES))
+    texts = (decode(line, encoding)[0] for line in first_lines(sample, encoding))
+    return [text for text in texts if text.strip()]
 
 
 def opening_share(lines: Sequence[str], envelope: Envelope) -> float:
@@ -183,7 +204,8 @@ def _named_fields(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values: dict[str, list[Any]] = {}
     for row in rows:
         for path, value in _leaves(row, ""):
-            values.setdefault(path, []).append(value)
+            if not isinstance(value, list):
+                values.setdefault(path, []).append(value)
     common = {path: found for path, found in values.items() if len(found) >= MIN_OPENED * len(rows)}
     time = _pick(_TIME, [path for path, found in common.items() if detect_pattern([str(v) for v in found])])
     texts = {path: found for path, found in common.items() if path != time and any(isinstance(v, str) for v in found)}
@@ -208,8 +230,25 @@ def _leaves(row: Mapping[str, Any], before: str) -> Iterable[tuple[str, Any]]:
         inner = value if isinstance(value, dict) else _object(value)
         if inner is not None and path.count(".") < 4:
             yield from _leaves(inner, f"{path}.")
-        elif value is not None and not isinstance(value, list | dict):
+        elif value is not None and not isinstance(value, dict):
             yield path, value
+
+
+def left_out(lines: Sequence[str], envelope: Kind) -> list[LeftOut]:
+    """Return the fields of lines that an envelope does not read, in the order in which they are met."""
+    if not isinstance(envelope, JsonEnvelope | DelimitedEnvelope):
+        return []
+    if isinstance(envelope, DelimitedEnvelope):
+        rows = [row for row in (_row(envelope, line) for line in lines) if row is not None]
+    else:
+        rows = [row for row in map(_object, lines) if row is not None]
+    read = {*envelope.message, envelope.time, envelope.severity, envelope.source_field}
+    found: dict[str, list[Any]] = {}
+    for row in rows:
+        for path, value in _leaves(row, ""):
+            if path not in read:
+                found.setdefault(path, []).append(value)
+    return [LeftOut(path, str(values[0]), len(values) == len(rows)) for path, values in found.items()]
 
 
 def _pick(names: Sequence[str], paths: Iterable[str]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from service.alarms.rules import load_rules
 from service.database import existing
 from service.errors import BadSetting
 from service.feedback_store import FeedbackStore, Said
+from service.pages.text import json_text
 from service.routes.feedback import shown
 from service.rule_report import compare
 from service.store import Store
@@ -43,7 +43,7 @@ def run_feedback(options: argparse.Namespace) -> int:
                 options.about, Said(verdict=options.verdict, who=who, reason=options.reason, until=until)
             )
             said = f"feedback {entry['id']}: {entry['about']} of {entry['source']} is {entry['verdict']}"
-        print(json.dumps(shown(entry), ensure_ascii=False) if options.json else said)
+        print(json_text(shown(entry)) if options.json else said)
         if not options.json:
             print("a running service takes it in at once", file=sys.stderr)
         return 0
@@ -69,7 +69,7 @@ def _time(text: str) -> float:
 def _list(entries: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
     rows = [shown(entry) for entry in entries]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        print(json_text(rows))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
     # What is copied into the next command stays whole on a narrow terminal; the rest is folded.
@@ -90,6 +90,8 @@ def run_rules(options: argparse.Namespace) -> int:
     rules = load_rules(options.file)
     if options.database is None:
         print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
+        if rules.maintenance:
+            print("maintenance without an offset is read in the zone of each source's lines")
         return 0
     own_zone = zone(options.tz) if options.tz else None
     store = Store(existing(options.database), options.database_password_file)
@@ -98,7 +100,7 @@ def run_rules(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print(json.dumps(found, ensure_ascii=False, indent=1))
+        print(json_text(found))
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("rule", "kind", "with the model's alarm", "without", "such as"):
@@ -112,4 +114,19 @@ def run_rules(options: argparse.Namespace) -> int:
         f"{found['windows']:,} windows; the model would raise {found['alarms']:,} of them, "
         f"{found['unnamed']:,} of which no rule names"
     )
+    for entry in found["rules"]:
+        if entry["why_none"]:
+            print(clean(f"no window fits {entry['rule']}: {entry['why_none']}"))
+    if rules.maintenance:
+        print(clean(f"maintenance without an offset is read in {_zones(found['zones'])}"))
     return 0
+
+
+def _zones(zones: Mapping[str, str]) -> str:
+    """Return zones, each with the sources whose it is where there are several."""
+    sources: dict[str, list[str]] = {}
+    for source, name in zones.items():
+        sources.setdefault(name, []).append(source)
+    if len(sources) < 2:
+        return next(iter(sources), "no zone: nothing is stored")
+    return ", ".join(f"{name} for {' and '.join(whose)}" for name, whose in sources.items())

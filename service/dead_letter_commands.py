@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from ingestion import clean
 from service.database import existing
 from service.errors import NotFound
+from service.pages.text import json_text
 from service.routes.dead_letters import shown
 from service.store import Store
 
@@ -24,7 +24,7 @@ def run_dead_letters(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print(json.dumps(rows, ensure_ascii=False, indent=1))
+        print(json_text(rows))
         return 0
     for row in rows:
         value = row["value"][:_SHOWN_CHARACTERS] + ("…" if len(row["value"]) > _SHOWN_CHARACTERS else "")

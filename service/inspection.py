@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.markup import escape
 from ingestion import clean, read_sample
 from ingestion.files import file_changed, read_end
 from ingestion.inspecting import Inspection, inspect_sample
+from service.pages.text import json_text
 from service.settings import format_table, load_settings, save_table
 
 
@@ -39,13 +39,13 @@ def as_json(found: Inspection) -> str:
         "accounting": asdict(found.accounting),
         "unknown": list(found.unknown),
     }
-    return json.dumps(plain, ensure_ascii=False, indent=1)
+    return json_text(plain)
 
 
 def show(found: Inspection, kind: str, name: str) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(clean(found.name))}[/bold], {found.lines:,} lines looked at\n")
+    console.print(f"[bold]{escape(clean(found.name))}[/bold], its first {found.lines:,} lines looked at\n")
     for choice in found.choices:
         console.print(
             f"[bold]{choice.name:<10}[/bold] {escape(clean(choice.value))}  "

@@ -16,6 +16,7 @@ from datetime import tzinfo
 from typing import Any
 
 from ingestion import PADDING, Dropped, Event, Record, SourceFormat, SourceParser, Windower
+from ingestion.format import envelope_table
 from ingestion.splitting import origin_of
 from ingestion.timestamps import zone
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
@@ -338,7 +339,8 @@ class SourcePipeline:
             },
             "replaced": accounting.replaced,
             "noticed": dict(accounting.noticed),
-            "zone": self.parser.zone,
+            "zone": self.parser.format.zone,
+            "envelope": envelope_table(self.parser.format.envelope),
             "decimal": self._bundle.source_format.decimal,
             "schema_changes": self.parser.schema_changes,
             "digit_sensitive_masks": list(self._bundle.source_format.mask_set().digit_sensitive),

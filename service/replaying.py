@@ -6,7 +6,6 @@ marked as a replay, or to a file of JSON lines: nothing that is replayed alerts 
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -23,6 +22,7 @@ from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
 from service.errors import BadSetting, CannotWrite
 from service.explain import summary
+from service.pages.text import json_text
 from service.routes.incidents import shown
 from service.settings import Settings
 from service.store import Store
@@ -101,7 +101,9 @@ def replay(options: ReplayOptions, progress: Callable[[float, str], None]) -> di
         raise BadSetting("replay a file or Kafka topics: give FILE, or --kafka HOST:PORT with --topic")
     if options.kafka and not options.kafka.get("topics"):
         raise BadSetting("--kafka needs at least one --topic")
-    if (options.database is None) == (options.output is None):
+    if options.database is not None and options.output is not None:
+        raise BadSetting("--database and --output are both given: the windows go to one of them, leave out the other")
+    if options.database is None and options.output is None:
         raise BadSetting("say where the windows go: --database FILE for a new database, or --output FILE or - for JSON")
     if options.database is not None and options.database.exists():
         raise BadSetting(f"{options.database} exists; a replay goes into a new database: name another")
@@ -241,4 +243,5 @@ def _added(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _write(to: TextIO, item: dict[str, Any]) -> None:
-    to.write(json.dumps(item, ensure_ascii=False) + "\n")
+    # Only between values does it begin a new line: those within strings are escaped.
+    to.write("".join(map(str.lstrip, json_text(item).splitlines())) + "\n")

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import tzinfo
+from fnmatch import fnmatchcase
 from typing import Any
 
+from ingestion import SourceFormat
+from ingestion.envelopes import Envelope, RawEnvelope, Unopened
+from ingestion.format import envelope_table
+from ingestion.splitting import unpadded
 from ingestion.timestamps import zone
-from service.alarms.maintenance import Span
-from service.alarms.rules import Matched, Rules
+from service.alarms.maintenance import Maintenance, Span
+from service.alarms.rules import Matched, Rule, Rules
 from service.kinds import NEW
 from service.packing import unpack
 from service.store import Store
 
 _EXAMPLES = 3
 _PAGE = 500
+# What an earlier version stored of a source names no envelope.
+_RAW = envelope_table(RawEnvelope())
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,7 @@ class StoredLine:
     """A line of a stored window."""
 
     text: str
+    message: str
     token: int
 
 
@@ -36,25 +45,28 @@ def compare(store: Store, rules: Rules, own_zone: tzinfo | None = None) -> dict[
 
     Returns:
         `windows` looked at, `alarms` the model would have raised among them, those `unnamed` by any rule, and for each
-        of the `rules` the windows that it fits: with and without the model's alarm, and some of both.
+        of the `rules` the windows that it fits: with and without the model's alarm, some of both, and where there is
+        none `why_none`, which else is None. `zones` are those in which maintenance has its times, by source.
     """
-    named = [*(rule.name for rule in rules.rules), *(item.name for item in rules.maintenance)]
+    items: list[Rule | Maintenance] = [*rules.rules, *rules.maintenance]
     kind = {rule.name: rule.alarm or "severity" for rule in rules.rules}
     found: dict[str, dict[str, Any]] = {
-        name: {
-            "rule": name,
-            "kind": kind.get(name, "maintenance"),
+        item.name: {
+            "rule": item.name,
+            "kind": kind.get(item.name, "maintenance"),
             "with": 0,
             "without": 0,
             "with_ids": [],
             "without_ids": [],
+            "why_none": None,
         }
-        for name in named
+        for item in items
     }
     looked = alarms = unnamed = 0
     summaries = {summary["id"]: summary for summary in store.source_summaries()}
+    zones = {name: str(own_zone or summary.get("zone", "UTC")) for name, summary in summaries.items()}
     for window, since in _windows(store):
-        matched = _matched(window, since, rules, summaries[window["source"]], own_zone)
+        matched = _matched(window, since, rules, summaries[window["source"]], zones[window["source"]])
         alarm = bool(window["strength"] >= window["threshold"])
         names = [*matched.rules, *([matched.maintenance] if matched.maintenance else [])]
         looked += 1
@@ -65,7 +77,23 @@ def compare(store: Store, rules: Rules, own_zone: tzinfo | None = None) -> dict[
             entry[side] += 1
             if len(entry[f"{side}_ids"]) < _EXAMPLES:
                 entry[f"{side}_ids"].append(window["id"])
-    return {"windows": looked, "alarms": alarms, "unnamed": unnamed, "rules": list(found.values())}
+    for item in items:
+        entry = found[item.name]
+        if not entry["with"] + entry["without"]:
+            entry["why_none"] = _why_none(item, summaries)
+    return {"windows": looked, "alarms": alarms, "unnamed": unnamed, "rules": list(found.values()), "zones": zones}
+
+
+def _why_none(item: Rule | Maintenance, sources: Iterable[str]) -> str:
+    """Return why no window fits a rule."""
+    if not any(fnmatchcase(source, item.source) for source in sources):
+        return f'source = "{item.source}" is no source stored here; there are {", ".join(sources) or "none"}'
+    if isinstance(item, Maintenance):
+        return "no window has a line of its time"
+    if item.match is None:
+        return "no line is called so: template is all of what pages call a line, and * fits anything"
+    what = "match" if item.above is None and item.below is None else "match with a number beyond its limit"
+    return f"{what} is found in no line, neither as it came nor in its message"
 
 
 def _windows(store: Store) -> Iterator[tuple[Mapping[str, Any], float | None]]:
@@ -92,14 +120,24 @@ def _kept(
 
 
 def _matched(
-    window: Mapping[str, Any], since: float | None, rules: Rules, source: Mapping[str, Any], own_zone: tzinfo | None
+    window: Mapping[str, Any], since: float | None, rules: Rules, source: Mapping[str, Any], zone_name: str
 ) -> Matched:
     record = unpack(window["record"])
-    lines = [StoredLine(text, token) for _, _, text, token, *_ in record["lines"]]
+    envelope = SourceFormat.from_dict({"envelope": source.get("envelope", _RAW)}).envelope
+    lines = [StoredLine(text, _message(text, envelope), token) for _, _, text, token, *_ in record["lines"]]
     times = [time for _, time, *_ in record["lines"] if time is not None]
     names = [
         record["names"].get(str(place), record["templates"][str(line.token)]).removeprefix(NEW)
         for place, line in enumerate(lines)
     ]
-    span = Span(times, since, own_zone or zone(source.get("zone", "UTC")))
+    span = Span(times, since, zone(zone_name))
     return rules.of(window["source"]).look(lines, names, span, source.get("decimal", "."))
+
+
+def _message(text: str, envelope: Envelope) -> str:
+    """Return what an event says, as it was when it was read: that of its first line and of its second."""
+    said = []
+    for line in text.split("\n", 2)[:2]:
+        with suppress(Unopened):
+            said += [content.message for content in envelope.open(unpadded(line))]
+    return " ".join(said)

@@ -3,7 +3,7 @@ r"""Site rules: what a plant wants of alarms whatever the model says, in one sma
     [[rule]]
     name = "door interlock"            # named in the window that it decided
     source = "press*"                  # for sources whose name fits; without it for all
-    match = 'INTERLOCK (OPEN|LOST)'    # an RE2 expression found in a line,
+    match = 'INTERLOCK (OPEN|LOST)'    # an RE2 expression found in a line as it came or in its message,
     alarm = "always"                   # which then is an alarm: always, never, or as the model says
     severity = "critical"              # of the incident: notice, warning or critical
 
@@ -36,6 +36,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -67,6 +68,10 @@ class Line(Protocol):
         """The line as it came."""
 
     @property
+    def message(self) -> str:
+        """What it says, as pages write it: out of JSON `温度`, out of columns `tag=T1 value=61.9`."""
+
+    @property
     def token(self) -> int:
         """Its token."""
 
@@ -95,10 +100,11 @@ class Rule:
             patterns = {True: pattern.replace("<*>", "*"), False: pattern}
             named = enumerate(zip(lines, names, strict=True))
             return [place for place, (line, name) in named if fnmatchcase(name, patterns[line.token == UNSEEN])]
+        said = [(line.text,) if line.message in line.text else (line.text, line.message) for line in lines]
         # Most windows have no such line: one search through all of it is a fifth of one through each.
-        if self.anywhere is not None and self.anywhere.search("\n".join(line.text for line in lines)) is None:
+        if self.anywhere is not None and self.anywhere.search("\n".join(chain.from_iterable(said))) is None:
             return []
-        return [place for place, line in enumerate(lines) if self._fits(line.text, decimal)]
+        return [place for place, texts in enumerate(said) if any(self._fits(text, decimal) for text in texts)]
 
     def _fits(self, text: str, decimal: DecimalSign) -> bool:
         if self.above is None and self.below is None:

@@ -51,10 +51,10 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         progress: told the share done, where it is known, and a detail.
 
     Returns:
-        What became of the `lines`, how many `windows` they make, how many more are `open_windows`, and `figures` by
-        name; those by the clock only where windows have times, and None where there is nothing to count. `rows` hold
-        the bundle's and those of simple rules beside each other; `baselines_left_out` says why there are none of these,
-        or None.
+        The `zone` of labels without an offset, what became of the `lines`, how many `windows` they make, how many more
+        are `open_windows`, and `figures` by name; those by the clock only where windows have times, and None where
+        there is nothing to count. `rows` hold the bundle's and those of simple rules beside each other;
+        `baselines_left_out` says why there are none of these, or None.
 
     Raises:
         BadSetting: an option is not usable, or the labels mark no window or every window.
@@ -65,7 +65,8 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
     source_format, origins = bundle.source_format, dict[str, SourceFormat]()
     if options.file is not None:
         source_format, origins = options.settings.whole_file(source_format, bundle.window, options.file)
-    labels = read_labels(options.labels, options.zone or source_format.zone)
+    zone = options.zone or source_format.zone
+    labels = read_labels(options.labels, zone)
     with ExitStack() as opened:
         store: Store
         if options.database is not None:
@@ -109,6 +110,7 @@ def evaluate(options: EvaluateOptions, progress: Callable[[float, str], None]) -
         )
     return {
         "bundle": bundle.id,
+        "zone": zone,
         "lines": lines,
         "windows": len(windows),
         "open_windows": len(every) - len(windows),

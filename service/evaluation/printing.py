@@ -29,6 +29,7 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
     print(f"bundle {found['bundle']}, {found['windows']:,} windows{left_out}")
     known = f"{lines['parsed']:,} of known shape + {lines['unparsed']:,} of new shape"
     print(f"{lines['consumed']:,} lines = {known}{dropped}")
+    print(f"labels without an offset are read in {clean(found['zone'])}")
     for name, value in figures.items():
         if not name.endswith("_95"):
             bounds = figures.get(f"{name}_95")

@@ -11,12 +11,14 @@ import random
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ingestion import BadInput, Event
 from ingestion.decoding import canonical_encoding
+from ingestion.envelopes import JsonEnvelope
 from ingestion.guessing import encoding_of_sample, guess_encodings
 from ingestion.inspecting import Inspection, inspect_sample, parse_sample
 from ingestion.proposing import propose_masks
@@ -274,6 +276,47 @@ def test_a_decimal_comma_is_proposed_where_the_numbers_leave_no_doubt() -> None:
     decimal, reason, _, unknown = decimal_of([f"p 4,{n:02} T {n}.5" for n in range(20, 90)])
     assert decimal == "."
     assert f"The decimal sign: {reason}" in unknown
+
+
+def test_what_decided_the_decimal_sign_is_said_and_how_sure_it_is() -> None:
+    for value in ("61.898", "4,125", "05.500"):
+        lines = b"".join(b"2026-01-05 00:00:%02d TEMP value=%s\n" % (n % 60, value.encode()) for n in range(30))
+        found = inspected(lines)
+        (choice,) = (choice for choice in found.choices if choice.name == "decimal")
+        assert (choice.value, choice.certainty) == (".", "a guess")
+        assert f"30 numbers such as {value} read with either sign" in choice.reason
+    for value in ("0.898", "61.89"):
+        found = inspected(b"2026-01-05 00:00:00 61.898 %s\n" % value.encode() * 30)
+        (choice,) = (choice for choice in found.choices if choice.name == "decimal")
+        assert (choice.certainty, choice.reason) == ("likely", "30 with a point before decimals")
+
+
+def test_fields_that_are_left_out_are_named_with_what_takes_them_in() -> None:
+    row = {"ts": "2026-01-05T00:00:00Z", "level": "INFO", "svc": "auth", "msg": "tag read", "tags": ["a"], "none": None}
+    rows = [row | {"at": {"line": n}} | ({"exc": "E" * 99} if n == 7 else {}) for n in range(40)]
+    found = inspected("\n".join(map(json.dumps, rows)).encode())
+    (said,) = (line for line in found.unknown if "left out" in line)
+    assert f"svc (auth), tags (['a']), at.line (0), exc ({'E' * 40}; not in every line)." in said
+    assert 'such as message = ["msg", "svc"]' in said
+    declared = replace(found.source_format, envelope=JsonEnvelope(message=("msg", "svc"), time="ts", severity="level"))
+    events, _ = parse_sample(json.dumps(row).encode(), declared)
+    assert [event.message for event in events] == ["INFO msg=tag read svc=auth"]
+    wide = {"msg": "door open", **{f"f{n}": n for n in range(20)}}
+    (said,) = (line for line in inspected(f"{json.dumps(wide)}\n".encode() * 30).unknown if "left out" in line)
+    assert "f11 (11), 8 more." in said
+    columns = inspected(b"time,message,unit\n" + b"2026-01-05 00:00:00,door open,p7\n" * 30)
+    assert any("left out: unit (p7)." in line for line in columns.unknown)
+    for whole in (b"2026-01-05 00:00:00 door open\n", b'{"msg": "door open"}\n'):
+        assert not any("left out" in line for line in inspected(whole * 30).unknown)
+
+
+def test_all_but_the_encoding_is_of_the_lines_that_are_said_to_be_looked_at() -> None:
+    lines = [f"2026-01-05 00:{n // 60 % 60:02}:{n % 60:02} 温度 {n}\n\n" for n in range(6000)]
+    found = inspected("".join(lines).encode())
+    reasons = {choice.name: choice.reason for choice in found.choices}
+    assert found.lines == 2000
+    assert reasons["time"] == "2,000 of 2,000 events have such a time"
+    assert "0 of the first 5,000 lines damaged" in reasons["encoding"]
 
 
 @pytest.mark.parametrize(

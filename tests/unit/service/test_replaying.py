@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ingestion import Record
+from service.alarms.budget import Budget
 from service.alarms.policy import AlarmPolicy
 from service.app import Context, create_app
 from service.bundle import Bundle
@@ -89,6 +90,19 @@ def test_a_range_is_what_was_asked_for(bundle_dir: Path, log: Path, machine_line
         assert max(window["end"] for window in windows) <= times[2000]
 
 
+def test_a_line_of_json_holds_no_character_that_a_terminal_obeys(bundle_dir: Path, log: Path, tmp_path: Path) -> None:
+    hostile, output = tmp_path / "mazak01.log", tmp_path / "out.jsonl"
+    lines = log.read_bytes().split(b"\n")[:500]
+    lines[450:450] = ["2016-12-28T00:00:00Z|motion_cond|\u202e\x85\x9b31m温度".encode()] * 9
+    hostile.write_bytes(b"\n".join(lines) + b"\n")
+    policy = AlarmPolicy(Budget(1000, stated=True))
+    replay(options(bundle_dir, file=hostile, output=str(output), policy=policy), quiet)
+    text = output.read_text("utf-8")
+    assert text.replace("\n", "").isprintable()
+    assert "温度" in text
+    assert "\u202e" in "".join(incident["worst_event"]["text"] for incident in items(output, "incident"))
+
+
 def test_what_could_not_be_read_is_told(
     bundle_dir: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +173,7 @@ def test_a_replayed_database_is_looked_at_and_not_added_to(
         ({"output": "-"}, "give FILE, or --kafka"),
         ({"kafka": {"bootstrap": "localhost:1"}, "output": "-"}, "at least one --topic"),
         ({"file": Path("a.log")}, "--database FILE for a new database, or --output"),
+        ({"file": Path("a.log"), "output": "-", "database": Path("b")}, "--database and --output are both given"),
         ({"file": Path("a.log"), "output": "-", "start": "soon"}, "cannot read --from 'soon'"),
         ({"file": Path("a.log"), "output": "-", "stop": "2026-13-01"}, "cannot read --to '2026-13-01'"),
         ({"file": Path("a.log"), "output": "-", "start": "20", "stop": "10"}, "nothing lies between --from 20 and"),

@@ -75,6 +75,31 @@ def test_what_the_service_refuses_the_command_refuses(database: Path, capsys: py
     store.close()
 
 
+def test_what_is_printed_as_json_holds_no_character_that_a_terminal_obeys(
+    bundle: Bundle, database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden, at = "\u202e\x9b31m温度", ["--database", str(database)]
+    rules, log = tmp_path / "rules.toml", tmp_path / "press07.log"
+    rules.write_text("[[rule]]\nname = '\u202e温度'\nmatch = '.'\nalarm = 'always'\n")
+    log.write_text(f"2026-01-31T06:00:00Z {hidden}\n" * 30)
+    store = Store(tmp_path / "dead.sqlite")
+    undecodable = Record(hidden, "kafka:lines:0", 0, 1, b"\xff" * 9, None)
+    score_records(bundle, store, iter([undecodable]), AlarmPolicy(), lambda _: None)
+    store.close()
+    for command in (
+        ["feedback", "say", incident_of(database), "real", "--reason", hidden, "--who", "Sato", *at],
+        ["feedback", "list", *at],
+        ["rules", str(rules), *at],
+        ["inspect", str(log)],
+        ["dead-letters", "--database", str(tmp_path / "dead.sqlite")],
+    ):
+        assert main([*command, "--json"]) == 0
+        shown = capsys.readouterr().out
+        assert shown.replace("\n", "").isprintable(), command
+        assert "温度" in shown
+        assert "\\u202e" in shown
+
+
 def test_a_user_without_a_name_is_asked_for_one(
     database: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +133,22 @@ def test_a_database_that_is_not_there_is_refused_and_not_made(
     assert not Path("missing.sqlite").exists()
 
 
+def test_the_zone_of_times_without_an_offset_is_said(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[maintenance]]\nname = 'new year'\nfrom = 2027-01-01T00:00:00\nto = 2027-01-04T00:00:00\n")
+    for more, said in (
+        ([], "in the zone of each source's lines"),
+        (["--database", str(database)], "in UTC"),
+        (["--database", str(database), "--tz", "Asia/Tokyo"], "in Asia/Tokyo"),
+    ):
+        assert main(["rules", str(rules), *more]) == 0
+        printed = capsys.readouterr().out
+        assert f"maintenance without an offset is read {said}\n" in printed
+    assert "no window fits new year: no window has a line of its time" in printed
+
+
 def test_rules_and_model_are_held_against_each_other(
     database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +166,11 @@ def test_rules_and_model_are_held_against_each_other(
     assert everything["with"] + everything["without"] == found["windows"] > 20
     assert (nothing["with"], nothing["without"], found["unnamed"]) == (0, 0, 0)
     assert main(["rules", str(rules), "--database", str(database)]) == 0
-    assert "which no rule names" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "which no rule names" in printed
+    assert "no window fits none: match is found in no line" in printed
+    assert "no window fits all" not in printed
+    assert "maintenance" not in printed
     rules.write_text("[[rule]]\nname = 'none'\nmatch = 'no such line'\nalarm = 'never'\n")
     assert main(["rules", str(rules), "--database", str(database), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["unnamed"] == found["alarms"]

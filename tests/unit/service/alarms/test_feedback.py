@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from ingestion import Record
+from ingestion import Record, SourceFormat, WindowSpec
 from ingestion.timestamps import LATEST_SECONDS
 from service.alarms.budget import Budget
 from service.alarms.incidents import LEAD
@@ -32,7 +33,7 @@ from service.rule_report import compare
 from service.sample import good_sample
 from service.schema import feedback
 from service.store import Store
-from service.whole_files import InHand
+from service.whole_files import InHand, score_records
 from service.worker import Worker
 
 SOURCE = "mazak01"
@@ -442,6 +443,36 @@ def test_a_limit_reads_numbers_as_the_bundle_says_and_so_does_the_report(
     (found,) = compare(plant.store, rules)["rules"]
     assert found["with"] + found["without"] == fitting
     plant.store.close()
+
+
+@pytest.mark.parametrize("kind", ["json", "delimited"])
+def test_a_rule_reads_messages_as_pages_show_them_and_so_does_the_report(
+    bundle: Bundle, tmp_path: Path, kind: str
+) -> None:
+    named = {"message": ["tag", "値"], "time": "at"}
+    more = {"columns": ["at", "tag", "値"]} if kind == "delimited" else {}
+    columns = SourceFormat.from_dict({"time": "iso", "envelope": {"kind": kind, **named, **more}})
+    rules = rule(name="hot", match=r"tag=T1 値=([0-9.]+)", above=75, alarm="always")
+    never = rule(name="typo", match="tag=T9", alarm="never")
+    elsewhere = Rule(name="elsewhere", source="lathe*", match="T1", alarm="never")
+    store = Store(tmp_path / "a.sqlite")
+
+    def line(number: int) -> bytes:
+        row = {"at": f"2026-01-05T00:{number:02}:00Z", "tag": f"T{number % 3}", "値": 80.5 if number == 37 else 61.9}
+        return (json.dumps(row) if kind == "json" else ",".join(map(str, row.values()))).encode()
+
+    records = (Record(SOURCE, "file:x", number, number + 1, line(number), None) for number in range(60))
+    small = replace(bundle, source_format=columns, window=WindowSpec(events=20))
+    score_records(small, store, records, replace(POLICY, rules=rules), lambda _: None)
+    rows = sorted(store.find_windows(limit=-1), key=lambda row: row["index"])
+    assert [row["decided_by"] for row in rows] == [None, "rule hot", None]
+    found = compare(store, Rules((*rules.rules, *never.rules, elsewhere)))["rules"]
+    assert [entry["with"] + entry["without"] for entry in found] == [1, 0, 0]
+    whys = [entry["why_none"] for entry in found]
+    assert whys[0] is None
+    assert "found in no line, neither as it came nor in its message" in whys[1]
+    assert whys[2] == f'source = "lathe*" is no source stored here; there are {SOURCE}'
+    store.close()
 
 
 def test_the_report_takes_maintenance_in_the_zone_of_the_lines(bundle: Bundle, tmp_path: Path) -> None:

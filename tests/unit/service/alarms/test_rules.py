@@ -56,6 +56,7 @@ to = 2027-01-04T00:00:00
 class Line:
     text: str
     token: int = 2
+    message: str = ""
 
 
 TEMPLATES = {2: "anything else", 3: "program_comment <*>"}
@@ -87,6 +88,19 @@ def test_a_quick_look_at_all_lines_misses_none(pattern: str, texts: list[str]) -
         (rule,) = load_rules(path).rules
     found = rule.places([Line(text) for text in texts], [""] * len(texts))
     assert found == [place for place, text in enumerate(texts) if rule.expression.search(text)]
+
+
+def test_a_line_is_found_by_what_pages_call_its_message(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        "[[rule]]\nname = 'hot'\nmatch = 'tag=T1 value=([0-9.]+)'\nabove = 75\nalarm = 'always'\n"
+        "[[rule]]\nname = 'row'\nmatch = '^T1,'\nalarm = 'never'\n"
+    )
+    hot, row = load_rules(path).rules
+    values = ("61.9", "80.5", "75")
+    lines = [Line(f"T1,{value},GOOD", message=f"tag=T1 value={value} quality=GOOD") for value in values]
+    assert hot.places(lines, [""] * 3) == [1]
+    assert row.places(lines, [""] * 3) == [0, 1, 2]
 
 
 def test_brackets_of_a_template_are_its_own(tmp_path: Path) -> None:

@@ -164,6 +164,7 @@ def test_figures_are_printed_with_what_was_missed(
         file.write("2017-01-19 05:00,2017-01-19 05:10,電源断\n")
     assert main(["evaluate", str(bundle_dir), str(log), "--labels", str(labels), "--budget", "20"]) == 0
     shown, _, beside = capsys.readouterr().out.partition("\n\n")
+    assert "\nlabels without an offset are read in UTC\n" in shown
     figures = {name: value.strip() for name, _, value in (line.partition("  ") for line in shown.splitlines()[2:])}
     assert (figures["incidents"], figures["incidents found"]) == ("2", "1")
     assert figures["recall"] == "0.500  (0.000 to 1.000)"
