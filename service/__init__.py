@@ -19,6 +19,7 @@ In the order the data flows:
 - `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm;
                     `counterfactuals.py` what it would be with what it lacks, and without its codes; `rereading.py` what
                     these want read again, of many alarms together
+- `excusing.py`     an alarm without the lines that are excused
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
                     known-good windows nearest to it, out of the bundle's `examples.py`; `explained_text.py` all of it
                     as plain text

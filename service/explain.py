@@ -35,6 +35,7 @@ _SURPRISES = 5
 # explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
 _UNEXAMINED: Mapping[str, Any] = {
+    "excused": None,
     "cited": None,
     "without_cited": None,
     "nearest": [],
@@ -338,6 +339,8 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
     surprisal = record["surprisal"]
     rank = {index: place for place, index in enumerate(record["ranked"], start=1)}
     unseen, cited = set(record["unseen"]), record["cited"]
+    # Windows stored before lines were named as excused have none.
+    excused = record.get("excused")
     lines = [
         {
             "position": position,
@@ -349,6 +352,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
             "surprisal_nats": surprisal[index],
             "rank": rank.get(index),
             "cited": None if cited is None else index in cited,
+            "excused": excused is not None and index in excused["lines"],
             "share": record["carried"].get(str(index)),
             # The time varies, too, but is no parameter of the template.
             "spans": [span for span in variable_spans(text) if span[1] <= time_start or span[0] >= time_end],
@@ -366,6 +370,7 @@ def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[
         },
         "reasons": record["reasons"],
         "without_cited": record["without_cited"],
+        "excused": excused and {name: excused[name] for name in ("by", "strength")},
         "lines": lines,
         "surprises": record["surprises"],
         "codes": [

@@ -102,6 +102,12 @@ def _reasons(window: Values, view: WindowView) -> Iterator[str]:
         yield f"         seen      {clip(reason['seen'], _LINE)}"
     if not window["reasons"]:
         yield "none stands out: every line came about where it usually does"
+    if view.excused:
+        yield (
+            f"all this is of the window without {_many(view.excused, 'line')} excused by "
+            f"{' and '.join(window['excused']['by'])}; with them it would have a strength of "
+            f"{fixed(window['excused']['strength'])}"
+        )
     if view.cited:
         yield f"without the {_many(view.cited, 'cited line')} {_would(window, window['without_cited'])}"
     elif window["without_cited"] is not None:
@@ -124,6 +130,7 @@ def _lines(view: WindowView) -> Iterator[str]:
     for row in rows[:_LINES]:
         line = row.line
         notes = ["cited"] * bool(line["cited"]) + ["new template"] * line["unseen"]
+        notes += ["excused"] * line["excused"]
         yield f"{percent(line['share']):>7}  {', '.join([_where(line), *notes])}; surprisal {fixed(row.nats, 1)} nats"
         yield f"         {clip(line['text'], _LINE)}"
         if row.template:

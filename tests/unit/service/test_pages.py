@@ -234,3 +234,16 @@ def test_a_threshold_beyond_all_scores_does_not_press_them_flat() -> None:
     assert len(chart.grid) <= 3
     assert max(bar.height for bar in chart.bins) > 0.5 * charts.TIMELINE_HEIGHT
     assert not charts.timeline(items, 1.5, {}).threshold_beyond
+
+
+def test_lines_that_are_excused_are_named_as_that() -> None:
+    alarm = examples.window(12)
+    lines = [dict(line) | {"excused": line["rank"] is None} for line in alarm["lines"]]
+    said = {"by": ["rule door", "feedback 3"], "strength": 7.25}
+    page = pages.render_window(alarm | {"lines": lines, "excused": said}, None)
+    count = sum(line["excused"] for line in lines)
+    assert count > 1
+    assert f"without the {count} lines that rule door and feedback 3 excuse; with them it would have a" in page
+    assert "strength of 7.25" in page
+    assert page.count('<span class="note">excused</span>') == count
+    assert "excuse" not in pages.render_window(alarm, None)
