@@ -32,6 +32,7 @@ In the order the data flows:
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the
                     tables, `migrations/` their history; `packing.py` JSON values, compressed
+- `shown_windows.py` a stored window as the API and the pages show it
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it, `held_back.py`
                     what the budget held back

@@ -7,13 +7,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from service import __version__
 from service.errors import NotFound
-from service.explain import summary
 from service.feedback_store import FeedbackStore
 from service.pages import render_home, render_incident, render_window, static_file
 from service.routes.common import Shared
 from service.routes.feedback import shown as shown_feedback
 from service.routes.incidents import with_lines, with_verdicts
 from service.routes.windows import explained, shown_window
+from service.shown_windows import summary
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 20

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from service.errors import NotFound
-from service.explain import expand, summary
 from service.explained_text import window_text
 from service.packing import unpack
 from service.routes.common import (
@@ -23,6 +22,7 @@ from service.routes.common import (
     epoch,
     plain,
 )
+from service.shown_windows import expand, summary
 from service.store import Store
 
 router = APIRouter(tags=["windows"])

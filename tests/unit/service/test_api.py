@@ -29,7 +29,9 @@ from service.explained_text import incident_text, window_text
 from service.inbox import InboxInput
 from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
+from service.packing import unpack
 from service.routes.incidents import with_lines
+from service.shown_windows import expand
 from service.store import Batch, Store
 from service.whole_files import score_records
 from service.worker import Worker
@@ -606,3 +608,13 @@ def test_a_worker_waits_for_the_last_of_its_inputs_only(
     assert first.waits == [0.0, 0.0]
     assert min(last.waits) > 0
     store.close()
+
+
+def test_windows_that_an_earlier_version_stored_are_shown(context: Context) -> None:
+    """It kept where the time of a line stands, in place of where the message does, and knew nothing of excuses."""
+    (row,) = context.store.find_windows(by_strength=True, limit=1)
+    record = unpack(context.store.window(row["id"])["record"])
+    earlier = {name: value for name, value in record.items() if name not in ("excused", "delimiter", "masks")}
+    earlier["lines"] = [[*line[:4], 0, line[4]] for line in record["lines"]]
+    assert expand(row, earlier | {"delimiter": record["delimiter"]}) == expand(row, record)
+    assert any(line["spans"] for line in expand(row, earlier)["lines"])
