@@ -42,7 +42,14 @@ def render_home(
     return (
         environment()
         .get_template("home.html")
-        .render(rows=rows, incidents=incidents, opened=opened, windows=windows, version=version)
+        .render(
+            rows=rows,
+            zones={source.get("id"): source.get("zone") for source in sources},
+            incidents=incidents,
+            opened=opened,
+            windows=windows,
+            version=version,
+        )
     )
 
 
@@ -79,7 +86,10 @@ def render_window(window: Mapping[str, Any], context: Mapping[str, Any] | None) 
 
 
 def render_incident(
-    incident: Mapping[str, Any], worst_window: Mapping[str, Any], feedback: Sequence[Mapping[str, Any]] = ()
+    incident: Mapping[str, Any],
+    worst_window: Mapping[str, Any],
+    feedback: Sequence[Mapping[str, Any]] = (),
+    zone: str | None = None,
 ) -> str:
     """One incident, its course and its worst window.
 
@@ -87,6 +97,7 @@ def render_incident(
         incident: incident as the REST API gives it.
         worst_window: its window with the highest score.
         feedback: what was said of it, latest first.
+        zone: IANA zone of the source; None for UTC.
 
     Returns:
         HTML.
@@ -98,6 +109,7 @@ def render_incident(
         .render(
             incident=incident,
             feedback=feedback,
+            zone=zone,
             view=window_view(worst_window, limit=16, surprises=1),
             window=worst_window,
             top_rows=line_rows(incident.get("top_lines") or [], usual, carry=carrying(worst_window)),

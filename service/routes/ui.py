@@ -51,6 +51,7 @@ def window(window_id: str, context: Shared) -> HTMLResponse:
         "next_window": after and after["id"],
         "before": before["lines"][-_AROUND:] if before else [],
         "after": after["lines"][:_AROUND] if after else [],
+        "zone": context.store.zone_of(found["source"]),
         "version": __version__,
     }
     return HTMLResponse(render_window(found, around))
@@ -61,7 +62,7 @@ def incident(incident_id: str, context: Shared) -> HTMLResponse:
     """Explain one incident."""
     found, worst = with_lines(context.store, incident_id)
     said = [shown_feedback(row) for row in FeedbackStore(context.store).entries(about=incident_id)]
-    return HTMLResponse(render_incident(found, worst, said))
+    return HTMLResponse(render_incident(found, worst, said, context.store.zone_of(found["source"])))
 
 
 @router.get("/favicon.ico")

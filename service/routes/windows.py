@@ -58,7 +58,7 @@ def list_windows(
 def get_window(window_id: str, context: Shared, as_text: AsText) -> dict[str, Any] | Response:
     """Return one window with its explanation and raw lines; as text where that is asked for."""
     window = explained(context.store, window_id)
-    return plain(window_text(window)) if as_text else window
+    return plain(window_text(window, context.store.zone_of(window["source"]))) if as_text else window
 
 
 def explained(store: Store, window_id: str) -> dict[str, Any]:

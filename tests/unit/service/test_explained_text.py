@@ -43,6 +43,10 @@ def window(store: Store) -> dict[str, Any]:
     return explained(store, store.find_windows(by_strength=True, limit=1)[0]["id"])
 
 
+def told_time(moment: str) -> str:
+    return moment.removesuffix("Z").replace("T", " ")
+
+
 def section(text: str, title: str) -> list[str]:
     """Return the lines of one section."""
     return next(part for part in text.split("\n\n") if part.startswith(title)).splitlines()[1:]
@@ -101,7 +105,7 @@ def test_what_was_expected_and_where_attention_went_stand_at_the_point_of_surpri
     assert len(parts) == len(window["surprises"])
     for part, surprise in zip(parts, window["surprises"], strict=True):
         line = window["lines"][surprise["line"]]
-        assert part.startswith(f"position {line['position']}, {line['time']}\n")
+        assert part.startswith(f"position {line['position']}, {told_time(line['time'])}\n")
         assert f"came: {line['template']}" in part
         for option in surprise["expected"]:
             assert f"{percent(option['probability'])}  {option['template']}" in part
@@ -124,7 +128,7 @@ def test_codes_and_the_nearest_known_good_windows_are_told_with_their_lines(wind
         assert all(near["text"] in codes for near in code["nearest"])
     assert window["nearest"]
     for near in window["nearest"]:
-        assert f"{near['file']}, position {near['first']['position']}, {near['first']['time']} to" in nearest
+        assert f"{near['file']}, position {near['first']['position']}, {told_time(near['first']['time'])} to" in nearest
         assert all(line["text"] in nearest for line in near["lines"])
         for item in near["differences"]:
             at_least = "at least " if item["expected"] > EXACT else ""
@@ -138,13 +142,29 @@ def test_an_incident_is_told_with_its_head_and_its_worst_window(store: Store) ->
     head, _, rest = text.partition("its worst window:\n\n")
     assert rest == window_text(worst)
     assert head.startswith(f"{row['id']}: {row['title']}\n")
-    for words in (row["status"], row["severity"], reason_name(row["reason"]).lower(), incident["start"], SOURCE):
+    for words in (
+        row["status"],
+        row["severity"],
+        reason_name(row["reason"]).lower(),
+        told_time(incident["start"]),
+        SOURCE,
+    ):
         assert words in head
     assert incident["first_event"]["text"] in head
     assert "somebody said: known" in head
     other = {"id": "i-other", "source": "oven", "title": "Missing: door"}
     joined = incident_text(incident | {"joined_with": [other]}, worst)
     assert "i-other of oven: Missing: door" in joined
+
+
+def test_times_are_those_of_the_plant_and_its_zone_is_named(store: Store) -> None:
+    incident, worst = with_lines(store, store.find_incidents(limit=None)[-1]["id"])
+    incident, worst = (each | {"start": "2016-12-30T20:00:01.500Z"} for each in (incident, worst))
+    lines = [line | {"time": "2016-12-30T20:00:02.250Z"} for line in worst["lines"]]
+    text = incident_text(incident, worst | {"lines": lines}, "Asia/Tokyo")
+    assert text.count("2016-12-31 05:00:01.500 to ") == 2
+    assert len(re.findall(r"2016-12-31 05:00:01\.500 to \S+ \S+ Asia/Tokyo", text)) == 2
+    assert f"position {lines[0]['position']}, 2016-12-31 05:00:02.250" in text
 
 
 def poisoned(value: Any) -> Any:
