@@ -96,13 +96,17 @@ def _window(window: Values) -> Iterator[str]:
 
 
 def _head(window: Values, view: WindowView) -> Iterator[str]:
-    state = "anomalous" if window["anomalous"] else "not anomalous"
+    open_yet = window["status"] == "provisional"
+    state = "anomalous" if window["anomalous"] else "not decided yet" if open_yet else "not anomalous"
     by = f", decided by {window['decided_by']}" if window["decided_by"] else ""
     rare = f", as high as {count(window['calibration_windows'])} calibration windows can tell" if view.capped else ""
-    yield f"{window['id']}: {state}{by}{', provisional' if window['status'] == 'provisional' else ''}"
+    yield f"{window['id']}: {state}{by}{', provisional' if open_yet else ''}"
+    against = f" against a threshold of {fixed(window['threshold'])}"
+    if open_yet and not window["anomalous"]:
+        against = "; when it is complete, the threshold that the source has then counts"
     yield (
         f"score {fixed(window['score'])}, {one_in(window['score'])} windows{rare}; strength "
-        f"{fixed(window['strength'])} against a threshold of {fixed(window['threshold'])}"
+        f"{fixed(window['strength'])}{against}"
     )
     key = f", key {clip(window['key'], _TEMPLATE)}" if window["key"] else ""
     part = f", part of {window['incident']}" if window["incident"] else ""
@@ -120,7 +124,7 @@ def _reasons(window: Values, view: WindowView) -> Iterator[str]:
     if view.excused:
         yield (
             f"all this is of the window without {_many(view.excused, 'line')} excused by "
-            f"{' and '.join(window['excused']['by'])}; with them it would have a strength of "
+            f"{' and '.join(window['excused']['by'])}; with all lines it would have a strength of "
             f"{fixed(window['excused']['strength'])}"
         )
     if view.cited:

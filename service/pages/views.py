@@ -44,7 +44,7 @@ def render_home(
         .get_template("home.html")
         .render(
             rows=rows,
-            zones={source.get("id"): source.get("zone") for source in sources},
+            sources={source.get("id"): source for source in sources},
             incidents=incidents,
             opened=opened,
             windows=windows,
@@ -60,7 +60,8 @@ def render_window(window: Mapping[str, Any], context: Mapping[str, Any] | None) 
         window: window as the REST API gives it.
         context: what lies around it, each part optional: `before` and `after` (lines of the same shape as the
             window's), `previous_window` and `next_window` (ids), `normal_window` (the last window that was not
-            anomalous, drawn beneath for comparison), `zone` (IANA zone of the source), `version`.
+            anomalous, drawn beneath for comparison), `zone` (IANA zone of the source), `threshold` (what its next
+            window is judged by), `version`.
 
     Returns:
         HTML.

@@ -46,12 +46,13 @@ def window(window_id: str, context: Shared) -> HTMLResponse:
     """Explain one window, with the lines around it."""
     found = explained(context.store, window_id)
     before, after = (row and shown_window(row) for row in context.store.neighbours(found))
+    source = context.store.source_summary(found["source"])
     around = {
         "previous_window": before and before["id"],
         "next_window": after and after["id"],
         "before": before["lines"][-_AROUND:] if before else [],
         "after": after["lines"][:_AROUND] if after else [],
-        "zone": context.store.zone_of(found["source"]),
+        **{name: source.get(name) for name in ("zone", "threshold")},
         "version": __version__,
     }
     return HTMLResponse(render_window(found, around))

@@ -74,6 +74,23 @@ def test_a_window_is_told_with_all_that_explains_it(window: dict[str, Any]) -> N
         assert f"lacking 2 before position {window['lines'][3]['position']}, " in text
 
 
+def test_a_window_that_is_not_complete_is_not_decided(window: dict[str, Any]) -> None:
+    text = window_text(window | {"status": "provisional", "anomalous": False, "threshold": 98.76})
+    assert f"{window['id']}: not decided yet, provisional" in text
+    assert "when it is complete, the threshold that the source has then counts" in text
+    assert "98.76" not in text.partition("\nReasons")[0]
+
+
+def test_lines_that_are_excused_are_told_as_that(window: dict[str, Any]) -> None:
+    lines = [
+        line | {"excused": line["position"] == window["lines"][0]["position"], "rank": 1} for line in window["lines"]
+    ]
+    said = {"by": ["rule door", "feedback 3"], "strength": 7.25}
+    text = window_text(window | {"lines": lines[:3], "excused": said, "surprises": [], "restored": []})
+    assert "without 1 line excused by rule door and feedback 3; with all lines it would have a strength of 7.25" in text
+    assert text.count("excused") == 2
+
+
 def test_that_no_line_is_cited_is_said_with_what_that_means(window: dict[str, Any]) -> None:
     uncited = [line | {"cited": False} for line in window["lines"]]
     text = window_text(window | {"lines": uncited, "without_cited": window["strength"]})
