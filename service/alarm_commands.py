@@ -89,8 +89,8 @@ def run_rules(options: argparse.Namespace) -> int:
     """Check a rule file; with a database, show where its rules and the model agree."""
     rules = load_rules(options.file)
     if options.database is None:
-        counts = ((len(rules.rules), "rule"), (len(rules.maintenance), "time"))
-        said, spans = (f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+        numbers = ((len(rules.rules), "rule"), (len(rules.maintenance), "time"))
+        said, spans = (f"{count} {name}{'s' * (count != 1)}" for count, name in numbers)
         print(f"{options.file}: {said} and {spans} of maintenance, all valid")
         return 0
     own_zone = zone(options.tz) if options.tz else None

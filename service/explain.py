@@ -24,7 +24,7 @@ from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.kinds import MISSING_EVENT, NEW, RARE_TRANSITION, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.leaning import Leaning
-from service.reasons import Wording, Words, sentence
+from service.reasons import OFTEN, Wording, Words, sentence
 from service.rereading import Rereading, together
 
 # How many of a window's weightiest events are explained in full.
@@ -138,7 +138,11 @@ class Explainer:
         ranked = ranked if noteworthy else ranked[:1]
         # Lines nobody has seen the like of, enough for an alarm, are what it is about, whatever else was strange.
         news = evidence[UNSEEN_TEMPLATE].nats if UNSEEN_TEMPLATE in kinds else 0.0
-        leading = kinds.index(UNSEEN_TEMPLATE) if news and news >= verdict.threshold * math.log(10) else 0
+        leading = 0
+        if news and news >= verdict.threshold * math.log(10):
+            leading = kinds.index(UNSEEN_TEMPLATE)
+        elif MISSING_EVENT in kinds and kinds[0] in _LACK_CAUSES and self._is_absent(window):
+            leading = kinds.index(MISSING_EVENT)
         head = reasons[leading] if reasons else _NOTHING
         record = {
             "score_cap": self._bundle.calibration.cap,
@@ -221,6 +225,14 @@ class Explainer:
         return replace(
             explained, record=record, sentence=said, reason=MISSING_EVENT, signature=signature, title=head["title"]
         )
+
+    def _is_absent(self, window: Observed) -> bool:
+        """Whether a window differs in counts from the known-good one most like it by one event alone: it never came.
+
+        The lines around each place where it should have come are what is not expected there.
+        """
+        differences = self._bundle.detector.memory.counts.differences(window.tokens)
+        return len(differences) == 1 and differences[0].seen == 0 and differences[0].expected >= OFTEN
 
     def _looked_at(
         self,

@@ -28,7 +28,7 @@ from service.detection.counts import EXACT, Difference
 from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
-from service.detection.silence import KnownGaps
+from service.detection.silence import Gap, KnownGaps
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.excusing import Excused
@@ -402,6 +402,10 @@ def test_a_burst_that_fills_the_window_is_no_lack_of_all_else(bundle: Bundle, li
         for event, title in zip(events, told, strict=True)
         if title.startswith("Unexpected: ")
     ]
+    gap = Gap(40, events[15].token, 80.0, 2.0, 9.0)
+    assert wording.say(SILENCE, Evidence(1.0, {40: 1.0}, gap))["title"].endswith(", 49 times")
+    other = next(event.token for event in events if event.token != events[15].token)
+    assert not wording.say(SILENCE, Evidence(1.0, {40: 1.0}, replace(gap, before=other)))["title"].endswith(" times")
     assert (True, True) in unexpected
     assert all(same == often for same, often in unexpected)
 
