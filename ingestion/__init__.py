@@ -24,6 +24,7 @@ In the order the data flows:
 - `decimals.py`    what a number in a line is, with a point or a comma before its decimals
 - `templates.py`   learning templates from good lines; the only file that uses Drain3
 - `vocabulary.py`  the frozen templates, and the pure function from a line to its token
+- `varying.py`     where in a line stands what its template leaves open
 - `matching.py`    the quick way to the same token, which serving takes
 - `splitting.py`   the lines that a record packs, and the sources they name
 - `parsing.py`     one source's records to events, every line accounted for
@@ -48,7 +49,7 @@ from ingestion.errors import (
 from ingestion.files import file_size, read_records, read_sample
 from ingestion.following import FileInput
 from ingestion.format import SourceFormat
-from ingestion.masking import MaskedWord, Masks, clean, masked_words, variable_spans, words
+from ingestion.masking import MaskedWord, Masks, clean, masked_words, words
 from ingestion.matching import Matcher
 from ingestion.outage import Outage
 from ingestion.parsing import Accounting, Dropped, Event, SourceParser, event_shape
@@ -58,6 +59,7 @@ from ingestion.rotation import ReadFile, open_log
 from ingestion.splitting import lines_apart, split_sources
 from ingestion.standard_input import StandardInput
 from ingestion.templates import extend_vocabulary, learn_vocabulary, name_unseen
+from ingestion.varying import message_place, variable_spans
 from ingestion.vocabulary import FIRST_TEMPLATE, PADDING, UNSEEN, Parameter, Template, Vocabulary
 from ingestion.windowing import OpenWindow, Windower, WindowSpec
 from ingestion.years import file_year
@@ -103,6 +105,7 @@ __all__ = [
     "learn_vocabulary",
     "lines_apart",
     "masked_words",
+    "message_place",
     "name_unseen",
     "number_of",
     "open_log",

@@ -289,11 +289,6 @@ def hex_lengths(line: str) -> frozenset[int]:
     return frozenset(len(identifier) for identifier in _LETTERED.findall(line))
 
 
-def variable_spans(text: str) -> list[tuple[int, int]]:
-    """Return the character ranges of a raw line that are numbers or identifiers, for display."""
-    return [match.span() for match in re.finditer(r"[-+]?\d[\d.,:]*", text)]
-
-
 def digits_matter(prepared: str) -> bool:
     """Whether a message whose digits were all made `0` may be masked otherwise than with its own digits."""
     return _DIGIT_MATTERS.search(unicodedata.normalize("NFKC", prepared)) is not None

@@ -19,6 +19,7 @@ In the order the data flows:
 - `evidence.py`     what a window has to say, by `kinds.py`; `citing.py` the lines that carry an alarm;
                     `counterfactuals.py` what it would be with what it lacks, and without its codes; `rereading.py` what
                     these want read again, of many alarms together
+- `excusing.py`     an alarm without the lines that are excused
 - `explain.py`      why, in figures; `reasons.py` in words; `leaning.py` what the encoder leaned on; `comparing.py` the
                     known-good windows nearest to it, out of the bundle's `examples.py`; `explained_text.py` all of it
                     as plain text
@@ -31,6 +32,7 @@ In the order the data flows:
 - `store.py`        what the worker writes and reads again; `inbox_table.py` pushed lines in the database;
                     `stored_results.py` what the API reads; `database.py` SQLite or PostgreSQL, opened; `schema.py` the
                     tables, `migrations/` their history; `packing.py` JSON values, compressed
+- `shown_windows.py` a stored window as the API and the pages show it
 - `app.py`          the API, with `routes/` by resource and `problems.py` for its errors
 - `pages/`          explanation pages; `report.py` the one-file report; `trying.py` what fills it, `held_back.py`
                     what the budget held back

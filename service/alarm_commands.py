@@ -89,7 +89,9 @@ def run_rules(options: argparse.Namespace) -> int:
     """Check a rule file; with a database, show where its rules and the model agree."""
     rules = load_rules(options.file)
     if options.database is None:
-        print(f"{options.file}: {len(rules.rules)} rules and {len(rules.maintenance)} times of maintenance, all valid")
+        numbers = ((len(rules.rules), "rule"), (len(rules.maintenance), "time"))
+        said, spans = (f"{count} {name}{'s' * (count != 1)}" for count, name in numbers)
+        print(f"{options.file}: {said} and {spans} of maintenance, all valid")
         if rules.maintenance:
             print("maintenance without an offset is read in the zone of each source's lines")
         return 0

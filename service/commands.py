@@ -305,10 +305,10 @@ def run_explain(options: argparse.Namespace, _: str) -> int:
     try:
         if options.about.startswith("w-"):
             found = explained(store, options.about)
-            text = window_text(found)
+            text = window_text(found, store.zone_of(found["source"]))
         else:
             found, worst = with_lines(store, options.about)
-            text = incident_text(found, worst)
+            text = incident_text(found, worst, store.zone_of(found["source"]))
     finally:
         store.close()
     sys.stdout.write(json_text(found) + "\n" if options.json else text)

@@ -112,6 +112,13 @@ class EventScores:
         """Return what is said of some of the events, by their numbers here."""
         return EventScores(self._rows[np.asarray(events, dtype=np.int64)])
 
+    def only(self, events: Sequence[int]) -> EventScores:
+        """Return what is said of some of the events, in order, as if no others came: their gaps go to the next."""
+        found = self.some(events)
+        times = np.cumsum(self.gap_seconds, dtype=np.float64)[np.asarray(events, dtype=np.int64)]
+        found.gap_seconds[:] = np.diff(times, prepend=0.0)
+        return found
+
 
 def _largest(values: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
     """Return the places of the largest values of each row, largest first, of equal ones the first first.

@@ -1,12 +1,10 @@
 """A window's explanation, from the evidence that made its score.
 
 `build` runs in the worker, once, when a window is scored; what it returns is stored with the window and never changed.
-`expand` turns a stored window into what the API and the pages show.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ingestion import UNSEEN, Event, event_shape, name_unseen, variable_spans
+from ingestion import UNSEEN, Event, event_shape, message_place, name_unseen
 from model import NewEvents
 from service.bundle import Bundle
 from service.citing import Cited, Citing, Examined, heaviest
@@ -26,7 +24,7 @@ from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
 from service.kinds import MISSING_EVENT, NEW, RARE_TRANSITION, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.leaning import Leaning
-from service.reasons import Wording, Words, sentence
+from service.reasons import OFTEN, Wording, Words, sentence
 from service.rereading import Rereading, together
 
 # How many of a window's weightiest events are explained in full.
@@ -35,6 +33,7 @@ _SURPRISES = 5
 # explained: hardly anybody asks why it is normal, and short windows take longer to explain than to score.
 _NOTEWORTHY = 1.0
 _UNEXAMINED: Mapping[str, Any] = {
+    "excused": None,
     "cited": None,
     "without_cited": None,
     "nearest": [],
@@ -104,7 +103,6 @@ class Explainer:
         self._otherwise = Counterfactuals(bundle.detector, bundle.vocabulary, bundle.window.events, self._state)
         self._comparing = Comparing(bundle)
         self._leaning = Leaning(bundle, self._comparing)
-        self._clock = bundle.source_format.clock()
         self._usual_max = float(np.median(bundle.detector.combination.tails[EVENT].sample))
 
     def build(
@@ -140,7 +138,11 @@ class Explainer:
         ranked = ranked if noteworthy else ranked[:1]
         # Lines nobody has seen the like of, enough for an alarm, are what it is about, whatever else was strange.
         news = evidence[UNSEEN_TEMPLATE].nats if UNSEEN_TEMPLATE in kinds else 0.0
-        leading = kinds.index(UNSEEN_TEMPLATE) if news and news >= verdict.threshold * math.log(10) else 0
+        leading = 0
+        if news and news >= verdict.threshold * math.log(10):
+            leading = kinds.index(UNSEEN_TEMPLATE)
+        elif MISSING_EVENT in kinds and kinds[0] in _LACK_CAUSES and self._is_absent(window):
+            leading = kinds.index(MISSING_EVENT)
         head = reasons[leading] if reasons else _NOTHING
         record = {
             "score_cap": self._bundle.calibration.cap,
@@ -149,9 +151,11 @@ class Explainer:
             "usual_max": self._usual_max,
             "reasons": reasons,
             "lines": [
-                [event.position, event.time, event.text, event.token, *self._clock.read(event.text)[1:]]
+                [event.position, event.time, event.text, event.token, message_place(event.text, event.message)]
                 for event in events
             ],
+            "delimiter": self._bundle.source_format.delimiter,
+            "masks": self._bundle.source_format.masks,
             "templates": {str(token): vocabulary.text(token) for token in {event.token for event in events}},
             "names": self._names(events),
             "unseen": [index for index, event in enumerate(events) if vocabulary.is_unseen(event.token)],
@@ -221,6 +225,14 @@ class Explainer:
         return replace(
             explained, record=record, sentence=said, reason=MISSING_EVENT, signature=signature, title=head["title"]
         )
+
+    def _is_absent(self, window: Observed) -> bool:
+        """Whether a window differs in counts from the known-good one most like it by one event alone: it never came.
+
+        The lines around each place where it should have come are what is not expected there.
+        """
+        differences = self._bundle.detector.memory.counts.differences(window.tokens)
+        return len(differences) == 1 and differences[0].seen == 0 and differences[0].expected >= OFTEN
 
     def _looked_at(
         self,
@@ -305,88 +317,3 @@ def iso(seconds: float | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def summary(window: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored window without its explanation, as the API lists it."""
-    names = ("id", "source", "index", "key", "status", "events", "threshold", "anomalous", "incident", "decided_by")
-    return {name: window[name] for name in names} | {
-        "rules": json.loads(window["rules"] or "[]"),
-        "start": iso(window["start"]),
-        "end": iso(window["end"]),
-        "score": window["score"],
-        "strength": round(window["strength"], 3),
-        "sentence": window["sentence"],
-        "bundle": window["bundle"],
-        "stream": window["stream"],
-        "first_position": window["first_position"],
-        "next_position": window["next_position"],
-    }
-
-
-def expand(window: Mapping[str, Any], record: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a stored window with its explanation; without lines where retention has dropped them."""
-    if record is None:
-        return summary(window) | {
-            "lines": [],
-            "reasons": [],
-            "surprises": [],
-            "codes": [],
-            "nearest": [],
-            "lines_kept": False,
-        }
-    surprisal = record["surprisal"]
-    rank = {index: place for place, index in enumerate(record["ranked"], start=1)}
-    unseen, cited = set(record["unseen"]), record["cited"]
-    lines = [
-        {
-            "position": position,
-            "time": iso(time),
-            "text": text,
-            "template": record["names"].get(str(index), record["templates"][str(token)]),
-            "token": token,
-            "unseen": index in unseen,
-            "surprisal_nats": surprisal[index],
-            "rank": rank.get(index),
-            "cited": None if cited is None else index in cited,
-            "share": record["carried"].get(str(index)),
-            # The time varies, too, but is no parameter of the template.
-            "spans": [span for span in variable_spans(text) if span[1] <= time_start or span[0] >= time_end],
-        }
-        for index, (position, time, text, token, time_start, time_end) in enumerate(record["lines"])
-    ]
-    return summary(window) | {
-        "lines_kept": True,
-        "score_cap": round(record["score_cap"], 3),
-        "calibration_windows": record["calibration_windows"],
-        "surprisal_nats": {
-            "max": max(surprisal),
-            "mean": round(sum(surprisal) / len(surprisal), 4),
-            "usual_max": round(record["usual_max"], 4),
-        },
-        "reasons": record["reasons"],
-        "without_cited": record["without_cited"],
-        "lines": lines,
-        "surprises": record["surprises"],
-        "codes": [
-            code
-            | {
-                "effect_nats": record["effects"].get(code["code"]),
-                "nearest": [_dated(near) for near in code["nearest"]],
-            }
-            for code in record["codes"]
-        ],
-        "without_codes": record["without_codes"],
-        "nearest": [
-            near
-            | {name: near[name] and _dated(near[name]) for name in ("first", "last")}
-            | {"lines": [_dated(line) for line in near["lines"]]}
-            for near in record["nearest"]
-        ],
-        "restored": record["restored"],
-        "with_restored": record["with_restored"],
-    }
-
-
-def _dated(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {**line, "time": iso(line["time"])}

@@ -7,29 +7,45 @@ parts of a line are listed beneath it, for no mark is safe from coming in a line
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
 
 from ingestion import clean
 from service.detection.counts import EXACT
 from service.pages.evidence import LineRow, SurpriseView, WindowView, window_view
-from service.pages.formatting import count, fixed, one_in, percent, reason_name, signed
+from service.pages.formatting import count, fixed, local_time, one_in, percent, reason_name, signed, zone_named
 from service.pages.text import clip, visible
 
 # Characters that are shown of a line, of a template and of a variable part; how many lines, and parts of each.
 _LINE, _TEMPLATE, _PART = 300, 160, 40
 _LINES, _PARTS = 12, 16
+_TIMES = frozenset({"time", "start", "end"})
 
 Values = Mapping[str, Any]
 
 
-def window_text(window: Values) -> str:
-    """Return a window, as the API gives it, as text."""
-    return _safe(_window(window))
+def window_text(window: Values, zone: str = "UTC") -> str:
+    """Return a window, as the API gives it, as text; times are in the zone of that name."""
+    return _safe(_window(_local(window, zone_named(zone))))
 
 
-def incident_text(incident: Values, worst: Values) -> str:
-    """Return an incident and its worst window, as the API gives them, as text."""
+def incident_text(incident: Values, worst: Values, zone: str = "UTC") -> str:
+    """Return an incident and its worst window, as the API gives them, as text; times are in the zone of that name."""
+    incident, worst = (_local(each, zone_named(zone)) for each in (incident, worst))
     return _safe([*_incident(incident), "", *_window(worst)])
+
+
+def _local(values: Values, zone: tzinfo) -> dict[str, Any]:
+    """Return what the API gives with its times in a zone, and the name of that."""
+    return {name: _shown(name, value, zone) for name, value in values.items()} | {"zone": str(zone)}
+
+
+def _shown(name: str, value: Any, zone: tzinfo) -> Any:
+    if name in _TIMES:
+        return value and local_time(value, zone)
+    if isinstance(value, Mapping):
+        return {inner: _shown(inner, each, zone) for inner, each in value.items()}
+    return [_shown("", each, zone) for each in value] if isinstance(value, list) else value
 
 
 def _safe(lines: Iterable[str]) -> str:
@@ -40,7 +56,7 @@ def _incident(incident: Values) -> Iterator[str]:
     decided = f", decided by {incident['decided_by']}" if incident["decided_by"] else ""
     yield f"{incident['id']}: {incident['title']}"
     yield f"{incident['status']}, {incident['severity']}{decided}; {reason_name(incident['reason']).lower()}"
-    yield f"source {incident['source']}, {_period(incident['start'], incident['end'])}"
+    yield f"source {incident['source']}, {_period(incident)}"
     yield (
         f"{_many(incident['windows'], 'window')} of {_many(incident['events'], 'event')}; highest score "
         f"{fixed(incident['score'])}, {one_in(incident['score'])} windows"
@@ -80,18 +96,21 @@ def _window(window: Values) -> Iterator[str]:
 
 
 def _head(window: Values, view: WindowView) -> Iterator[str]:
-    state = "anomalous" if window["anomalous"] else "not anomalous"
+    open_yet = window["status"] == "provisional"
+    state = "anomalous" if window["anomalous"] else "not decided yet" if open_yet else "not anomalous"
     by = f", decided by {window['decided_by']}" if window["decided_by"] else ""
     rare = f", as high as {count(window['calibration_windows'])} calibration windows can tell" if view.capped else ""
-    yield f"{window['id']}: {state}{by}{', provisional' if window['status'] == 'provisional' else ''}"
+    yield f"{window['id']}: {state}{by}{', provisional' if open_yet else ''}"
+    against = f" against a threshold of {fixed(window['threshold'])}"
+    if open_yet and not window["anomalous"]:
+        against = "; when it is complete, the threshold that the source has then counts"
     yield (
         f"score {fixed(window['score'])}, {one_in(window['score'])} windows{rare}; strength "
-        f"{fixed(window['strength'])} against a threshold of {fixed(window['threshold'])}"
+        f"{fixed(window['strength'])}{against}"
     )
     key = f", key {clip(window['key'], _TEMPLATE)}" if window["key"] else ""
     part = f", part of {window['incident']}" if window["incident"] else ""
-    times = _period(window["start"], window["end"])
-    yield f"source {window['source']}{key}, {times}, {_many(window['events'], 'event')}{part}"
+    yield f"source {window['source']}{key}, {_period(window)}, {_many(window['events'], 'event')}{part}"
 
 
 def _reasons(window: Values, view: WindowView) -> Iterator[str]:
@@ -102,6 +121,12 @@ def _reasons(window: Values, view: WindowView) -> Iterator[str]:
         yield f"         seen      {clip(reason['seen'], _LINE)}"
     if not window["reasons"]:
         yield "none stands out: every line came about where it usually does"
+    if view.excused:
+        yield (
+            f"all this is of the window without {_many(view.excused, 'line')} excused by "
+            f"{' and '.join(window['excused']['by'])}; with all lines it would have a strength of "
+            f"{fixed(window['excused']['strength'])}"
+        )
     if view.cited:
         yield f"without the {_many(view.cited, 'cited line')} {_would(window, window['without_cited'])}"
     elif window["without_cited"] is not None:
@@ -124,6 +149,7 @@ def _lines(view: WindowView) -> Iterator[str]:
     for row in rows[:_LINES]:
         line = row.line
         notes = ["cited"] * bool(line["cited"]) + ["new template"] * line["unseen"]
+        notes += ["excused"] * line["excused"]
         yield f"{percent(line['share']):>7}  {', '.join([_where(line), *notes])}; surprisal {fixed(row.nats, 1)} nats"
         yield f"         {clip(line['text'], _LINE)}"
         if row.template:
@@ -204,8 +230,8 @@ def _where(line: Values) -> str:
     return f"position {line['position']}" + (f", {line['time']}" if line["time"] else "")
 
 
-def _period(start: str | None, end: str | None) -> str:
-    return f"{start} to {end}" if start else "without a time"
+def _period(item: Values) -> str:
+    return f"{item['start']} to {item['end']} {item['zone']}" if item["start"] else "without a time"
 
 
 def _many(number: int, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from ingestion import Event
 from service.bundle import Bundle
 from service.detection.detector import PARAMETER, SILENCE, Observed, some
 from service.event_scores import EventScores
+from service.excusing import Excused, Floats, placed, surprise_left
 from service.explain import Explained, Explainer, Verdict
 from service.observing import Observer
 from service.rereading import Rereading
@@ -32,6 +33,9 @@ class Judged:
         strength_of: returns the strength of the window with only these of its events.
         at_least_of: returns the strength that an open window of these events has, whatever else comes.
         examine: returns the explanation of an alarm with what it rests on, which takes long.
+        surprise_left: returns how surprising some of its events are where the others did not come.
+        without: returns what it is, and is about, without what is excused of it; by how surprising what is left is
+            then, or as it came.
         reason: kind of its strongest evidence.
         signature: what makes two incidents the same kind of thing.
         title: the incident in a few words.
@@ -43,6 +47,8 @@ class Judged:
     strength_of: Callable[[Sequence[int]], float]
     at_least_of: Callable[[Sequence[int]], float]
     examine: Callable[[], Rereading[Explained]]
+    surprise_left: Callable[[Sequence[int]], Rereading[Floats]]
+    without: Callable[[Excused, Floats | None], Judged]
     reason: str
     signature: str
     title: str
@@ -64,7 +70,7 @@ class Judge:
 
     def __init__(self, bundle: Bundle, threshold: float) -> None:
         self.threshold = threshold
-        self._bundle = bundle
+        self._bundle, self._state = bundle, bundle.warm_state()
         self._explainer = Explainer(bundle)
         numeric = bundle.detector.memory.ranges.ranges.keys()
         by_session, usage = bundle.window.session is not None, bundle.model.statistics.usage
@@ -91,10 +97,6 @@ class Judge:
         """
         bundle = self._bundle
         window = self._observer.observe(events, scores.before, scores.gap_seconds, scores)
-        judged = bundle.detector.judge(window)
-        score, strength = bundle.calibration.score(judged.strength)
-        verdict = Verdict(score, strength, self.threshold)
-        explained = self._explainer.build(events, scores, window, judged, verdict, texts)
         times = [event.time for event in events if event.time is not None]
         number = hashlib.sha256(f"{bundle.id}\0{source}\0{index}".encode()).hexdigest()[:12]
         row = {
@@ -111,23 +113,72 @@ class Judge:
             "first_position": events[0].position,
             "next_position": events[-1].next_position,
             "events": len(events),
+            "threshold": self.threshold,
+            "incident": None,
+        }
+        return self._found(row, events, scores, window, texts)
+
+    def _found(
+        self,
+        row: dict[str, Any],
+        events: Sequence[Event],
+        scores: EventScores,
+        window: Observed,
+        texts: Mapping[int, tuple[int, str]],
+    ) -> Judged:
+        bundle = self._bundle
+        judged = bundle.detector.judge(window)
+        score, strength = bundle.calibration.score(judged.strength)
+        verdict = Verdict(score, strength, row["threshold"])
+        explained = self._explainer.build(events, scores, window, judged, verdict, texts)
+        says = {
             "score": round(score, _SCORE_DIGITS),
             "strength": strength,
-            "threshold": self.threshold,
             "anomalous": verdict.anomalous,
-            "incident": None,
             "sentence": explained.sentence,
         }
-        return Judged(
-            row,
+        tokens = [bundle.vocabulary.model_token(event.token) for event in events]
+        found = Judged(
+            row | says,
             explained.record,
             explained.heavy,
             partial(self._strength, window),
             partial(self._at_least, window),
             partial(self._explainer.examine, explained, events, scores, window, verdict, texts),
+            partial(surprise_left, self._state, tokens, scores),
+            lambda excused, nats: self._without(found, events, scores, window, texts, excused, nats),
             explained.reason,
             explained.signature,
             explained.title,
+        )
+        return found
+
+    def _without(
+        self,
+        whole: Judged,
+        events: Sequence[Event],
+        scores: EventScores,
+        window: Observed,
+        texts: Mapping[int, tuple[int, str]],
+        excused: Excused,
+        surprisal: Floats | None,
+    ) -> Judged:
+        gone = set(excused.lines)
+        kept = [index for index in range(len(events)) if index not in gone]
+        seen = some(window, kept)
+        seen = seen if surprisal is None else replace(seen, surprisal_nats=surprisal)
+        left = self._found(whole.row, [events[index] for index in kept], scores.only(kept), seen, texts)
+        said = {"lines": excused.lines, "by": excused.by, "strength": round(whole.row["strength"], 3)}
+
+        def of_the_whole(record: dict[str, Any]) -> dict[str, Any]:
+            return placed(record, whole.record, kept) | {"excused": said}
+
+        def examine() -> Rereading[Explained]:
+            found = yield from left.examine()
+            return replace(found, record=of_the_whole(found.record))
+
+        return replace(
+            left, record=of_the_whole(left.record), heavy=[kept[line] for line in left.heavy], examine=examine
         )
 
     def _strength(self, window: Observed, events: Sequence[int]) -> float:

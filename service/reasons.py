@@ -18,7 +18,7 @@ from service.kinds import MISSING_EVENT, NOVEL_CODE, RARE_TRANSITION, UNSEEN_TEM
 
 _TITLE = 120
 # So many lines alike, and twice as many as usual, are told in the title of one that was not expected.
-_OFTEN = 4
+OFTEN = 4
 
 Words = dict[str, str]
 
@@ -116,15 +116,18 @@ class Wording:
                 "expected": "an order that known-good windows have",
                 "seen": seen,
             }
-        times = sum(event.token == token for event in self._events)
-        often = f", {times:,} times" if times >= _OFTEN and times > 2 * self._usual_times(token, times) else ""
         return {
-            "title": f"Unexpected: {seen}{often}",
+            "title": f"Unexpected: {seen}{self._often(token)}",
             "text": f"“{seen}” came where “{likely['template']}” was expected ({likely['probability']:.0%}): "
             f"{nats:.1f} nats of surprise, its template {count:,} times in the known-good lines.",
             "expected": f"{likely['template']} ({likely['probability']:.0%})",
             "seen": seen,
         }
+
+    def _often(self, token: int) -> str:
+        """Return how many times an event came where that is a burst; nothing where it is none."""
+        times = sum(event.token == token for event in self._events)
+        return f", {times:,} times" if times >= OFTEN and times > 2 * self._usual_times(token, times) else ""
 
     def _usual_times(self, token: int, times: int) -> int:
         """Return how often the known-good window most like this one has an event; `times` where it has as many."""
@@ -180,7 +183,8 @@ class Wording:
                 "seen": f"{seen} without a time",
             }
         return {
-            "title": f"Silent for {seen} after: {before}",
+            # What a burst ends in is silence: the burst is what it is about.
+            "title": f"Silent for {seen} after: {before}{self._often(about.before)}",
             "text": f"Nothing came for {seen} after a line like “{before}”; in known-good lines {usual} at most.",
             "expected": f"{usual} at most",
             "seen": seen,

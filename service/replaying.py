@@ -21,10 +21,10 @@ from ingestion.timestamps import zone
 from service.alarms.policy import AlarmPolicy
 from service.bundle import load_bundle
 from service.errors import BadSetting, CannotWrite
-from service.explain import summary
 from service.pages.text import json_text
 from service.routes.incidents import shown
 from service.settings import Settings
+from service.shown_windows import summary
 from service.store import Store
 from service.whole_files import score_records, source_name
 

@@ -24,6 +24,16 @@ class StoredResults(Database):
             rows = connection.execute(sa.select(sources.c.summary).order_by(sources.c.source))
             return [json.loads(row.summary) for row in rows]
 
+    def source_summary(self, source: str) -> dict[str, Any]:
+        """Return the summary of one source; empty where there is none."""
+        with self._read() as connection:
+            found = connection.execute(sa.select(sources.c.summary).where(sources.c.source == source)).scalar()
+        return dict(json.loads(found or "{}"))
+
+    def zone_of(self, source: str) -> str:
+        """Return the name of the zone that a source writes its times in; UTC where nobody knows it."""
+        return str(self.source_summary(source).get("zone", "UTC"))
+
     def find_windows(
         self,
         *,

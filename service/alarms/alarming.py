@@ -20,6 +20,7 @@ from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.maintenance import Span
 from service.alarms.rules import USUAL_SEVERITY, Matched, Rules
+from service.excusing import Excused
 from service.judging import Judged
 from service.packing import pack
 from service.reasons import message
@@ -59,12 +60,31 @@ class Proposed:
     """A judged window, before anybody has decided.
 
     Attributes:
-        judged: what the model says of it.
+        judged: what the model says of it; of an alarm, without what is excused of it.
         events: its events.
+        excused: the lines that are.
     """
 
     judged: Judged
     events: Sequence[Event]
+    excused: Collection[int] = ()
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What is decided on a window.
+
+    Attributes:
+        matched: what rules say.
+        muted: what mutes it; None where nothing does.
+        strength: of what counts.
+        excused: what is left out of an alarm; None where nothing is.
+    """
+
+    matched: Matched
+    muted: str | None
+    strength: float
+    excused: Excused | None
 
 
 class Alarms:
@@ -162,8 +182,11 @@ class Alarms:
 
     def follow(self, window: Proposed) -> Rereading[list[dict[str, Any]]]:
         """Decide on the next final window, in its row and record; return rows of incidents that changed."""
+        decided = self._decide(window, window.judged.row["strength"], window.judged.strength_of)
+        matched, muted, effective = decided.matched, decided.muted, decided.strength
+        if window.judged.row["anomalous"] and decided.excused is not None:
+            effective = yield from self._leave_out(window, decided.excused, matched)
         row = window.judged.row
-        matched, muted, effective = self._decide(window, row["strength"], window.judged.strength_of)
         self._maintenance = muted is not None
         joins = self._tracker.takes(row)
         if row["anomalous"] and self._tracker.leads(row):
@@ -208,22 +231,21 @@ class Alarms:
         row = window.judged.row
         if alone:
             at_least_of = window.judged.at_least_of
-            matched, _, _ = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
+            decided = self._decide(window, at_least_of(range(len(window.events))), at_least_of)
             if row["anomalous"]:
-                changed = self._tracker.foresee(row, self._told(window, matched))
+                if decided.excused is not None:
+                    self._take(window, decided.excused, window.judged.without(decided.excused, None))
+                    row = window.judged.row
+                changed = self._tracker.foresee(row, self._told(window, decided.matched))
                 self._foreseen[row["index"]] = row["incident"]
                 return changed
         # Shown by what does not depend on when it is shown.
         row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}
         return []
 
-    def _decide(self, window: Proposed, strength: float, strength_of: _Rejudge) -> tuple[Matched, str | None, float]:
-        """Decide on a window, in its row, by its strength and what that is with only some of its events.
-
-        Returns:
-            What rules say, what mutes it, and the strength of what counts.
-        """
-        row = window.judged.row
+    def _decide(self, window: Proposed, strength: float, strength_of: _Rejudge) -> _Decided:
+        """Decide on a window, in its row, by its strength and what that is with only some of its events."""
+        row, excused = window.judged.row, None
         row |= UNDECIDED
         names = self._shapes(window.events) if self._rules.by_name else ()
         times = [event.time for event in window.events if event.time is not None]
@@ -232,13 +254,15 @@ class Alarms:
         row["rules"] = json.dumps(matched.rules, ensure_ascii=False) if matched.rules else None
         row["anomalous"] = bool(strength >= row["threshold"])
         if row["anomalous"]:
-            strength = self._excuse(window, matched, strength, strength_of)
+            strength, excused = self._excuse(window, matched, strength, strength_of)
         muted = self._muted(matched, row["end"])
         if muted is not None:
             row["anomalous"], row["decided_by"] = False, muted
         elif matched.always is not None:
             row["anomalous"], row["decided_by"] = True, f"rule {matched.always[0]}"
-        return matched, muted, strength
+        # Of a window that is excused altogether nothing is left to tell.
+        told = None if excused is None or len(excused.lines) == len(window.events) else excused
+        return _Decided(matched, muted, strength, told)
 
     def _muted(self, matched: Matched, time: float | None) -> str | None:
         if matched.maintenance is not None:
@@ -247,16 +271,36 @@ class Alarms:
             return None
         return next((f"feedback {number}" for number, until in self._heard.shelved if time < until), None)
 
-    def _excuse(self, window: Proposed, matched: Matched, strength: float, strength_of: _Rejudge) -> float:
-        """Leave out what is excused, and decide; return the strength of what counts."""
+    def _leave_out(self, window: Proposed, excused: Excused, matched: Matched) -> Rereading[float]:
+        """Make an alarm what it is without what is excused, read again; return the strength of that."""
+        kept = [place for place in range(len(window.events)) if place not in set(excused.lines)]
+        nats = yield from window.judged.surprise_left(kept)
+        left = window.judged.without(excused, nats)
+        row = window.judged.row
+        if left.row["strength"] < row["threshold"] and matched.always is None:
+            row["anomalous"], row["decided_by"] = False, excused.by[-1]
+        else:
+            self._take(window, excused, left)
+        return float(left.row["strength"])
+
+    def _take(self, window: Proposed, excused: Excused, left: Judged) -> None:
+        """Let a window be what is left of it, an alarm."""
+        left.row["anomalous"] = True
+        window.judged, window.excused = left, frozenset(excused.lines)
+
+    def _excuse(
+        self, window: Proposed, matched: Matched, strength: float, strength_of: _Rejudge
+    ) -> tuple[float, Excused | None]:
+        """Leave out what is excused, and decide; return the strength of what counts, and what is left out."""
         row = window.judged.row
         gone = {place for places in matched.never.values() for place in places}
+        by = [f"rule {name}" for name in matched.never]
         left = [place for place in range(len(window.events)) if place not in gone]
         if gone:
             strength = strength_of(left) if left else 0.0
             if strength < row["threshold"]:
-                row["anomalous"], row["decided_by"] = False, f"rule {next(iter(matched.never))}"
-                return strength
+                row["anomalous"], row["decided_by"] = False, by[0]
+                return strength, Excused(sorted(gone), by)
         shapes = self._shapes([window.events[place] for place in left])
 
         def rejudge(places: Sequence[int]) -> float:
@@ -268,11 +312,14 @@ class Alarms:
             for places in (window.judged.heavy, window.judged.record["unseen"])
         )
         row["pattern"] = pack(Pattern.quieting(shapes, heavy, new, row["threshold"], rejudge).to_dict())
-        quieted = self._confirmed.quiet(shapes, row["end"], row["threshold"], rejudge)
-        if quieted is None:
-            return strength
-        row["anomalous"], row["decided_by"] = False, f"feedback {quieted.feedback}"
-        return quieted.strength
+        normal = self._confirmed.excuse(shapes, row["end"], row["threshold"], rejudge)
+        if normal is not None:
+            gone |= {left[place] for place in normal.places}
+            by.append(f"feedback {normal.feedback}")
+            strength = normal.strength
+            if strength < row["threshold"]:
+                row["anomalous"], row["decided_by"] = False, by[-1]
+        return strength, Excused(sorted(gone), by) if gone else None
 
     def _remember(self, window: Proposed, *, beside: bool) -> None:
         """Remember what lines people were told of, and that they were beside the budget."""
@@ -303,7 +350,8 @@ class Alarms:
     def _told(self, window: Proposed, matched: Matched) -> Told:
         judged, row, record = window.judged, window.judged.row, window.judged.record
         reason, signature, title = judged.reason, judged.signature, judged.title
-        leading = [*record["ranked"][:1], *record["unseen"]] or [0]
+        unseen = [line for line in record["unseen"] if line not in window.excused]
+        leading = [*record["ranked"][:1], *unseen] or [0]
         carrying = record["cited"] or [line for line in record["ranked"] if record["carried"].get(str(line))]
         first = min(carrying or leading)
         if row["strength"] < row["threshold"] and matched.always is not None:

@@ -103,14 +103,16 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Quieted:
-    """Why a window is no alarm.
+    """What of a window was called normal before.
 
     Attributes:
         feedback: number of what was said.
+        places: of the lines that it excuses.
         strength: of what is left of the window.
     """
 
     feedback: int
+    places: Sequence[int]
     strength: float
 
 
@@ -124,13 +126,21 @@ class Confirmed:
         return len(self._known)
 
     def quiet(self, shapes: Sequence[str], time: float | None, threshold: float, left: Left) -> Quieted | None:
-        """Return why a window that would be an alarm is none; None where it is one.
+        """Return why a window that would be an alarm is none; None where it is one: see `excuse`."""
+        found = self.excuse(shapes, time, threshold, left)
+        return found if found is not None and found.strength < threshold else None
+
+    def excuse(self, shapes: Sequence[str], time: float | None, threshold: float, left: Left) -> Quieted | None:
+        """Return what quiets a window that would be an alarm or, where nothing does, what leaves least of it.
 
         Args:
             shapes: of its lines, in order.
             time: of its last event, epoch seconds; None where its events have none.
             threshold: the strength from which on it is an alarm.
             left: the strength of the window with only these of its lines.
+
+        Returns:
+            None where nothing of it was called normal.
         """
         tried: list[tuple[int, int, Pattern]] = []
         for confirmation in self._known:
@@ -140,8 +150,11 @@ class Confirmed:
             if places:
                 tried.append((len(places), confirmation.feedback, confirmation.pattern))
         tried.sort(key=lambda item: (-item[0], item[1]))
+        least: Quieted | None = None
         for _, feedback, pattern in tried[:MAX_TRIED]:
-            strength = pattern.strength_left(shapes, left)
-            if strength < threshold:
-                return Quieted(feedback, strength)
-        return None
+            found = Quieted(feedback, pattern.excused(shapes), pattern.strength_left(shapes, left))
+            if least is None or found.strength < least.strength:
+                least = found
+            if found.strength < threshold:
+                break
+        return least

@@ -23,8 +23,8 @@ def _finalize(value: Any) -> Any:
 
 
 @pass_context
-def _when(context: Context, value: Any) -> Markup:
-    return formatting.when(value, formatting.zone_named(context.get("zone")))
+def _when(context: Context, value: Any, zone: str | None = None) -> Markup:
+    return formatting.when(value, formatting.zone_named(zone or context.get("zone")))
 
 
 @pass_context
@@ -33,8 +33,8 @@ def _clock(context: Context, value: Any) -> Markup:
 
 
 @pass_context
-def _period(context: Context, start: Any, end: Any) -> Markup:
-    return formatting.period(start, end, formatting.zone_named(context.get("zone")))
+def _period(context: Context, start: Any, end: Any, zone: str | None = None) -> Markup:
+    return formatting.period(start, end, formatting.zone_named(zone or context.get("zone")))
 
 
 def _as_text(value: Any) -> str:

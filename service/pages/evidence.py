@@ -58,6 +58,7 @@ class WindowView:
     surprises: list[SurpriseView]
     worst: Mapping[str, Any] | None
     cited: int
+    excused: int
     carrying: bool
     shown: int
     capped: bool
@@ -80,6 +81,8 @@ def _note(line: Mapping[str, Any], cited_as: str) -> str:
         notes[0] += f" ({percent(share)})"
     if line.get("unseen"):
         notes.append("new template")
+    if line.get("excused"):
+        notes.append("excused")
     return ", ".join(notes)
 
 
@@ -143,7 +146,9 @@ def line_rows(
                 above=above,
                 note=note,
                 surprising=bool(line.get("cited"))
-                or (bool(note) and (above or usual_nats is None or bool(line.get("unseen")))),
+                or (
+                    bool(note) and not line.get("excused") and (above or usual_nats is None or bool(line.get("unseen")))
+                ),
                 template="" if template in text else template,
             )
         )
@@ -185,6 +190,7 @@ def window_view(window: Mapping[str, Any], limit: int | None = None, surprises: 
         surprises=views,
         worst=lines[worst_indexes(lines, 1)[0]] if lines else None,
         cited=sum(bool(line.get("cited")) for line in lines),
+        excused=sum(bool(line.get("excused")) for line in lines),
         carrying=carrying(window),
         shown=sum(isinstance(row, LineRow) for row in rows),
         capped=score is not None and cap is not None and score >= cap,

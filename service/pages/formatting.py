@@ -144,6 +144,12 @@ def stamp(moment: datetime, zone: tzinfo) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname() or ''}".rstrip()
 
 
+def local_time(value: Any, zone: tzinfo) -> str:
+    """Date and time to the millisecond in the zone as plain text, a dash where there is none."""
+    moment = moment_of(value)
+    return MISSING if moment is None else _local(moment, zone).replace(tzinfo=None).isoformat(" ", "milliseconds")
+
+
 def _time_tag(moment: datetime, shown: str, title: str = "") -> Markup:
     machine = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if title:

@@ -42,7 +42,14 @@ def render_home(
     return (
         environment()
         .get_template("home.html")
-        .render(rows=rows, incidents=incidents, opened=opened, windows=windows, version=version)
+        .render(
+            rows=rows,
+            sources={source.get("id"): source for source in sources},
+            incidents=incidents,
+            opened=opened,
+            windows=windows,
+            version=version,
+        )
     )
 
 
@@ -53,7 +60,8 @@ def render_window(window: Mapping[str, Any], context: Mapping[str, Any] | None) 
         window: window as the REST API gives it.
         context: what lies around it, each part optional: `before` and `after` (lines of the same shape as the
             window's), `previous_window` and `next_window` (ids), `normal_window` (the last window that was not
-            anomalous, drawn beneath for comparison), `zone` (IANA zone of the source), `version`.
+            anomalous, drawn beneath for comparison), `zone` (IANA zone of the source), `threshold` (what its next
+            window is judged by), `version`.
 
     Returns:
         HTML.
@@ -79,7 +87,10 @@ def render_window(window: Mapping[str, Any], context: Mapping[str, Any] | None) 
 
 
 def render_incident(
-    incident: Mapping[str, Any], worst_window: Mapping[str, Any], feedback: Sequence[Mapping[str, Any]] = ()
+    incident: Mapping[str, Any],
+    worst_window: Mapping[str, Any],
+    feedback: Sequence[Mapping[str, Any]] = (),
+    zone: str | None = None,
 ) -> str:
     """One incident, its course and its worst window.
 
@@ -87,6 +98,7 @@ def render_incident(
         incident: incident as the REST API gives it.
         worst_window: its window with the highest score.
         feedback: what was said of it, latest first.
+        zone: IANA zone of the source; None for UTC.
 
     Returns:
         HTML.
@@ -98,6 +110,7 @@ def render_incident(
         .render(
             incident=incident,
             feedback=feedback,
+            zone=zone,
             view=window_view(worst_window, limit=16, surprises=1),
             window=worst_window,
             top_rows=line_rows(incident.get("top_lines") or [], usual, carry=carrying(worst_window)),

@@ -36,7 +36,8 @@ def list_incidents(
 def get_incident(incident_id: str, context: Shared, as_text: AsText) -> dict[str, Any] | Response:
     """Return one incident with the most telling lines of its worst window; as text with all of that where asked for."""
     incident, worst = with_lines(context.store, incident_id)
-    return plain(incident_text(incident, worst)) if as_text else incident
+    zone = context.store.zone_of(incident["source"])
+    return plain(incident_text(incident, worst, zone)) if as_text else incident
 
 
 def group_name(group: Sequence[Mapping[str, Any]]) -> str:

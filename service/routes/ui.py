@@ -7,13 +7,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from service import __version__
 from service.errors import NotFound
-from service.explain import summary
 from service.feedback_store import FeedbackStore
 from service.pages import render_home, render_incident, render_window, static_file
 from service.routes.common import Shared
 from service.routes.feedback import shown as shown_feedback
 from service.routes.incidents import with_lines, with_verdicts
 from service.routes.windows import explained, shown_window
+from service.shown_windows import summary
 
 router = APIRouter(include_in_schema=False)
 _SHOWN = 20
@@ -46,11 +46,13 @@ def window(window_id: str, context: Shared) -> HTMLResponse:
     """Explain one window, with the lines around it."""
     found = explained(context.store, window_id)
     before, after = (row and shown_window(row) for row in context.store.neighbours(found))
+    source = context.store.source_summary(found["source"])
     around = {
         "previous_window": before and before["id"],
         "next_window": after and after["id"],
         "before": before["lines"][-_AROUND:] if before else [],
         "after": after["lines"][:_AROUND] if after else [],
+        **{name: source.get(name) for name in ("zone", "threshold")},
         "version": __version__,
     }
     return HTMLResponse(render_window(found, around))
@@ -61,7 +63,7 @@ def incident(incident_id: str, context: Shared) -> HTMLResponse:
     """Explain one incident."""
     found, worst = with_lines(context.store, incident_id)
     said = [shown_feedback(row) for row in FeedbackStore(context.store).entries(about=incident_id)]
-    return HTMLResponse(render_incident(found, worst, said))
+    return HTMLResponse(render_incident(found, worst, said, context.store.zone_of(found["source"])))
 
 
 @router.get("/favicon.ico")

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 
 from service.errors import NotFound
-from service.explain import expand, summary
 from service.explained_text import window_text
 from service.packing import unpack
 from service.routes.common import (
@@ -23,6 +22,7 @@ from service.routes.common import (
     epoch,
     plain,
 )
+from service.shown_windows import expand, summary
 from service.store import Store
 
 router = APIRouter(tags=["windows"])
@@ -58,7 +58,7 @@ def list_windows(
 def get_window(window_id: str, context: Shared, as_text: AsText) -> dict[str, Any] | Response:
     """Return one window with its explanation and raw lines; as text where that is asked for."""
     window = explained(context.store, window_id)
-    return plain(window_text(window)) if as_text else window
+    return plain(window_text(window, context.store.zone_of(window["source"]))) if as_text else window
 
 
 def explained(store: Store, window_id: str) -> dict[str, Any]:

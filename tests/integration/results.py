@@ -8,8 +8,8 @@ from typing import Any
 from ingestion import Record
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
-from service.explain import summary
 from service.routes.incidents import shown
+from service.shown_windows import summary
 from service.store import Store
 from service.whole_files import score_records
 

@@ -14,8 +14,8 @@ import pytest
 from ingestion import Record, WindowSpec
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle, load_bundle, save_bundle
-from service.explain import summary
 from service.routes.incidents import shown
+from service.shown_windows import summary
 from service.store import Store
 from service.whole_files import score_records
 from tests.integration.results import SOURCE, comparable

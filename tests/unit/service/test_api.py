@@ -29,7 +29,9 @@ from service.explained_text import incident_text, window_text
 from service.inbox import InboxInput
 from service.inbox_table import Once
 from service.metrics import CATALOGUE, MAX_SOURCES, OTHER, Metrics
+from service.packing import unpack
 from service.routes.incidents import with_lines
+from service.shown_windows import expand
 from service.store import Batch, Store
 from service.whole_files import score_records
 from service.worker import Worker
@@ -606,3 +608,40 @@ def test_a_worker_waits_for_the_last_of_its_inputs_only(
     assert first.waits == [0.0, 0.0]
     assert min(last.waits) > 0
     store.close()
+
+
+def test_windows_that_an_earlier_version_stored_are_shown(context: Context) -> None:
+    """It kept where the time of a line stands, in place of where the message does, and knew nothing of excuses."""
+    (row,) = context.store.find_windows(by_strength=True, limit=1)
+    record = unpack(context.store.window(row["id"])["record"])
+    earlier = {name: value for name, value in record.items() if name not in ("excused", "delimiter", "masks")}
+    earlier["lines"] = [[*line[:4], 0, line[4]] for line in record["lines"]]
+    assert expand(row, earlier | {"delimiter": record["delimiter"]}) == expand(row, record)
+    assert any(line["spans"] for line in expand(row, earlier)["lines"])
+
+
+def test_pages_and_text_show_the_times_of_the_plant(
+    bundle: Bundle, machine_lines: list[bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokyo = save_bundle(replace(bundle, source_format=replace(bundle.source_format, zone="Asia/Tokyo")), tmp_path / "b")
+    store = Store(tmp_path / "a.sqlite")
+    lines = [line.replace(b"Z|", b"|", 1) for line in machine_lines]
+    score_records(
+        tokyo, store, (Record(SOURCE, "file:x", n, n + 1, line, None) for n, line in enumerate(lines)), POLICY,
+        lambda _: None,
+    )  # fmt: skip
+    incident, worst = with_lines(store, store.find_incidents()[0]["id"])
+    written = worst["lines"][0]["text"][:19].replace("T", " ")
+    client = TestClient(create_app(Context(store, Metrics(), InboxInput(store), None, None)))  # type: ignore[arg-type]
+    assert written.replace(" ", "T") not in worst["start"]
+    for path in (f"windows/{worst['id']}", f"incidents/{incident['id']}"):
+        assert "JST" in client.get(f"/ui/{path}").text
+        assert written in client.get(f"/api/v1/{path}", headers={"Accept": "text/plain"}).text
+        assert client.get(f"/api/v1/{path}").json()["start"].endswith("Z")
+    assert f">{written}<" in client.get(f"/ui/windows/{worst['id']}").text
+    home = client.get("/ui/").text
+    assert "UTC" not in home
+    assert home.count("JST") > 2
+    store.close()
+    assert main(["explain", worst["id"], "--database", str(tmp_path / "a.sqlite")]) == 0
+    assert f"{written}" in capsys.readouterr().out

@@ -18,6 +18,8 @@ from service.counterfactuals import MAX_RESTORED, Counterfactuals, Restored, put
 from service.detection.detector import Detector, Observed
 from service.detection.ranges import Reading
 from service.explain import Verdict, lacking_first
+from service.judging import Judged
+from service.kinds import MISSING_EVENT, RARE_TRANSITION
 from tests.unit.service.test_evidence import FAULT, finished, judge_of, parsed, read_as_usual, scored, seen
 
 GOOD = [2, 3, 4, 5] * 4
@@ -137,3 +139,25 @@ def test_an_alarm_that_lacks_a_step_is_about_that_step(bundle: Bundle, cycles: D
     assert found[0]["nats"] == pytest.approx(strength - max(0.0, left.left_nats), abs=1e-2)
     assert sum(reason["share"] for reason in found) == pytest.approx(1.0, abs=0.01)
     assert found[1]["nats"] == pytest.approx(2 * found[2]["nats"], abs=0.01)
+
+
+def test_a_window_that_differs_by_an_event_that_never_came_is_about_that(
+    bundle: Bundle, cycles: Detector, machine_lines: list[bytes]
+) -> None:
+    known, lines = replace(bundle, detector=cycles), parsed(bundle, machine_lines[:64])
+
+    def judged(tokens: Sequence[int]) -> Judged:
+        events = [replace(event, token=token) for event, token in zip(lines, tokens, strict=False)]
+        scores = scored(bundle, events)
+        scores.surprisal_nats[:] = 30.0
+        return judge_of(known, 0.5).judge("s", 0, None, events, scores, {})
+
+    found = judged([2, 3, 4] * 4)
+    (about,) = cycles.memory.counts.differences([2, 3, 4] * 4)
+    assert (about.token, about.seen, about.expected) == (5, 0, 4)
+    assert found.title == f"Missing: {bundle.vocabulary.text(5)}"
+    assert (found.reason, found.signature) == (MISSING_EVENT, f"{MISSING_EVENT} {bundle.vocabulary.text(5)}")
+    assert found.record["reasons"][0]["kind"] == RARE_TRANSITION
+    # Where several kinds are lacking, none of them says what happened.
+    assert [about.seen for about in cycles.memory.counts.differences([2, 3] * 4)] == [0, 0]
+    assert judged([2, 3] * 4).reason == RARE_TRANSITION

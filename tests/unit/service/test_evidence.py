@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,15 +19,19 @@ from hypothesis import strategies as st
 
 from ingestion import FIRST_TEMPLATE, PADDING, UNSEEN, Event, Record, SourceFormat, SourceParser, Template, Vocabulary
 from model import ExplainedEvents, NewEvents
+from service.alarms.alarming import Alarms, Proposed
+from service.alarms.budget import Budget
+from service.alarms.rules import Rule, Rules
 from service.bundle import Bundle
 from service.citing import Citing, Examined, without
 from service.detection.counts import EXACT, Difference
 from service.detection.detector import Detector, Judged, Observed, some
 from service.detection.pace import KnownPaces
 from service.detection.ranges import KnownRanges, Range
-from service.detection.silence import KnownGaps
+from service.detection.silence import Gap, KnownGaps
 from service.event_scores import EventScores
 from service.evidence import Evidence, line_nats, weigh
+from service.excusing import Excused
 from service.judging import Judge
 from service.kinds import KINDS, MISSING_EVENT, PARAMETER, RARE_TRANSITION, SILENCE, UNSEEN_TEMPLATE, UNUSUAL_COUNTS
 from service.observing import Observer
@@ -396,5 +402,58 @@ def test_a_burst_that_fills_the_window_is_no_lack_of_all_else(bundle: Bundle, li
         for event, title in zip(events, told, strict=True)
         if title.startswith("Unexpected: ")
     ]
+    gap = Gap(40, events[15].token, 80.0, 2.0, 9.0)
+    assert wording.say(SILENCE, Evidence(1.0, {40: 1.0}, gap))["title"].endswith(", 49 times")
+    other = next(event.token for event in events if event.token != events[15].token)
+    assert not wording.say(SILENCE, Evidence(1.0, {40: 1.0}, replace(gap, before=other)))["title"].endswith(" times")
     assert (True, True) in unexpected
     assert all(same == often for same, often in unexpected)
+
+
+def test_what_is_excused_is_read_as_if_it_had_not_come(bundle: Bundle, lines: list[bytes]) -> None:
+    fault = lines[30].partition(b"|")[0] + b"|" + FAULT.partition(b"|")[2]
+    events = parsed(bundle, [*lines[:30], fault, *lines[30:]])
+    kept = [place for place in range(len(events)) if place != 30]
+    _, scores = seen(bundle, events)
+    alone = scored(bundle, [events[place] for place in kept]).surprisal_nats
+    whole = judge_of(bundle, 0.5).judge("s", 0, None, events, scores, {})
+    nats = finished(bundle, whole.surprise_left(kept))
+    some_of = [place for place in range(len(events)) if place % 3]
+    gaps = scored(bundle, [events[place] for place in some_of]).gap_seconds[1:]
+    assert gaps.sum() > scores.some(some_of).gap_seconds[1:].sum()
+    assert scores.only(some_of).gap_seconds[1:] == pytest.approx(gaps, abs=1e-3)
+    assert nats == pytest.approx(alone, abs=1e-4)
+    assert nats[30:].sum() < 0.9 * scores.surprisal_nats[31:].sum()
+    left = whole.without(Excused([30], ["rule door"]), nats)
+    assert left.row["strength"] < whole.strength_of(kept) < whole.row["strength"]
+    assert left.record["excused"] == {
+        "lines": [30], "by": ["rule door"], "strength": round(whole.row["strength"], 3)
+    }  # fmt: skip
+    assert [line[2] for line in left.record["lines"]] == [event.text for event in events]
+    assert 30 not in left.record["ranked"]
+    cited = finished(bundle, left.examine()).record
+    assert 30 not in (cited["cited"] or ())
+    assert cited["excused"] == left.record["excused"]
+
+
+def test_whether_an_alarm_stands_without_what_is_excused_is_decided_by_what_it_is_said_to_be(
+    bundle: Bundle, lines: list[bytes]
+) -> None:
+    fault = lines[30].partition(b"|")[0] + b"|" + FAULT.partition(b"|")[2]
+    events = parsed(bundle, [*lines[:30], fault, *lines[30:]])
+    kept = [place for place in range(len(events)) if place != 30]
+    _, scores = seen(bundle, events)
+    whole = judge_of(bundle, 0.5).judge("s", 0, None, events, scores, {})
+    left = whole.without(Excused([30], ["rule load"]), finished(bundle, whole.surprise_left(kept))).row["strength"]
+    assert left < whole.strength_of(kept)
+    rules = Rules((Rule(name="load", match="EXCESS LOAD", alarm="never", expression=re.compile("EXCESS LOAD")),))
+    for threshold, alarm in ((left + 1e-6, False), (left, True)):
+        alarms = Alarms(
+            Budget(1.0, stated=True), 24.0, bundle.calibration.cap, rules, bundle.vocabulary, bundle.source_format,
+            lambda _: UTC,
+        )  # fmt: skip
+        proposed = Proposed(judge_of(bundle, threshold).judge("s", 0, None, events, scores, {}), events)
+        rows = finished(bundle, alarms.follow(proposed))
+        row = proposed.judged.row
+        assert (row["anomalous"], row["decided_by"]) == (alarm, None if alarm else "rule load")
+        assert [("EXCESS LOAD" in item["title"], item["strength"]) for item in rows] == [(False, left)] * alarm

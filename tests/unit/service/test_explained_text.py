@@ -43,6 +43,10 @@ def window(store: Store) -> dict[str, Any]:
     return explained(store, store.find_windows(by_strength=True, limit=1)[0]["id"])
 
 
+def told_time(moment: str) -> str:
+    return moment.removesuffix("Z").replace("T", " ")
+
+
 def section(text: str, title: str) -> list[str]:
     """Return the lines of one section."""
     return next(part for part in text.split("\n\n") if part.startswith(title)).splitlines()[1:]
@@ -68,6 +72,23 @@ def test_a_window_is_told_with_all_that_explains_it(window: dict[str, Any]) -> N
         for said in ("cited lines it", "with what it lacks it", "attended to most it"):
             assert f"{said} would have a strength of {fixed(left)}, and {alarm}" in text
         assert f"lacking 2 before position {window['lines'][3]['position']}, " in text
+
+
+def test_a_window_that_is_not_complete_is_not_decided(window: dict[str, Any]) -> None:
+    text = window_text(window | {"status": "provisional", "anomalous": False, "threshold": 98.76})
+    assert f"{window['id']}: not decided yet, provisional" in text
+    assert "when it is complete, the threshold that the source has then counts" in text
+    assert "98.76" not in text.partition("\nReasons")[0]
+
+
+def test_lines_that_are_excused_are_told_as_that(window: dict[str, Any]) -> None:
+    lines = [
+        line | {"excused": line["position"] == window["lines"][0]["position"], "rank": 1} for line in window["lines"]
+    ]
+    said = {"by": ["rule door", "feedback 3"], "strength": 7.25}
+    text = window_text(window | {"lines": lines[:3], "excused": said, "surprises": [], "restored": []})
+    assert "without 1 line excused by rule door and feedback 3; with all lines it would have a strength of 7.25" in text
+    assert text.count("excused") == 2
 
 
 def test_that_no_line_is_cited_is_said_with_what_that_means(window: dict[str, Any]) -> None:
@@ -101,7 +122,7 @@ def test_what_was_expected_and_where_attention_went_stand_at_the_point_of_surpri
     assert len(parts) == len(window["surprises"])
     for part, surprise in zip(parts, window["surprises"], strict=True):
         line = window["lines"][surprise["line"]]
-        assert part.startswith(f"position {line['position']}, {line['time']}\n")
+        assert part.startswith(f"position {line['position']}, {told_time(line['time'])}\n")
         assert f"came: {line['template']}" in part
         for option in surprise["expected"]:
             assert f"{percent(option['probability'])}  {option['template']}" in part
@@ -124,7 +145,7 @@ def test_codes_and_the_nearest_known_good_windows_are_told_with_their_lines(wind
         assert all(near["text"] in codes for near in code["nearest"])
     assert window["nearest"]
     for near in window["nearest"]:
-        assert f"{near['file']}, position {near['first']['position']}, {near['first']['time']} to" in nearest
+        assert f"{near['file']}, position {near['first']['position']}, {told_time(near['first']['time'])} to" in nearest
         assert all(line["text"] in nearest for line in near["lines"])
         for item in near["differences"]:
             at_least = "at least " if item["expected"] > EXACT else ""
@@ -138,13 +159,29 @@ def test_an_incident_is_told_with_its_head_and_its_worst_window(store: Store) ->
     head, _, rest = text.partition("its worst window:\n\n")
     assert rest == window_text(worst)
     assert head.startswith(f"{row['id']}: {row['title']}\n")
-    for words in (row["status"], row["severity"], reason_name(row["reason"]).lower(), incident["start"], SOURCE):
+    for words in (
+        row["status"],
+        row["severity"],
+        reason_name(row["reason"]).lower(),
+        told_time(incident["start"]),
+        SOURCE,
+    ):
         assert words in head
     assert incident["first_event"]["text"] in head
     assert "somebody said: known" in head
     other = {"id": "i-other", "source": "oven", "title": "Missing: door"}
     joined = incident_text(incident | {"joined_with": [other]}, worst)
     assert "i-other of oven: Missing: door" in joined
+
+
+def test_times_are_those_of_the_plant_and_its_zone_is_named(store: Store) -> None:
+    incident, worst = with_lines(store, store.find_incidents(limit=None)[-1]["id"])
+    incident, worst = (each | {"start": "2016-12-30T20:00:01.500Z"} for each in (incident, worst))
+    lines = [line | {"time": "2016-12-30T20:00:02.250Z"} for line in worst["lines"]]
+    text = incident_text(incident, worst | {"lines": lines}, "Asia/Tokyo")
+    assert text.count("2016-12-31 05:00:01.500 to ") == 2
+    assert len(re.findall(r"2016-12-31 05:00:01\.500 to \S+ \S+ Asia/Tokyo", text)) == 2
+    assert f"position {lines[0]['position']}, 2016-12-31 05:00:02.250" in text
 
 
 def poisoned(value: Any) -> Any:

@@ -234,3 +234,32 @@ def test_a_threshold_beyond_all_scores_does_not_press_them_flat() -> None:
     assert len(chart.grid) <= 3
     assert max(bar.height for bar in chart.bins) > 0.5 * charts.TIMELINE_HEIGHT
     assert not charts.timeline(items, 1.5, {}).threshold_beyond
+
+
+def test_lines_that_are_excused_are_named_as_that() -> None:
+    alarm = examples.window(12)
+    lines = [dict(line) | {"excused": line["rank"] is None} for line in alarm["lines"]]
+    said = {"by": ["rule door", "feedback 3"], "strength": 7.25}
+    page = pages.render_window(alarm | {"lines": lines, "excused": said}, None)
+    count = sum(line["excused"] for line in lines)
+    assert count > 1
+    assert f"without the {count} lines that rule door and feedback 3 excuse; with them it would have a" in page
+    assert "strength of 7.25" in page
+    assert page.count('<span class="note">excused</span>') == count
+    assert "excuse" not in pages.render_window(alarm, None)
+
+
+def test_a_window_that_is_not_complete_is_shown_with_the_threshold_that_it_will_be_judged_by() -> None:
+    known = examples.window(12, anomalous=False) | {"source": "plc08", "strength": 11.82, "threshold": 2.09}
+    window = known | {"status": "provisional"}
+    page = pages.render_window(window, {"threshold": 7.69})
+    assert "Not decided yet" in page
+    assert "Provisional" in page
+    assert "when it is complete the source's threshold counts, now <b>7.69</b>" in page
+    home = pages.render_home([{"id": "plc08", "threshold": 7.69}], [], [window], "1")
+    assert "provisional: decided when it is complete" in home
+    assert "<b>11.82</b> / 7.69" in home
+    assert not any("2.09" in each for each in (page, home))
+    final = pages.render_window(known, {"threshold": 7.69})
+    assert "Not anomalous" in final
+    assert "against a threshold of <b>2.09</b>" in final

@@ -16,12 +16,12 @@ from service.app import Context, create_app
 from service.bundle import Bundle
 from service.cli import main
 from service.errors import BadSetting
-from service.explain import summary
 from service.inbox import InboxInput
 from service.metrics import Metrics
 from service.replaying import ReplayOptions, replay
 from service.serving import ServeOptions, Service
 from service.settings import load_settings
+from service.shown_windows import summary
 from service.store import Store
 from service.whole_files import score_records
 from service.worker import Worker

@@ -41,7 +41,12 @@ def proposed(number: int, strength: float, threshold: float, news: str = "") -> 
     def at_least(_: Sequence[int]) -> float:
         return strength if news else 0.0
 
-    judged = Judged(row, record, [0], lambda _: strength, at_least, examine, "rare-transition", "sig", "title")
+    def without(*_: object) -> Judged:
+        raise AssertionError("nothing is excused")
+
+    judged = Judged(
+        row, record, [0], lambda _: strength, at_least, examine, without, without, "rare-transition", "sig", "title"
+    )
     words = (news or WORDS[0], WORDS[1])
     events = [
         Event("s", place, place + 1, number * HOUR, None, word, 1, word, UNSEEN) for place, word in enumerate(words)

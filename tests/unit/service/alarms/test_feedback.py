@@ -735,3 +735,33 @@ def test_feedback_over_rest(plant: Plant) -> None:
         client.post("/api/v1/windows/w-none/feedback", json={"verdict": "real", "who": "a", "reason": "b"}).status_code
         == 404
     )
+
+
+def test_an_alarm_is_about_what_is_left_once_excused_lines_are_left_out(plant: Plant) -> None:
+    normal = plant.feedback.say(plant.write("PUMP")["incident"], said("false-alarm"))
+    plant.settle()
+    row = plant.write("PUMP", "SPINDLE OVER CURRENT")
+    record = unpack(plant.store.window(row["id"])["record"])
+    incident = plant.store.incident(row["incident"])
+    assert incident is not None
+    assert "SPINDLE" in incident["title"]
+    assert all("SPINDLE" in incident[name]["text"] for name in ("first_event", "worst_event"))
+    assert not any("PUMP" in shape for shape in incident["shapes"])
+    assert (record["excused"]["lines"], record["excused"]["by"]) == ([0], [f"feedback {normal['id']}"])
+    assert (record["ranked"][0], record["cited"][0], record["reasons"][0]["line"]) == (1, 1, 1)
+    assert 0 not in {*record["ranked"], *record["cited"], *(item["line"] for item in record["surprises"])}
+    assert row["threshold"] <= row["strength"] < record["excused"]["strength"]
+    assert sum(reason["strength"] for reason in record["reasons"]) == pytest.approx(row["strength"], abs=0.01)
+
+
+def test_what_is_foreseen_of_an_open_window_is_about_what_is_left_of_it(bundle: Bundle, tmp_path: Path) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(50, stated=True)))
+    plant.feedback.say(plant.write("PUMP")["incident"], said("false-alarm"))
+    plant.settle()
+    begun = plant.begin("PUMP", "SPINDLE OVER CURRENT", "COOLANT LOST")
+    assert (begun["status"], begun["anomalous"]) == ("provisional", True)
+    incident = plant.store.incident(begun["incident"])
+    assert incident is not None
+    assert "PUMP" not in incident["title"]
+    assert "SPINDLE" in incident["first_event"]["text"]
+    plant.store.close()

@@ -30,6 +30,19 @@ def test_those_that_share_a_line_and_a_time_join() -> None:
     assert names(found) == ["abc", "d"]
 
 
+def test_sister_machines_join_by_a_line_that_names_each_and_not_by_one_that_differs_otherwise() -> None:
+    def found(one: str, other: str, *sources: str) -> list[str]:
+        pair = zip(sources or ("plc07", "plc08"), (one, other), strict=True)
+        return names(groups([incident(name, 0, 50, shape) for name, shape in pair]))
+
+    assert found("PLC07 air low", "PLC08 air low") == ["plc07plc08"]
+    assert found("PLC7 of 12 air low", "PLC008 of 12 air low") == ["plc07plc08"]
+    assert found("PLC07 ST10 air low", "PLC07 ST10 air low") == ["plc07plc08"]
+    assert found("PLC07 ST20 air low", "PLC08 ST30 air low") == ["plc07", "plc08"]
+    assert found("PLC07 E41", "PLC08 E42") == ["plc07", "plc08"]
+    assert found("PLC07 E41", "PLC08 E41", "saw", "lathe") == ["lathe", "saw"]
+
+
 def test_those_far_apart_or_of_another_bundle_do_not() -> None:
     later = 50 + NEAR_SECONDS + 1
     found = groups(
