@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ MOMENTS = st.builds(
     st.sampled_from([0, 59, 60]),
     st.sampled_from(["", "Z", "-05:00", "+14:00", "-23:59", "+23:59"]),
 )
+# Controls, format and direction characters, separators of lines. Characters of private use are those of a plant's font.
+HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 HOSTILE = st.lists(
     st.one_of(MOMENTS.map(str.encode), st.binary(max_size=60).map(lambda value: value.replace(b"\n", b""))),
     min_size=1,
@@ -69,6 +72,7 @@ def served(bundle: Bundle, store: Store, source: str, lines: Sequence[bytes]) ->
 @given(HOSTILE, st.integers(0, 40))
 @example([b"9999-12-31T23:59:59-05:00|program|boom"], 8)
 @example([b"0001-01-01T00:00:00+14:00|program|boom"], 8)
+@example(["2016-12-01T00:00:00Z|program|\ue000\u202e\u0085".encode()], 8)
 def test_no_line_keeps_what_is_stored_from_being_shown(
     small: Bundle, machine_lines: list[bytes], store: Store, hostile: list[bytes], at: int
 ) -> None:
@@ -85,4 +89,4 @@ def test_no_line_keeps_what_is_stored_from_being_shown(
     for path in ("/api/v1/incidents", "/ui/", f"/ui/windows/{windows[0]['id']}", f"/api/v1/windows/{windows[0]['id']}"):
         assert client.get(path).status_code == 200
     text = client.get(f"/api/v1/windows/{windows[0]['id']}", headers={"Accept": "text/plain"}).text
-    assert text.replace("\n", "").isprintable()
+    assert not {unicodedata.category(character) for character in text.replace("\n", "")} & HIDDEN
