@@ -338,7 +338,7 @@ class Worker:
 
 def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """Cut records where reading can go on: of a file at marks, and never within a Kafka record of several lines."""
-    begin, marked = 0, records[-1].mark is not None
+    begin, marked = 0, any(record.mark is not None for record in records[-1:])
     for end, record in enumerate(records, start=1):
         can_end = record.mark is not None if marked else record.next_position != record.position
         if end - begin >= _BATCH_LINES and can_end:
