@@ -101,7 +101,8 @@ class Counterfactuals:
                 break
             # From the last place to the first, so that those still to come stay where they are.
             for place, token in sorted(options, reverse=True):
-                put.setdefault(token, []).append(left.own[place] if place < len(left.own) else len(tokens))
+                # Before one that was put back, too, it is put before the window's own line after it.
+                put.setdefault(token, []).append(next((line for line in left.own[place:] if line >= 0), len(tokens)))
                 late = self._comes_late(left.window, place, token)
                 left.put_back(place, token, self._vocabulary.model_token(token), most, late=late)
             read = (yield [NewEvents(self._state.copy(), left.tokens, left.gaps)])[0]

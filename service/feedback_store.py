@@ -203,7 +203,7 @@ class FeedbackStore:
         real = [row for row in rows if row.verdict == "real"]
         shelved = [(row.id, row.until) for row in rows if row.verdict == "shelved"]
         with answering(self._engine.connect) as connection:
-            indexes, incident_ids = _faults_of(connection, source, bundle, rows)
+            indexes, incident_ids = _faults_of(connection, source, bundle, rows, complete=True)
         return Heard(_confirmed(rows, real), shelved, indexes, incident_ids)
 
     def faults(self, source: str) -> list[tuple[float, float]]:
@@ -267,14 +267,19 @@ def _latest(rows: Sequence[Any]) -> list[Any]:
     return kept[::-1]
 
 
-def _faults_of(connection: sa.Connection, source: str, bundle: str, rows: Sequence[Any]) -> tuple[set[int], set[str]]:
+def _faults_of(
+    connection: sa.Connection, source: str, bundle: str, rows: Sequence[Any], *, complete: bool = False
+) -> tuple[set[int], set[str]]:
     """Return what holds of a bundle's windows: the indexes of those that are faults, and the ids of incidents that are.
 
-    Windows that have joined such an incident since are faults, too.
+    Windows that have joined such an incident since are faults, too; only complete ones where `complete`: of an open one
+    it is foreseen, and may come otherwise.
     """
     said = [row for row in rows if row.bundle == bundle]
     incident_ids = {row.about for row in said if row.verdict == "real" and row.about.startswith("i-")}
     joined = sa.select(windows.c.index).where(windows.c.source == source, windows.c.incident.in_(incident_ids))
+    if complete:
+        joined = joined.where(windows.c.status == "final")
     indexes = set(connection.execute(joined).scalars()) if incident_ids else set()
     for row in said:
         # In order: a window of a fault may have been called normal since, and a fault again.

@@ -240,7 +240,9 @@ class AlarmThreshold:
         entry: tuple[int, float] = _ENTRY.unpack(_ENTRY.pack(index, strength))
         self._seen += 1
         self._sample.append(entry)
-        insort(self._sorted, entry[1])
+        # An open window may have been called a fault before it was complete.
+        if index not in self._left_out:
+            insort(self._sorted, entry[1])
         if len(self._sample) > SAMPLE_WINDOWS:
             index, oldest = self._sample.popleft()
             if index not in self._left_out:

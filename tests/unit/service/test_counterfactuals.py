@@ -69,6 +69,16 @@ def test_nothing_is_put_back_where_it_does_not_help(bundle: Bundle, cycles: Dete
             assert 1 <= sum(count for _, count, _ in found.events) <= MAX_RESTORED
 
 
+def test_what_is_put_back_before_what_was_put_back_is_before_the_next_line_of_the_window(
+    bundle: Bundle, cycles: Detector
+) -> None:
+    tokens = [4, 2, 3, 3, 3, 4, 5, 2, 4, 3]
+    found = restore(cycles, bundle, tokens, 0.5)
+    assert found is not None
+    assert [(token, count) for token, count, _ in found.events] == [(5, 2), (2, 1)]
+    assert all(0 <= line <= len(tokens) for _, _, line in found.events)
+
+
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=12), st.data())
 def test_putting_back_is_undone_by_taking_out(tokens: list[int], data: st.DataObject) -> None:
     window = replace(window_of(tokens), readings=tuple(Reading(at, (2, 0, 0), 1.0) for at in range(len(tokens))))

@@ -153,6 +153,49 @@ def test_workers_that_die_after_every_window_store_what_one_that_lives_does(bund
         each.store.close()
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_open_window_that_was_called_a_fault_is_not_learned_from_whether_the_worker_restarts_or_not(
+    bundle: Bundle, tmp_path: Path, restarts: bool
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
+    for _ in range(30):
+        plant.write()
+    begun = plant.begin("PUMP", "LEAK")
+    assert (begun["status"], begun["anomalous"]) == ("provisional", True)
+    plant.feedback.say(begun["id"], said("real"))
+    assert plant.write("PUMP", "LEAK")["anomalous"]
+    summary = plant.store.source_summaries()[0]
+    if restarts:
+        plant.restart()
+    assert plant.write()["threshold"] == summary["threshold"]
+    plant.store.close()
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_an_open_window_of_a_fault_is_one_only_if_it_still_is_when_it_is_complete(
+    bundle: Bundle, tmp_path: Path, shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(20, stated=True)))
+    normal = [*(plant.write() for _ in range(3)), plant.write("PUMP")][-1]
+    lasting = [plant.write("COOLANT A", "COOLANT B", "PUMP") for _ in range(22)][-1]
+    plant.feedback.say(lasting["incident"], said("real"))
+    with monkeypatch.context() as unseen:
+        if not shown:
+            unseen.setattr(plant.worker, "_show_open", lambda _: None)
+        begun = plant.begin("PUMP")
+    assert begun["incident"] == lasting["incident"]
+    assert (begun["status"] == "provisional") == shown
+    plant.feedback.say(normal["id"], said("false-alarm"))
+    done = plant.write("PUMP")
+    assert done["decided_by"] == "feedback 2"
+    (held,) = plant.worker._sources._held.values()
+    assert done["index"] not in held.pipeline.alarms._heard.faults
+    before = held.pipeline.alarms.threshold
+    plant.restart()
+    assert plant.write()["threshold"] == before
+    plant.store.close()
+
+
 def test_what_was_called_a_fault_last_is_an_alarm_again_until_that_is_taken_back(plant: Plant) -> None:
     incident = plant.write("PUMP")["incident"]
     normal = plant.feedback.say(incident, said("false-alarm"))
