@@ -30,8 +30,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from ingestion.timestamps import LATEST_SECONDS
-from service.alarms.alarming import Heard
-from service.alarms.confirmed import Confirmation, Pattern
+from service.alarms.confirmed import Confirmation, Heard, Pattern
 from service.database import FEEDBACK_LOCK, answering, is_row_number, lock, storable
 from service.errors import AlreadyUndone, BadFeedback, NotFound, ReplayOnly
 from service.explain import iso

@@ -20,7 +20,8 @@ from ingestion.format import envelope_table
 from ingestion.splitting import origin_of
 from ingestion.timestamps import zone
 from model import ExplainedEvents, NewEvents, Scorer, SourceState
-from service.alarms.alarming import Alarms, Heard, Proposed
+from service.alarms.alarming import Alarms, Proposed
+from service.alarms.confirmed import Heard
 from service.alarms.policy import AlarmPolicy
 from service.bundle import Bundle
 from service.event_scores import EventScores

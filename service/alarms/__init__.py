@@ -7,7 +7,7 @@ window's row, and rows of incidents. Each piece is a function of its inputs and 
 - `drift.py`      whether a source still is what its bundle was calibrated on
 - `rules.py`      what a plant wants of alarms whatever the model says, `maintenance.py` when it wants none; `policy.py`
                   budgets and rules together
-- `confirmed.py`  what operators have called normal, and which windows that quiets
+- `confirmed.py`  what operators have said, and which windows what they called normal quiets
 - `alarming.py`   all of it: one source's decisions
 - `incidents.py`  alarms of one source joined; `groups.py` incidents of several
 - `choices.py`    what other budgets would have raised of the same windows, and missed

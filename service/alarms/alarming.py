@@ -15,7 +15,7 @@ from typing import Any
 
 from ingestion import UNSEEN, Event, SourceFormat, Vocabulary, event_shape
 from service.alarms.budget import DAY_SECONDS, AlarmThreshold, Budget
-from service.alarms.confirmed import Confirmation, Confirmed, Pattern
+from service.alarms.confirmed import Confirmed, Heard, Pattern
 from service.alarms.drift import DriftTest
 from service.alarms.incidents import MAX_SHAPES, IncidentTracker, Told
 from service.alarms.maintenance import Span
@@ -36,23 +36,6 @@ _EVENT_TEXT, _SHAPE_TEXT = 400, 300
 NEWS_A_DAY = 3
 _REMEMBERED_SHAPES = 256
 _Rejudge = Callable[[Sequence[int]], float]
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What operators have said of one source.
-
-    Attributes:
-        confirmed: windows that were called normal.
-        shelved: number of what was said, and until when, by the source's time, nothing is an alarm.
-        faults: indexes of windows that were confirmed to be faults.
-        fault_incidents: ids of incidents that were: windows that join one later are faults, too.
-    """
-
-    confirmed: Sequence[Confirmation] = ()
-    shelved: Sequence[tuple[int, float]] = ()
-    faults: Collection[int] = ()
-    fault_incidents: Collection[str] = ()
 
 
 @dataclass
@@ -236,8 +219,13 @@ class Alarms:
                 if decided.excused is not None:
                     self._take(window, decided.excused, window.judged.without(decided.excused, None))
                     row = window.judged.row
-                changed = self._tracker.foresee(row, self._told(window, decided.matched))
+                told = self._told(window, decided.matched)
+                changed = self._tracker.foresee(row, told)
+                foreseen = self._foreseen.get(row["index"], row["incident"])
                 self._foreseen[row["index"]] = row["incident"]
+                if foreseen != row["incident"]:
+                    # A late line may have brought it nearer to the open incident since.
+                    changed = self._tracker.take_back(row, foreseen, told) + changed
                 return changed
         # Shown by what does not depend on when it is shown.
         row |= {**UNDECIDED, "anomalous": False, "threshold": self._first_threshold}

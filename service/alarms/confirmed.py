@@ -1,4 +1,4 @@
-"""What operators have called normal, and which windows that quiets.
+"""What operators have said of a source, and which windows what they called normal quiets.
 
 A window that was called normal is remembered by the shapes of the lines that carried its alarm, and by how often each
 was in it. Of another window, lines of those shapes are excused where they are hardly more than they were then; the
@@ -8,7 +8,7 @@ window is quiet when what is left of it would raise no alarm. So one with someth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,23 @@ class Quieted:
     feedback: int
     places: Sequence[int]
     strength: float
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What operators have said of one source.
+
+    Attributes:
+        confirmed: windows that were called normal.
+        shelved: number of what was said, and until when, by the source's time, nothing is an alarm.
+        faults: indexes of windows that were confirmed to be faults.
+        fault_incidents: ids of incidents that were: windows that join one later are faults, too.
+    """
+
+    confirmed: Sequence[Confirmation] = ()
+    shelved: Sequence[tuple[int, float]] = ()
+    faults: Collection[int] = ()
+    fault_incidents: Collection[str] = ()
 
 
 class Confirmed:

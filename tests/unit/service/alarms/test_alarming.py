@@ -127,3 +127,19 @@ def test_an_incident_is_known_by_all_lines_it_cites(bundle: Bundle) -> None:
     alarms = alarms_of(bundle)
     rows = finished(alarms.follow(proposed(0, 9.0, alarms.threshold)))
     assert [json.loads(row["shapes"]) for row in rows] == [list(WORDS)]
+
+
+def test_an_open_window_that_is_foreseen_elsewhere_than_before_leaves_no_incident_open(bundle: Bundle) -> None:
+    alarms = alarms_of(bundle)
+    (opened,) = finished(alarms.follow(proposed(0, 9.0, alarms.threshold)))
+    rows = {}
+    # A late line brings its start within an hour of what came before.
+    for start in (3 * HOUR, HOUR / 2):
+        window = proposed(1, 9.0, alarms.threshold, news="leaking")
+        window.judged.row["start"] = start
+        rows |= {row["id"]: (row["status"], row["windows"]) for row in alarms.foresee(window, alone=True)}
+    window = proposed(1, 9.0, alarms.threshold, news="leaking")
+    window.judged.row["start"] = HOUR / 2
+    rows |= {row["id"]: (row["status"], row["windows"]) for row in finished(alarms.follow(window))}
+    assert rows.pop(opened["id"]) == ("open", 2)
+    assert list(rows.values()) == [("closed", 1)]
