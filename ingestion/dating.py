@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -160,13 +160,13 @@ def _zone_beside(lines: Sequence[str], pattern: str, year: int) -> tuple[float, 
     quarters, count = offsets.most_common(1)[0]
     if count < 0.9 * offsets.total() or count < 5 or abs(quarters) > 14 * 4:
         return None
+    return quarters / 4, _with_offset(_COMMON_ZONES, moment, quarters * 900)
+
+
+def _with_offset(names: Iterable[str], moment: float, seconds: float) -> list[str]:
+    """Return the zones of some whose clocks are so far from UTC at a moment, in epoch seconds."""
     then = datetime.fromtimestamp(moment, UTC)
-    names = []
-    for name in _COMMON_ZONES:
-        offset = then.astimezone(zone(name)).utcoffset()
-        if offset is not None and offset.total_seconds() == quarters * 900:
-            names.append(name)
-    return quarters / 4, names
+    return [name for name in names if then.astimezone(zone(name)).utcoffset() == timedelta(seconds=seconds)]
 
 
 def _zones_of(times: Sequence[re.Match[str]], pattern: str, year: int) -> list[str]:
@@ -182,10 +182,7 @@ def _zones_of(times: Sequence[re.Match[str]], pattern: str, year: int) -> list[s
         local = clock.read(line[: match.start("z")] + line[match.end("z") :])[0]
         if absolute is None or local is None:
             return []
-        then = datetime.fromtimestamp(absolute, UTC)
-        names = [
-            name for name in names if then.astimezone(zone(name)).utcoffset() == timedelta(seconds=local - absolute)
-        ]
+        names = _with_offset(names, absolute, local - absolute)
     return [] if "UTC" in names else names
 
 

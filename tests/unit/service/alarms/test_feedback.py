@@ -244,14 +244,20 @@ def test_a_fault_that_is_called_normal_later_is_none(plant: Plant) -> None:
     assert (heard.faults, heard.fault_incidents, plant.feedback.faults(SOURCE)) == (set(), set(), [])
 
 
+def two_incidents(bundle: Bundle, tmp_path: Path) -> tuple[Plant, dict[str, Any], dict[str, Any]]:
+    """Return a plant in which the pump was an alarm twice, and both windows."""
+    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
+    rows = []
+    for _ in range(2):
+        rows.append(plant.write("PUMP"))
+        plant.settle()
+    return plant, rows[0], rows[1]
+
+
 def test_a_fault_is_an_alarm_however_low_the_threshold_was_that_it_was_raised_at(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
-    fault = plant.write("PUMP")
-    plant.settle()
-    trial = plant.write("PUMP")
-    plant.settle()
+    plant, fault, trial = two_incidents(bundle, tmp_path)
     patterns = [unpack(plant.store.window(row["id"])["pattern"])["counts"] for row in (fault, trial)]
     assert len(patterns[0]) > len(patterns[1]) == 1
     plant.feedback.say(trial["id"], said("false-alarm"))
@@ -268,11 +274,7 @@ def test_a_fault_is_an_alarm_however_low_the_threshold_was_that_it_was_raised_at
 def test_lines_of_a_fault_that_were_called_normal_elsewhere_since_are_quiet_and_it_stays_a_fault(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    plant = Plant(bundle, tmp_path / "a.sqlite", AlarmPolicy(Budget(5, stated=True)))
-    fault = plant.write("PUMP")
-    plant.settle()
-    trial = plant.write("PUMP")
-    plant.settle()
+    plant, fault, trial = two_incidents(bundle, tmp_path)
     plant.feedback.say(fault["incident"], said("real"))
     entry = plant.feedback.say(trial["incident"], said("false-alarm"))
     heard = plant.feedback.heard(SOURCE, fault["bundle"])
