@@ -191,8 +191,8 @@ class Alarms:
             effective,
             # What a rule insists on was asked for, and is not the model's to save on.
             opened=row["anomalous"] and row["decided_by"] is None and not joins,
-            sampled=not joins or self._tracker.lasts,
-            lasting=joins and self._tracker.lasts,
+            joined=joins,
+            lasting=self._tracker.lasts,
             counts=muted is None,
         )
         if row["incident"] in self._heard.fault_incidents:

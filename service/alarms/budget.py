@@ -196,7 +196,7 @@ class AlarmThreshold:
         strength: float,
         *,
         opened: bool,
-        sampled: bool,
+        joined: bool = False,
         lasting: bool = False,
         counts: bool = True,
     ) -> None:
@@ -207,8 +207,8 @@ class AlarmThreshold:
             time: of its last event, epoch seconds; None where its events have none.
             strength: how strange it is, with what is excused left out.
             opened: whether the model opened an incident with it.
-            sampled: whether the threshold learns from it: no incident was open, or one that lasts.
-            lasting: whether it joins one that lasts.
+            joined: whether an incident was open; the threshold learns from it only if that lasts.
+            lasting: whether the open incident lasts.
             counts: whether it is of the time that the budget is about; not so where nobody would have been told.
         """
         elapsed = self._elapsed(time)
@@ -218,10 +218,10 @@ class AlarmThreshold:
         self.owed += owed
         self.opened += opened
         # Of what can open no incident, none is saved up: the longer one went on, the lower the threshold would come.
-        saved = 0.0 if lasting else owed
+        saved = 0.0 if joined and lasting else owed
         self._credit = min(max(self._credit + saved - opened, -MAX_CREDIT), MAX_CREDIT)
         self._since_last += elapsed
-        if sampled:
+        if lasting or not joined:
             self._pace += _PACE_WEIGHT * (self._since_last - self._pace)
             self._since_last = 0.0
             self._learn(index, min(strength, self.value + MAX_LEAP))

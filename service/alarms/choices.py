@@ -78,7 +78,6 @@ def _raised(
         joins = tracker.takes(row)
         nearly = joins and row["decided_by"] is None and threshold.is_nearly(row["strength"])
         tracker.follow(row, _TOLD if alarm else None, nearly=nearly)
-        lasting = joins and tracker.lasts
         if alarm and joins:
             incidents[-1].append(window)
         elif alarm:
@@ -88,7 +87,7 @@ def _raised(
             row["end"],
             row["strength"],
             opened=alarm and not joins,
-            sampled=not joins or lasting,
-            lasting=lasting,
+            joined=joins,
+            lasting=tracker.lasts,
         )
     return incidents, threshold.owed / per_day

@@ -103,7 +103,7 @@ def later(bundle: Bundle, lines: Sequence[bytes]) -> tuple[list[Observed], Float
             good.append(observed)
             shares.append((threshold.share_above(strength + NEAR), threshold.share_above(strength - NEAR)))
         opened = strength >= threshold.value
-        threshold.follow(window.index, window.events[-1].time, strength, opened=opened, sampled=True)
+        threshold.follow(window.index, window.events[-1].time, strength, opened=opened)
     return good, np.array(shares)
 
 

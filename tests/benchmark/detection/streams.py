@@ -102,9 +102,8 @@ class Watch:
             if not joins:
                 self.opened.append(index)
         counted = strength if quieted is None else quieted
-        lasting = joins and self._tracker.lasts
-        sampled = not joins or lasting
-        self.threshold.follow(index, start, counted, opened=alarm and not joins, sampled=sampled, lasting=lasting)
+        lasting = self._tracker.lasts
+        self.threshold.follow(index, start, counted, opened=alarm and not joins, joined=joins, lasting=lasting)
         return alarm
 
 

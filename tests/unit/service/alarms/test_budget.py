@@ -33,7 +33,7 @@ def run(threshold: AlarmThreshold, windows: Windows, first: int = 0) -> list[int
     raised = []
     for index, (time, strength) in enumerate(windows, start=first):
         alarm = strength >= threshold.value
-        threshold.follow(index, time, strength, opened=alarm, sampled=True)
+        threshold.follow(index, time, strength, opened=alarm)
         if alarm:
             raised.append(index)
     return raised
@@ -83,8 +83,8 @@ def test_a_long_quiet_time_is_not_made_up_for() -> None:
 
 def test_days_without_any_line_count_as_one() -> None:
     threshold = AlarmThreshold(stated(3), WINDOWS_PER_DAY)
-    threshold.follow(0, 0.0, 0.1, opened=False, sampled=True)
-    threshold.follow(1, 30 * DAY_SECONDS, 0.1, opened=False, sampled=True)
+    threshold.follow(0, 0.0, 0.1, opened=False)
+    threshold.follow(1, 30 * DAY_SECONDS, 0.1, opened=False)
     assert threshold.owed == pytest.approx(3)
 
 
@@ -108,7 +108,7 @@ def test_windows_nobody_would_have_been_told_of_change_nothing_but_the_time() ->
     run(threshold, normal(5))
     before = threshold.state()
     for index, (time, _) in enumerate(normal(5, start=5 * DAY_SECONDS), start=1000):
-        threshold.follow(index, time, 9.0, opened=False, sampled=True, counts=False)
+        threshold.follow(index, time, 9.0, opened=False, counts=False)
     assert {**threshold.state(), "last": 0} == {**before, "last": 0}
 
 
@@ -117,7 +117,7 @@ def test_confirmed_faults_are_not_learned_and_can_be_learned_again() -> None:
     run(threshold, normal(2))
     plain = threshold.value
     for index in range(400, 430):
-        threshold.follow(index, None, 7.0, opened=False, sampled=True)
+        threshold.follow(index, None, 7.0, opened=False)
     learned = threshold.value
     threshold.leave_out(range(400, 430))
     left_out = threshold.value
@@ -154,7 +154,7 @@ def test_a_restart_changes_nothing(windows: list[tuple[float, bool, bool]], cut:
         values = []
         for index, (strength, sampled, counts) in enumerate(part, start=first):
             opened = sampled and strength >= threshold.value
-            threshold.follow(index, index * 60.0, strength, opened=opened, sampled=sampled, counts=counts)
+            threshold.follow(index, index * 60.0, strength, opened=opened, joined=not sampled, counts=counts)
             values.append(threshold.value)
         return values
 
