@@ -25,7 +25,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, get_args
 
 import numpy as np
@@ -40,7 +39,7 @@ from model.fit import WEIGHT_DECAY
 from model.scored import UNIGRAM_SHARE
 from tests.benchmark.markov import Markov
 from tests.benchmark.mazak import EVENTS, area_under_roc
-from tests.benchmark.report import RESULTS, add_shape, keep, shape
+from tests.benchmark.report import RESULTS, add_shape, keep, shape, spread
 from tests.benchmark.tasks.examples import data_directory
 
 HDFS = "hdfs_sessions/hdfs_{}.txt.gz"
@@ -245,14 +244,10 @@ def tabulate(name: str, settings: dict[str, Any], digest: str, mixers: Sequence[
     for mixer in ("markov-5", *mixers):
         mine = [run for run in runs if run["mixer"] == mixer]
         if mine:
-            spread = [_spread([run[figure] for run in mine]) for figure in ("nats", "auroc", "ap")]
-            rows.append([mixer, f"{mine[0]['parameters']:,}" if "parameters" in mine[0] else "", *spread, len(mine)])
+            judged = [spread([run[figure] for run in mine], 4) for figure in ("nats", "auroc", "ap")]
+            rows.append([mixer, f"{mine[0]['parameters']:,}" if "parameters" in mine[0] else "", *judged, len(mine)])
     columns = ["encoder", "parameters", "held-out nats an event", "area under ROC", "average precision", "seeds"]
     keep(f"mixers_{name}", {"settings": settings, "runs": runs}, columns, rows)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
@@ -34,6 +35,12 @@ def add_shape(parser: ArgumentParser) -> None:
 def shape(options: Namespace) -> dict[str, int]:
     """Return what a command changes of the encoder's shape."""
     return {name: int(value) for name, _, value in (change.partition("=") for change in options.set)}
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Return the mean of what seeds gave, and the standard deviation of more than one."""
+    deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{deviation}"
 
 
 def keep(name: str, figures: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -30,7 +30,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any, get_args
 
 import torch
@@ -38,7 +38,7 @@ import torch
 from model.config import Mixer
 from tests.benchmark import tasks
 from tests.benchmark.reader import Progress, Reader, Settings, Training, accuracy
-from tests.benchmark.report import RESULTS, keep
+from tests.benchmark.report import RESULTS, keep, spread
 from tests.benchmark.tasks import Task
 from tests.benchmark.tasks.examples import data_directory
 from tests.benchmark.tasks.listops import FULL_SIZE, PUBLISHED
@@ -165,7 +165,7 @@ def tabulate(name: str, benchmark: Benchmark, task: Task, out: Path) -> None:
     for encoder in ENCODERS:
         mine = [run for run in runs if run["mixer"] == encoder]
         if mine:
-            right = (_spread([100 * run["accuracy"][test] for run in mine]) for test in task.tests)
+            right = (spread([100 * run["accuracy"][test] for run in mine], 1) for test in task.tests)
             speed = f"{mean(run['tokens_per_second'] for run in mine):,.0f}"
             rows.append([encoder, f"{mine[0]['parameters']:,}", *right, len(mine), speed, learnt])
     figures = {"settings": benchmark.kept(), "most_frequent_answer": task.chance, "runs": runs}
@@ -181,12 +181,6 @@ def tabulate(name: str, benchmark: Benchmark, task: Task, out: Path) -> None:
 def _span(lengths: torch.Tensor) -> str:
     shortest, longest = int(lengths.min()), int(lengths.max())
     return f"{longest}" if shortest == longest else f"{shortest}–{longest}"
-
-
-def _spread(percents: list[float]) -> str:
-    """Return the mean, and the standard deviation of more than one."""
-    spread = f" ± {stdev(percents):.1f}" if len(percents) > 1 else ""
-    return f"{mean(percents):.1f}{spread}"
 
 
 def main() -> None:
