@@ -33,7 +33,6 @@ from model.quantizer import Quantizer, codewords, nearest_code
 
 State = dict[str, Tensor]
 
-NEGATIVE = float("-inf")
 # A cached code whose count has fallen this low answers no query any more.
 FORGOTTEN = 1e-3
 # Divides what no key was ever folded into.
@@ -82,14 +81,14 @@ class Window(nn.Module):
 
     def bias(self, position: Tensor, blocks: int) -> Tensor:
         """Return the bias (b, h, blocks, block, 2 block) of streams with `position` (b,) events before."""
-        bias = self.distance_bias[:, self.distance].masked_fill(self.future, NEGATIVE)[None, :, None]
+        bias = self.distance_bias[:, self.distance].masked_fill(self.future, -math.inf)[None, :, None]
         bias = bias.expand(len(position), -1, blocks, -1, -1)
         begins = position == 0
         # Asking a GPU would wait for it.
         if position.device.type == "cpu" and not bool(begins.any()):
             return bias
         absent = torch.zeros(len(position), 1, blocks, 1, 2 * self.block, dtype=bias.dtype, device=bias.device)
-        absent[:, 0, 0, 0, : self.block].masked_fill_(begins[:, None], NEGATIVE)
+        absent[:, 0, 0, 0, : self.block].masked_fill_(begins[:, None], -math.inf)
         return bias + absent
 
     def whole(self, position: Tensor, length: int, fading: float) -> Tensor:
@@ -105,9 +104,9 @@ class Window(nn.Module):
         distance = rows + self.block - columns
         blocks = rows // self.block + 1 - columns // self.block
         near = self.distance_bias[:, distance.clamp(0, 2 * self.block - 1)]
-        bias = torch.where(blocks < 2, near, (blocks - 2).to(near.dtype) * fading).masked_fill(distance < 0, NEGATIVE)
+        bias = torch.where(blocks < 2, near, (blocks - 2).to(near.dtype) * fading).masked_fill(distance < 0, -math.inf)
         absent = (position == 0)[:, None] & (columns < self.block)
-        return bias[None].masked_fill(absent[:, None, None], NEGATIVE)
+        return bias[None].masked_fill(absent[:, None, None], -math.inf)
 
     def pairs(self, last: Tensor, pair: Tensor) -> Tensor:
         """Lay every block behind the one before it: (b, h, block, m), (b, h, l, m) -> (b, h, l/block, 2 block, m)."""
@@ -195,7 +194,7 @@ class VQAttention(nn.Module):
             far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
         level = self._level(_stacked(counts[:-1])).to(query.dtype)
         if hidden is not None:
-            level = level.masked_fill(hidden[:, :, None], NEGATIVE)
+            level = level.masked_fill(hidden[:, :, None], -math.inf)
         near = self.window.pairs(state["last"], pair).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)
@@ -225,7 +224,7 @@ class VQAttention(nn.Module):
 
     def _level(self, count: Tensor) -> Tensor:
         """Return what a code's count (b, h, m, s) adds to its score."""
-        level = torch.where(count > FORGOTTEN, count.clamp(min=FORGOTTEN).log(), NEGATIVE)
+        level = torch.where(count > FORGOTTEN, count.clamp(min=FORGOTTEN).log(), -math.inf)
         if self.count_share is None:
             return level
         # A fading code falls silent smoothly, whatever its count counts.

@@ -13,7 +13,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-NEGATIVE = float("-inf")
 CONV_TAPS = 4
 # Half-lives at the start, in events, log-spaced over the heads: from a reflex to a shift.
 HALF_LIVES = (2.0, 16_384.0)
@@ -105,7 +104,7 @@ def chunked_scan(
     into = into.reshape(batch, parts, 1, chunk, -1)
     out_of = out_of.reshape(batch, parts, 1, chunk, -1)
     future = torch.ones(chunk, chunk, dtype=torch.bool, device=inputs.device).triu(1)
-    between = (decay[..., :, None] - decay[..., None, :]).masked_fill_(future, NEGATIVE).exp_()
+    between = (decay[..., :, None] - decay[..., None, :]).masked_fill_(future, -math.inf).exp_()
     within = (between * (out_of @ into.transpose(-1, -2))) @ inputs
     total = decay[..., -1]
     added = (into * (total[..., None] - decay).exp()[..., None]).transpose(-1, -2) @ inputs
