@@ -155,7 +155,7 @@ class VQAttention(nn.Module):
         position: Tensor,
         *,
         keep_weights: bool = False,
-        hidden: Tensor | None = None,
+        without: Tensor | None = None,
     ) -> Mixed:
         """Attend.
 
@@ -166,7 +166,7 @@ class VQAttention(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
-            hidden: (b, h, s) bool, codes that no event sees; the state after is the same whatever is hidden.
+            without: (b, h, s) bool, codes that no event sees; the state after is the same as with them.
         """
         (batch, heads, length, width), block, size = query.shape, self.block, self.quantizer.size
         blocks = length // block
@@ -185,7 +185,7 @@ class VQAttention(nn.Module):
             "codes": codes[:, :, ending].contiguous(),
         }
         if self.exact and self.training:
-            assert hidden is None, "what explains is never in training"
+            assert without is None, "what explains is never in training"
             assert not keep_weights, "what explains is never in training"
             return Mixed(self._attend_exactly(query, pair, state, position), after, codes)
         far = _stacked(caches[:-1]).to(query.dtype)
@@ -193,8 +193,8 @@ class VQAttention(nn.Module):
         if self.static:
             far_keys = self.quantizer.codebook[:, None].to(query.dtype).expand_as(far_keys)
         level = self._level(_stacked(counts[:-1])).to(query.dtype)
-        if hidden is not None:
-            level = level.masked_fill(hidden[:, :, None], -math.inf)
+        if without is not None:
+            level = level.masked_fill(without[:, :, None], -math.inf)
         near = self.window.pairs(state["last"], pair).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)

@@ -86,7 +86,7 @@ class Block(nn.Module):
         position: Tensor,
         *,
         keep_weights: bool = False,
-        hidden: Tensor | None = None,
+        without: Tensor | None = None,
     ) -> tuple[Tensor, State, LayerOutput]:
         """Run the block.
 
@@ -95,13 +95,13 @@ class Block(nn.Module):
             state: where the streams stand; left as it is.
             position: (b,) events before.
             keep_weights: also return where the attention went.
-            hidden: (b, h, s) bool, codes that no event sees; for attention over codes alone.
+            without: (b, h, s) bool, codes that no event sees; for attention over codes alone.
         """
         config = self.config
         inner = config.heads * config.head_width
         normed = self.norm(x)
         mixed, tail = self.conv(normed, state["tail"])
-        mixed, memory = self.ssm(mixed, state["hidden"], config.block)
+        mixed, hidden = self.ssm(mixed, state["hidden"], config.block)
         mixed = functional.silu(mixed)
         sizes = [2 * inner, inner, config.width, config.width]
         both, reset, candidate, update = self.gates(mixed).split(sizes, -1)
@@ -110,13 +110,13 @@ class Block(nn.Module):
         scale = config.head_width**-0.5 * self.log_temperature.exp()
         query = query * scale[:, None, None].to(query.dtype)
         value = self._heads(functional.silu(self.value(normed)))
-        hiding = {} if hidden is None else {"hidden": hidden}
-        attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights, **hiding)
+        lacking = {} if without is None else {"without": without}
+        attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights, **lacking)
         out = attended.out.transpose(1, 2).flatten(2)
         candidate = functional.silu(candidate + self.out(out * functional.silu(reset)))
         y = x + torch.sigmoid(update) * (self.dropout(candidate) - x)
         y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))
-        after = attended.state | {"tail": tail, "hidden": memory}
+        after = attended.state | {"tail": tail, "hidden": hidden}
         return y, after, LayerOutput(key, attended.codes, attended.weights)
 
     def _heads(self, x: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Encoder(nn.Module):
         state: EncoderState | None = None,
         *,
         keep_weights: bool = False,
-        hidden: Tensor | None = None,
+        without: Tensor | None = None,
     ) -> EncoderOutput:
         """Predict every event from those before it.
 
@@ -134,13 +134,13 @@ class Encoder(nn.Module):
             gaps: (b, l) float32, seconds from each event to the one before, >= 0.
             state: where the streams stand, at a block boundary; None at their beginning.
             keep_weights: also return where the attention went.
-            hidden: (b, h, s) bool, codes that no event sees in the last block.
+            without: (b, h, s) bool, codes that no event sees in the last block.
         """
         state = state or self.initial_state(tokens.shape[0])
         if tokens.shape[1] == 0:
             raise BadConfig("a sequence has at least one event")
         inputs = self._inputs(tokens, gaps, state.last)
-        out = self.stack(inputs, state.stack, keep_weights=keep_weights, hidden=hidden)
+        out = self.stack(inputs, state.stack, keep_weights=keep_weights, without=without)
         after = None if out.state is None else EncoderState(out.state, tokens[:, -1])
         return EncoderOutput(self._logits(out.y), after, out.layers)
 

@@ -222,19 +222,19 @@ class Scorer:
         boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             output: EncoderOutput = self._encoder(
-                tokens.to(device), gaps.to(device), boundary, keep_weights=True, hidden=self._hidden(works)
+                tokens.to(device), gaps.to(device), boundary, keep_weights=True, without=self._without(works)
             )
         return output
 
-    def _hidden(self, works: Sequence[_Work]) -> torch.Tensor | None:
+    def _without(self, works: Sequence[_Work]) -> torch.Tensor | None:
         if not any(work.without for work in works):
             return None
         config = self.model.encoder.config
-        hidden = torch.zeros(len(works), config.heads, config.codes, dtype=torch.bool)
+        without = torch.zeros(len(works), config.heads, config.codes, dtype=torch.bool)
         for row, work in enumerate(works):
             for head, code in work.without:
-                hidden[row, head, code] = True
-        return hidden.to(self._device)
+                without[row, head, code] = True
+        return without.to(self._device)
 
     def _shrink(self, lanes: int) -> None:
         """Take half as much at once from now on; with nothing left to halve, go on with the CPU."""

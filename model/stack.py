@@ -118,11 +118,11 @@ class Stack(nn.Module):
         state: StackState | None = None,
         *,
         keep_weights: bool = False,
-        hidden: Tensor | None = None,
+        without: Tensor | None = None,
     ) -> StackOutput:
         """Run the blocks over x (b, l, d), from `state`, which is at a block boundary, or from the beginning.
 
-        Codes are hidden (see `Block.forward`) in the last block alone, whose codes explain.
+        `without` is for the last block alone, whose codes explain; see `Block.forward`.
         """
         state = state or self.initial_state(x.shape[0])
         length, block = x.shape[1], self.config.block
@@ -135,8 +135,8 @@ class Stack(nn.Module):
         layers, outputs = [], []
         blocks = self._blocks()
         for module, before in zip(blocks, state.layers, strict=True):
-            unseen = hidden if module is blocks[-1] else None
-            x, layer, output = module(x, before, state.position, keep_weights=keep_weights, hidden=unseen)
+            lacking = without if module is blocks[-1] else None
+            x, layer, output = module(x, before, state.position, keep_weights=keep_weights, without=lacking)
             layers.append(layer)
             outputs.append(output)
         after_all = None if padding else StackState(layers, state.position + length)
