@@ -136,7 +136,7 @@ class Scorer:
         return self._scored(batch, explain=False, wait=wait)
 
     def explain(self, batch: Sequence[NewEvents]) -> list[ExplainedEvents]:
-        """Score the next events of streams and say why; see `score`. It takes a tenth to a sixth longer."""
+        """Score the next events of streams and say why; see `score`. It takes up to a fifth longer."""
         found = self._scored(batch, explain=True, wait=False)
         return [scored for scored in found if isinstance(scored, ExplainedEvents)]
 
@@ -187,18 +187,20 @@ class Scorer:
         block = self._block
         whole = min(work.left // block for work in works)
         taken = max(1, min(whole, self._at_once // (block * len(works)))) * block
-        rows = [work.tokens[work.at : work.at + taken] for work in works]
+        tokens = [work.tokens[work.at : work.at + taken] for work in works]
         gaps = [work.gaps[work.at : work.at + taken] for work in works]
         # A partial block is filled up with its last event, which nothing before it can see.
-        tokens = torch.tensor([row + [row[-1]] * (taken - len(row)) for row in rows])
-        spans = torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32)
-        rows_and_states: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
+        filled = (
+            torch.tensor([row + [row[-1]] * (taken - len(row)) for row in tokens]),
+            torch.tensor([row + [0.0] * (taken - len(row)) for row in gaps], dtype=torch.float32),
+        )
+        found: tuple[Sequence[ScoredEvents], list[EncoderState]] | None = None
         with shortage_suppressed():
-            rows_and_states = self._compute(tokens, spans, works, explain=explain)
-        if rows_and_states is None:
-            self._shrink(len(works))
+            found = self._compute(*filled, works, explain=explain)
+        if found is None:
+            self._shrink()
             return False
-        for work, row, scored, boundary in zip(works, rows, *rows_and_states, strict=True):
+        for work, row, scored, boundary in zip(works, tokens, *found, strict=True):
             work.parts.append(scored.cut(slice(work.skip, len(row))))
             work.at, work.skip = work.at + len(row), 0
             if len(row) == taken:
@@ -236,7 +238,7 @@ class Scorer:
                 without[row, head, code] = True
         return without.to(self._device)
 
-    def _shrink(self, lanes: int) -> None:
+    def _shrink(self) -> None:
         """Take half as much at once from now on; with nothing left to halve, go on with the CPU."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -245,9 +247,7 @@ class Scorer:
             _log.warning("out of memory: %d events at once from now on", self._at_once)
             return
         if self.device_fallback or self._device.type == "cpu":
-            raise OutOfMemory(
-                f"no memory for one block of {lanes} streams; stop what else runs here, or score elsewhere"
-            )
+            raise OutOfMemory("no memory for one block of a stream; stop what else runs here, or score elsewhere")
         _log.warning("the GPU has no memory for one block: the CPU scores from now on")
         self.device_fallback = True
         self._place(torch.device("cpu"))

@@ -137,5 +137,5 @@ def test_a_cpu_without_memory_scores_fewer_at_once_and_tells_where_that_is_not_e
     assert "out of memory: 512 events at once from now on" in done.stderr
     told = json.loads(done.stdout)
     assert told["same"]
-    assert told["scoring"].startswith("no memory for one block of 1 streams")
+    assert told["scoring"].startswith("no memory for one block of a stream")
     assert told["training"].startswith("no memory on cpu for this training")
