@@ -8,9 +8,10 @@ q.key + c ln n where n > 1, with c learned per head from 0: a head chooses betwe
 
 The cache of means follows a measurement: on multi-query recall of 12 pairs in 128 tokens it answers 98.8 +- 1.0 % of
 what is asked (six seeds), and codewords 77.7 +- 23.0 % (three, the best of them 96.2 %). Its gradients are exact,
-because no straight-through estimator is needed. Recall is learned as the window and c begin here, and was not in other
-ways that were tried; which of the differences matters is not shown (decision 0003). Recall that is harder is learned
-where keys come before codes: `exact`, while training, gives every event of a call a code of its own (decision 0012).
+because no straight-through estimator is needed. Recall is learned as the window and c begin here, and was in one of the
+four other ways that were tried; which of the differences matters is not shown (decision 0003). Recall that is harder is
+learned where keys come before codes: `exact`, while training, gives every event of a call a code of its own (decision
+0012).
 
 A stream's state at a block boundary, by name; all zeros before its first event:
 
@@ -48,7 +49,7 @@ class Mixed:
         state: after the last event.
         codes: (b, h, l) code of every key; None where there is no codebook.
         weights: (b, h, l, s + 2 block) attention mass into codes, the block before and this block; None unless asked
-            for.
+            for, and where there is no codebook.
     """
 
     out: Tensor

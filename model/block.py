@@ -9,8 +9,8 @@ completed by MEGA (Ma et al., ICLR 2023) for the gates and Transformer-VQ for th
     Y = X + U (H - X);  Y = Y + ffn(norm(Y))
 
 MEGA makes Q and K of one projection, each with a gain and a bias per dimension, so that a query can look for what its
-own event is only in the dimension that holds what the event before was. Two projections cost a tenth more. Recall was
-learned with them alone, and then in two of the four ways to begin that were tried (decision 0003).
+own event is only in the dimension that holds what the event before was. Two projections take 6 % more weights. Recall
+was learned with them alone, and then in two of the four ways to begin that were tried (decision 0003).
 """
 
 from __future__ import annotations

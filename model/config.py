@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from model.errors import BadConfig
 
-# The first two are LongVQ; the others are what it is compared with, in the same block.
+# The first two are LongVQ; the others are what it is compared with, in the same block but for `lstm`.
 Mixer = Literal["centroid", "static", "full", "linear", "ssm", "window", "lstm"]
 CODED: tuple[Mixer, ...] = ("centroid", "static")
 

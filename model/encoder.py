@@ -19,7 +19,8 @@ from model.errors import BadConfig, EmptyBatch, TokenOutOfRange
 from model.stack import Stack, StackState, rows_of
 
 START = 0
-# Gaps are seen as log-spaced buckets, 0.1 s apart at first and e-fold apart later: bounded whatever the clock says.
+# Gaps are seen as buckets that end at 0, 0.17, 0.64, 1.9 seconds and so on, e-fold later, and the last begins at ten
+# days: bounded whatever the clock says.
 GAP_BUCKETS = 18
 _GAP_SCALE = 10.0
 
@@ -30,7 +31,7 @@ class EncoderState:
 
     Attributes:
         stack: of the blocks.
-        last: (b,) the last event's token.
+        last: (b,) int64, the last event's token.
     """
 
     stack: StackState
@@ -74,8 +75,8 @@ class EncoderOutput:
 
     Attributes:
         logits: (b, l, vocabulary); token 0 has -inf.
-        state: after the last event; None where `l` is no multiple of the block.
-        layers: what each layer did.
+        state: after the last event; see `StackOutput`.
+        layers: what each layer did; see `StackOutput`.
     """
 
     logits: Tensor

@@ -18,7 +18,13 @@ _EVALUATION_LANES = 16
 
 @torch.no_grad()
 def evaluate(encoder: Encoder, streams: Sequence[tuple[Tensor, Tensor]], step: int) -> HeldOut:
-    """Return what the encoder makes of held-out streams, and how its codebooks stand."""
+    """Return what the encoder makes of held-out streams, and how its codebooks stand; it is left in evaluation mode.
+
+    Args:
+        encoder: to evaluate.
+        streams: tokens (n,) int64 and gaps (n,) seconds of each; there is at least one event.
+        step: steps of training done, to be told.
+    """
     encoder.eval()
     quantizers = encoder.stack.quantizers()
     total, events, cached, error = 0.0, 0, 0.0, 0.0

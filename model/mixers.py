@@ -118,8 +118,9 @@ class WindowAttention(nn.Module):
 class NoAttention(nn.Module):
     """The state-space layer alone: an event gets its own value. Without a state.
 
-    Nothing reads the block's queries and keys: their projections, 10 % of the weights of the default encoder and 15 %
-    of that of `tests/benchmark/sequences.py`, learn nothing. This encoder is as large as the others by count only.
+    Nothing reads the block's queries and keys: their projections, a tenth of the weights of the default encoder and
+    from a tenth to a sixth in `tests/benchmark/sequences.py`, learn nothing. This encoder is as large as the others by
+    count only.
     """
 
     def __init__(self, config: EncoderConfig) -> None:

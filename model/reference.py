@@ -1,6 +1,6 @@
-"""Slow oracles in float64: what the fast forms must equal, written as their definitions read.
+"""Slow oracles: what the fast forms must equal, written as their definitions read.
 
-They loop, hold whole matrices, and are used by tests only. Axis letters as in `encoder.py`.
+They loop, hold whole matrices, and are used by tests only. Axis letters as in `stack.py`.
 """
 
 from __future__ import annotations

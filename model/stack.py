@@ -22,8 +22,6 @@ from model.quantizer import Quantizer
 COMMITMENT = {"centroid": 1e-3, "static": 1e-4}
 # Keys have a shape worth clustering only after some training.
 _KMEANS_SHARE = 0.1
-
-
 # Events of a sequence that a sweep takes at once: enough to keep the products busy, few enough to stay in a processor's
 # cache. A GPU wants large products: of the large shape of `tests/benchmark/gpu.py` these take some 6 GiB, as counted
 # from the sizes of attention weights and caches, not measured.
@@ -77,8 +75,8 @@ class StackOutput:
 
     Attributes:
         y: (b, l, d).
-        state: after the last event; None where `l` is no multiple of the block.
-        layers: what each layer did; empty for an LSTM.
+        state: after the last event; None where `l` is no multiple of the block, but for an LSTM, which has no blocks.
+        layers: what each layer did, with `l` filled up to whole blocks; empty for an LSTM.
     """
 
     y: Tensor

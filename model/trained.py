@@ -55,7 +55,8 @@ class TrainedModel:
         encoder: in evaluation mode.
         statistics: how codes were used in training.
         unigram: (vocabulary,) float32 smoothed shares of the tokens in training.
-        history: held-out progress of the training; empty for a loaded model.
+        history: held-out progress of the training, and last of all once more that of the weights kept; empty for a
+            loaded model.
         fingerprint: hash of everything that decides a score.
     """
 

@@ -6,7 +6,7 @@ TASK is one of `mqar`, `mqar-long`, `copying`, `induction`, `listops`, `pixels` 
 LOGVQ_DATA. Every mixer, and `keys-first`, which is `centroid` with keys learnt before codes (decision 0012), is trained
 with every seed and the same settings; a seed decides weights and batches, and the examples are the same for all. The
 figures are of the last step: nothing is chosen by a test. In `ssm` nothing reads queries and keys, so that their
-projections, a seventh of its weights, learn nothing.
+projections, a tenth to a sixth of its weights, learn nothing.
 
 A run that is done is kept under `results/sequences/TASK/` and not done again under the same settings; one that is
 stopped goes on from its last minute. The table is written after each.
