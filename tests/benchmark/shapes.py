@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from model import EncoderConfig, TrainingOptions
-from model.encoder import Encoder
 from tests.benchmark import mixers, streaming
 from tests.benchmark.report import RESULTS, keep, spread
 from tests.benchmark.tasks.examples import data_directory
@@ -46,11 +45,9 @@ def run(log: mixers.Log, changes: dict[str, int], seed: int) -> dict[str, Any]:
 def speeds() -> dict[str, float]:
     """Return the events that every shape scores in a CPU-second."""
     [arrivals] = [arrivals for arrivals in streaming.ARRIVALS if arrivals.name == "32"]
-    calls = {name: streaming.scoring(timed(changes), arrivals, wait=True) for name, changes in SHAPES.items()}
-    best = dict.fromkeys(calls, 0.0)
-    for _ in range(streaming.ROUNDS):
-        best = {name: max(best[name], streaming.speed(call)) for name, call in calls.items()}
-    return best
+    return streaming.speeds(
+        {name: streaming.scoring(timed(changes), arrivals, wait=True) for name, changes in SHAPES.items()}
+    )
 
 
 def timed(changes: dict[str, int]) -> EncoderConfig:
@@ -74,7 +71,7 @@ def main() -> None:
                 print(path.read_text(), file=sys.stderr, flush=True)
     best, rows, figures = speeds(), [], {}
     for name, changes in SHAPES.items():
-        state = sum(x.numel() * x.element_size() for x in Encoder(timed(changes)).initial_state(1).tensors().values())
+        state = streaming.state_bytes(timed(changes))
         runs = [json.loads(path.read_text()) for path in sorted(KEPT.glob(f"{name.replace(' ', '-')}-[0-9]*.json"))]
         judged = (spread([run[figure] for run in runs], 4) for figure in ("nats", "auroc", "ap"))
         speed, kib = f"{best[name]:,.0f}", f"{state / 1024:.0f}"

@@ -162,6 +162,19 @@ def speed(call: Callable[[], int]) -> float:
     return events / (time.process_time() - started)
 
 
+def speeds(calls: dict[str, Callable[[], int]]) -> dict[str, float]:
+    """Return the best of some rounds in which all calls take turns, events a CPU-second."""
+    best = dict.fromkeys(calls, 0.0)
+    for _ in range(ROUNDS):
+        best = {name: max(best[name], speed(call)) for name, call in calls.items()}
+    return best
+
+
+def state_bytes(config: EncoderConfig) -> int:
+    """Return what the encoder remembers of one source."""
+    return sum(x.numel() * x.element_size() for x in Encoder(config).initial_state(1).tensors().values())
+
+
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser(description="Events scored per CPU-second over many sources.")
@@ -170,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = replace(EncoderConfig(vocab_size=VOCABULARY), **shape(options))
-    state = sum(x.numel() * x.element_size() for x in Encoder(config).initial_state(1).tensors().values())
+    state = state_bytes(config)
     rows, figures = [], {}
     for arrivals in ARRIVALS:
         calls = {
@@ -179,9 +192,7 @@ def main() -> None:
             "service": service(config, arrivals),
             "LSTM": lstm(config, arrivals),
         }
-        best = dict.fromkeys(calls, 0.0)
-        for _ in range(ROUNDS):
-            best = {name: max(best[name], speed(call)) for name, call in calls.items()}
+        best = speeds(calls)
         figures[arrivals.name] = {name: round(value) for name, value in best.items()}
         ratios = [f"{best[name] / best['LSTM']:.2f}" for name in ("wait", "service")]
         rows.append([arrivals.name, *(f"{value:,.0f}" for value in best.values()), *ratios])
