@@ -26,19 +26,13 @@ from typing import Any
 import numpy as np
 
 from ingestion import WindowSpec, propose_format, words
+from service.evaluation.figures import area_under_roc
 from service.kinds import KINDS
 from tests.benchmark.markov import Markov
 from tests.benchmark.report import keep
 
 EVENTS = "nist_mazak01/Mazak01_events_to_2018-02-01.txt.gz"
 ORDER = 2
-
-
-def area_under_roc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the chance that an anomalous window ranks above a normal one, ties counted half."""
-    positive, negative = np.sort(scores[labels]), np.sort(scores[~labels])
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return float(below.sum() / 2 / len(positive) / len(negative))
 
 
 def _try(arguments: list[str]) -> tuple[dict[str, Any], float, float]:
@@ -100,14 +94,14 @@ def faults(lines: list[bytes], scratch: Path) -> None:
             for kind in KINDS:
                 per_kind[kind].append(strengths.get(kind, 0.0))
         store.close()
-        flags = np.array(labels)
+        flags, once = np.array(labels), np.ones(len(labels), np.int64)
         rows.append(
             {
                 "seed": seed,
                 "windows": len(flags),
                 "with_fault": int(flags.sum()),
-                "combined": round(area_under_roc(flags, np.array(scores)), 4),
-                **{kind: round(area_under_roc(flags, np.array(values)), 4) for kind, values in per_kind.items()},
+                "combined": round(area_under_roc(flags, np.array(scores), once), 4),
+                **{kind: round(area_under_roc(flags, np.array(values), once), 4) for kind, values in per_kind.items()},
             }
         )
     markov = _markov(lines, half)
@@ -134,8 +128,8 @@ def _markov(lines: list[bytes], half: int) -> float:
         window = int(times[index] // 1800)
         worst[window] = max(worst[window], nats)
         label[window] |= is_fault[index]
-    order = sorted(worst)
-    return round(area_under_roc(np.array([label[w] for w in order]), np.array([worst[w] for w in order])), 4)
+    flags, scores = (np.array([of[window] for window in worst]) for of in (label, worst))
+    return round(area_under_roc(flags, scores, np.ones(len(flags), np.int64)), 4)
 
 
 def shortlist(lines: list[bytes], scratch: Path) -> None:

@@ -37,8 +37,9 @@ from model.config import Mixer
 from model.encoder import Encoder, EncoderState
 from model.fit import WEIGHT_DECAY
 from model.scored import UNIGRAM_SHARE
+from service.evaluation.figures import area_under_roc, average_precision
 from tests.benchmark.markov import Markov
-from tests.benchmark.mazak import EVENTS, area_under_roc
+from tests.benchmark.mazak import EVENTS
 from tests.benchmark.report import RESULTS, add_shape, keep, shape, spread
 from tests.benchmark.tasks.examples import data_directory
 
@@ -146,7 +147,7 @@ def judge(log: Log, surprisal: Sequence[np.ndarray]) -> dict[str, float]:
     """Return held-out surprisal and detection from the surprisal of every test event."""
     flat, groups = np.concatenate(surprisal), np.concatenate(log.groups)
     quiet = flat[np.concatenate(log.quiet)].mean()
-    judged = groups >= 0
+    judged, once = groups >= 0, np.ones(len(log.anomalous), np.int64)
     strange = np.zeros(len(log.anomalous))
     if log.by_mean:
         np.add.at(strange, groups[judged], flat[judged])
@@ -155,18 +156,9 @@ def judge(log: Log, surprisal: Sequence[np.ndarray]) -> dict[str, float]:
         np.maximum.at(strange, groups[judged], flat[judged])
     return {
         "nats": float(quiet),
-        "auroc": area_under_roc(log.anomalous, strange),
-        "ap": average_precision(log.anomalous, strange),
+        "auroc": area_under_roc(log.anomalous, strange, once),
+        "ap": average_precision(log.anomalous, strange, once),
     }
-
-
-def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Return the mean precision at every anomalous group; of equal scores all count as found together."""
-    order = np.argsort(-scores, kind="stable")
-    hits, ranked = np.cumsum(labels[order]), scores[order]
-    last = np.append(ranked[1:] != ranked[:-1], True)
-    found, taken = hits[last], np.flatnonzero(last) + 1
-    return float((np.diff(found, prepend=0) * found / taken).sum() / labels.sum())
 
 
 @torch.inference_mode()
