@@ -93,6 +93,18 @@ def test_a_gap_changes_the_prediction_of_its_own_event_and_later_ones_only() -> 
 
 
 @torch.no_grad()
+def test_inputs_are_dropped_out_in_training_alone() -> None:
+    """All of them here, so that no event and no gap is seen."""
+    module, (tokens, gaps) = encoder(), events()
+    module.dropout.p = 1.0
+    for block in module.stack.blocks:
+        block.dropout.p = 0.0
+    others = events(seed=1)
+    assert torch.equal(module.train()(tokens, gaps).logits, module(*others).logits)
+    assert not torch.equal(module.eval()(tokens, gaps).logits, module(*others).logits)
+
+
+@torch.no_grad()
 def test_the_start_of_a_stream_is_never_predicted() -> None:
     logits = encoder()(*events()).logits
     assert logits[..., START].eq(float("-inf")).all()

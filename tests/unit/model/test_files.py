@@ -110,10 +110,18 @@ def test_a_missing_entry_is_named(saved: Path, key: str) -> None:
         load_model(saved)
 
 
-def test_a_changed_weight_is_told(saved: Path) -> None:
+@pytest.mark.parametrize("tensor", ["encoder.head.bias", "statistics.usage", "unigram"])
+def test_a_changed_number_is_told(saved: Path, tensor: str) -> None:
     tensors = load_file(saved / "model.safetensors")
-    tensors["encoder.head.bias"][2] += 1e-3
+    tensors[tensor][2] += 1e-3
     save_file(tensors, saved / "model.safetensors")
+    with pytest.raises(BadModelFile, match="not the one that was saved"):
+        load_model(saved)
+
+
+def test_a_changed_shape_that_fits_is_told(trained: TrainedModel, saved: Path) -> None:
+    config = trained.encoder.config
+    edit(saved, {"config": config.to_dict() | {"horizon": config.horizon + 1}})
     with pytest.raises(BadModelFile, match="not the one that was saved"):
         load_model(saved)
 

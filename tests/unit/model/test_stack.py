@@ -272,6 +272,19 @@ def test_every_weight_learns_but_what_makes_queries_and_keys_that_nothing_reads(
         assert learns.all(), name
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_what_a_block_adds_is_dropped_out_in_training_alone(train: bool) -> None:
+    """All of it here: no gradient comes to what only makes it, and one to what says how much is let through."""
+    stack = small_stack("centroid").train(train)
+    for block in stack.blocks:
+        block.dropout.p = 1.0
+    stack(vectors()).y.square().sum().backward()
+    added, let_through = stack.blocks[-1], stack.blocks[-1].gates.weight.grad[-SMALL.width :]
+    assert let_through.any()
+    for layer in (added.out, added.ffn_out):
+        assert layer.weight.grad.any() != train
+
+
 @EVERY
 def test_codebooks_are_one_a_layer_where_there_are_any(mixer: Mixer) -> None:
     stack, x, weight = small_stack(mixer), vectors(), torch.ones(B, LENGTH)

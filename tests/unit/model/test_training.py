@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from model import (
     BadConfig,
@@ -22,6 +23,7 @@ from model import (
     TrainingProgress,
     stack,
     train,
+    training,
 )
 from model.config import Mixer
 from model.encoder import Encoder
@@ -140,9 +142,16 @@ def test_no_step_follows_a_gradient_longer_than_one() -> None:
     with torch.no_grad():
         encoder.head.weight *= 100
     plan = Plan(seed=3, steps=1, span=32, learning_rate=1e-2, patience=9, keys_first=0.0, checkpoint=None)
-    Fit(encoder, tokens, torch.zeros(tokens.shape), [(tokens[0], torch.zeros(64))], plan).run(None)
-    length = torch.stack([weight.grad.norm() for weight in encoder.parameters() if weight.grad is not None]).norm()
-    assert float(length) == pytest.approx(1.0, abs=1e-4)
+    fit = Fit(encoder, tokens, torch.zeros(tokens.shape), [(tokens[0], torch.zeros(64))], plan)
+    followed: list[Tensor] = []
+
+    def look(*_: Any) -> None:
+        gradients = [weight.grad for weight in encoder.parameters() if weight.grad is not None]
+        followed.append(torch.stack([gradient.norm() for gradient in gradients]).norm())
+
+    fit.optimizer.register_step_pre_hook(look)
+    fit.run(None)
+    assert [float(length) for length in followed] == [pytest.approx(1.0, abs=1e-4)]
 
 
 def test_keys_are_drawn_to_their_codewords_as_much_as_commitment_weighs(
@@ -295,6 +304,13 @@ def test_statistics_describe_the_training_events(trained: TrainedModel) -> None:
     assert set(np.unique(statistics.top_tokens)) <= {0, 2, 3, 4, 5, 6, 7}
     assert (np.diff(statistics.distance_quantiles, axis=-1) >= 0).all()
     assert 1 <= statistics.perplexity <= SMALL.codes
+
+
+def test_statistics_are_of_the_latest_events(options: TrainingOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_STATISTICS_EVENTS", 100)
+    early, late = grammar(400, 1), TokenStream(np.full(100, 9), np.zeros(100, np.float32))
+    model = train(SMALL, [early, late], [grammar(50, 2)], replace(options, max_steps=2, min_steps=2))
+    assert set(np.unique(model.statistics.top_tokens)) == {0, 9}
 
 
 def test_the_unigram_gives_every_token_a_price(trained: TrainedModel) -> None:
