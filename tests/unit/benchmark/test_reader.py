@@ -35,6 +35,17 @@ def test_a_stopped_training_ends_where_it_would_have(tmp_path, mixer, stop):
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+@pytest.mark.parametrize(("keys_first", "by_events"), [(0.0, 0), (0.5, 6)])
+def test_keys_are_learnt_before_codes_for_their_share_of_the_steps(tmp_path, keys_first, by_events):
+    task = induction(length=20, stretch=1, train=50, test=10)
+    reader = Reader(SETTINGS.config("centroid"), task)
+    training, exact = Training(reader, task.train, SETTINGS, 0, tmp_path / "a.pt", keys_first), []
+    for _ in range(SETTINGS.steps):
+        training.step()
+        exact.append(reader.stack.exact)
+    assert exact == [step < by_events for step in range(SETTINGS.steps)]
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_products_are_in_bfloat16_on_a_gpu_alone(tmp_path, monkeypatch, device):
     asked = []

@@ -60,7 +60,10 @@ def test_held_out_nats_are_those_of_an_event_whatever_the_stream(encoder: Encode
 
 
 def test_cache_mass_is_the_share_of_older_events_where_all_weigh_alike(encoder: Encoder) -> None:
-    """Queries that look for nothing: an event in the window weighs what its head's bias says, one in the cache 1."""
+    """Queries that look for nothing: an event in the window weighs what its head's bias says, one in the cache 1.
+
+    The longest stream is read as sixteen of nine blocks, of which the last is read by itself.
+    """
     last = encoder.stack.blocks[-1]
     assert isinstance(last, Block)
     near = torch.tensor([1.0, 2.0, 5.0])
@@ -68,15 +71,16 @@ def test_cache_mass_is_the_share_of_older_events_where_all_weigh_alike(encoder: 
         last.log_temperature.fill_(-1e9)
         last.attention.window.distance_bias.copy_(near.log()[:, None].expand(-1, 2 * BLOCK))
         last.attention.count_share.fill_(1.0)
-    lengths, masses = (7 * BLOCK, 3 * BLOCK + 3), []
-    for length in lengths:
+    masses = []
+    for length in (7 * BLOCK, 3 * BLOCK + 3, *16 * [9 * BLOCK]):
         for event in range(length):
             block, place = divmod(event, BLOCK)
             ages = range(max(0, block - 1))
             far = sum(BLOCK * np.exp(-age * BLOCK / SMALL.horizon) for age in ages)
             seen = min(block, 1) * BLOCK + place + 1
             masses.append(float((far / (far + near * seen)).mean()))
-    assert evaluate(encoder, streams(*lengths), 0).cache_mass == pytest.approx(np.mean(masses), rel=1e-5)
+    found = evaluate(encoder, streams(7 * BLOCK, 3 * BLOCK + 3, 16 * 9 * BLOCK), 0)
+    assert found.cache_mass == pytest.approx(np.mean(masses), rel=1e-5)
 
 
 def test_progress_tells_events_a_second_and_codes_in_use(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:

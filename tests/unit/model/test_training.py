@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from model import (
     BadConfig,
     BadEvents,
     EmptyBatch,
+    HeldOut,
     NewEvents,
     NotFinite,
     Scorer,
@@ -28,6 +30,7 @@ from model import (
 from model.config import Mixer
 from model.encoder import Encoder
 from model.fit import Fit, Plan
+from model.quantizer import codewords
 from tests.unit.model.examples import GRAMMAR_NATS, MIXERS, SMALL, grammar, with_mixer
 
 NOTHING = TokenStream(np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -74,6 +77,22 @@ def test_the_best_weights_are_kept(options: TrainingOptions) -> None:
     assert float(nats) == pytest.approx(kept, rel=1e-5)
 
 
+def test_the_best_of_all_evaluations_counts_and_not_that_before(
+    options: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, weights = iter((3.0, 1.0, 2.0, 1.5, 1.2, 0.9)), []
+
+    def evaluated(encoder: Encoder, _streams: Any, step: int) -> HeldOut:
+        weights.append(encoder.head.bias.detach().clone())
+        return HeldOut(step, next(told), 0.0, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("model.fit.evaluate", evaluated)
+    short = replace(options, max_steps=8, min_steps=8, patience=3)
+    model = train(SMALL, [grammar(500, 1)], [grammar(100, 2)], short)
+    assert [point.held_out_nats for point in model.history] == [3.0, 1.0, 2.0, 1.5, 1.2, 1.0]
+    assert torch.equal(model.encoder.head.bias, weights[1])
+
+
 def test_training_stops_when_the_held_out_side_gets_no_better(options: TrainingOptions) -> None:
     random = np.random.default_rng(0)
     noise, other = (TokenStream(random.integers(1, 13, 30), np.zeros(30, np.float32)) for _ in range(2))
@@ -88,6 +107,16 @@ def test_state_is_carried_from_span_to_span(options: TrainingOptions) -> None:
     seen: list[TrainingProgress] = []
     train(SMALL, [cycle], [cycle], replace(options, span=8, max_steps=150, min_steps=150, patience=9), seen.append)
     assert seen[-1].loss < math.log(5) / 8 / 2
+
+
+def test_every_pass_begins_anew() -> None:
+    tokens = torch.from_numpy(grammar(400, 1).tokens).view(4, -1)
+    plan = Plan(seed=3, steps=20, span=32, learning_rate=1e-2, patience=9, keys_first=0.0, checkpoint=None)
+    run = Fit(Encoder(SMALL), tokens, torch.zeros(tokens.shape), [(tokens[0], torch.zeros(100))], plan)
+    seen: list[tuple[int, int]] = []
+    run.run(lambda _: seen.append((int(run.state.stack.position.max()), run.standing.at)))
+    assert all(position <= at for position, at in seen)
+    assert sum(before > at for (_, before), (_, at) in pairwise(seen)) > 2, "passes"
 
 
 def test_some_lanes_begin_anew_as_streams_in_service_do(options: TrainingOptions) -> None:
@@ -182,6 +211,7 @@ def test_progress_is_told_after_every_step(options: TrainingOptions, mixer: Mixe
     )
     assert [progress.step for progress in seen] == list(range(1, 17))
     assert seen[-1].loss < seen[0].loss
+    assert all(after.loss >= 0.95 * before.loss for before, after in pairwise(seen)), "a running mean"
     assert seen[0].held_out_nats is None
     assert seen[-1].held_out_nats is not None
     end = model.history[-1]
@@ -311,6 +341,24 @@ def test_statistics_are_of_the_latest_events(options: TrainingOptions, monkeypat
     early, late = grammar(400, 1), TokenStream(np.full(100, 9), np.zeros(100, np.float32))
     model = train(SMALL, [early, late], [grammar(50, 2)], replace(options, max_steps=2, min_steps=2))
     assert set(np.unique(model.statistics.top_tokens)) == {0, 9}
+
+
+def test_statistics_are_of_events_read_on_from_those_before(options: TrainingOptions) -> None:
+    """As sixteen streams of nine blocks, of which the last is read by itself."""
+    stream = grammar(16 * 9 * SMALL.block, 1)
+    model = train(SMALL, [stream], [grammar(50, 2)], replace(options, max_steps=20, min_steps=20))
+    tokens, gaps = (torch.from_numpy(part).view(16, -1) for part in (stream.tokens, stream.gaps))
+    with torch.no_grad():
+        layer = model.encoder(tokens, gaps).layers[-1]
+    codebook = model.encoder.stack.quantizers()[-1].codebook
+    assert layer.codes is not None
+    distance = (layer.keys - codewords(layer.codes, codebook)).square().sum(-1).transpose(0, 1).flatten(1).numpy()
+    for head, codes in enumerate(layer.codes.transpose(0, 1).flatten(1).numpy()):
+        usage = np.bincount(codes, minlength=SMALL.codes) / len(codes)
+        np.testing.assert_allclose(model.statistics.usage[head], usage, atol=1e-6)
+        for code in np.flatnonzero(usage * len(codes) >= 200):
+            expected = np.quantile(distance[head, codes == code], np.linspace(0, 1, 101))
+            np.testing.assert_allclose(model.statistics.distance_quantiles[head, code], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_unigram_gives_every_token_a_price(trained: TrainedModel) -> None:
