@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.quantizer import EMA_DECAY, MERGE_COSINE, TEND_EVERY, Quantizer, codewords, nearest_code
+from model.quantizer import EMA_DECAY, MERGE_COSINE, SPLITS, TEND_EVERY, Quantizer, codewords, nearest_code
 
 H, K, S = 3, 7, 11
 HEAD = 1
@@ -105,6 +105,24 @@ def test_a_code_that_no_key_comes_to_dies() -> None:
     assert (nearest_code(module.codebook[None], module.search)[0, HEAD] != 4).all()
 
 
+def living(module: Quantizer, count: int) -> Tensor:
+    """Leave so many codes of a head alive, and return keys (1, h, l, k) at them."""
+    module.alive[HEAD, count:] = False
+    for statistic in (module.ema_count, module.ema_sum):
+        statistic[HEAD, count:] = 0
+    return module.codebook[None, :, :count]
+
+
+def test_what_is_few_keys_is_told_by_how_many_codes_are_alive() -> None:
+    """Of four codes one has 1.5 % of the keys: a tenth of an even share is 2.5 % of four, and 0.9 % of all eleven."""
+    module = about_to_tend()
+    keys = living(module, 4)
+    module.ema_count[HEAD, 3] = 0.015 / 0.985 * 3
+    module.ema_sum[HEAD, 3] = module.codebook[HEAD, 3] * module.ema_count[HEAD, 3]
+    tend(module, keys[:, :, :3])
+    assert not module.alive[HEAD, 3]
+
+
 def test_two_codewords_stay_whatever_comes() -> None:
     module = about_to_tend()
     module.ema_count[:, 1:] = 1e-6
@@ -144,6 +162,15 @@ def test_the_code_of_the_most_error_shares_its_keys_with_a_free_one() -> None:
         assert float(module.ema_error[HEAD, code]) == pytest.approx(error / 4, rel=1e-3)
     total = EMA_DECAY * about_to_tend().codebook[HEAD, 3] + (1 - EMA_DECAY) * own.sum(0)
     torch.testing.assert_close(module.codebook[HEAD, 3], total / count)
+
+
+def test_a_round_splits_no_more_codes_of_a_head_than_told() -> None:
+    """Of five equally poor codes each stands out until it is split."""
+    module = about_to_tend()
+    keys = living(module, 5)
+    module.ema_error[HEAD, :5] = 100
+    tend(module, keys)
+    assert int(module.alive[HEAD].sum()) == 5 + SPLITS
 
 
 def test_what_a_code_splits_to_is_decided_by_the_generator() -> None:

@@ -25,9 +25,14 @@ def whole(scorer: Scorer) -> ExplainedEvents:
     return scorer.explain([NewEvents(scorer.initial_state(), STREAM.tokens.tolist(), STREAM.gaps.tolist())])[0]
 
 
-def test_surprisal_is_that_of_the_mixture_and_bounded(trained: TrainedModel, scorer: Scorer) -> None:
+def test_surprisal_is_that_of_the_mixture_with_the_unigram_and_bounded(trained: TrainedModel, scorer: Scorer) -> None:
     tokens = list(range(1, SMALL.vocab_size))
     (found,) = scorer.explain([NewEvents(scorer.initial_state(), tokens, [0.0] * len(tokens))])
+    with torch.inference_mode():
+        logits = trained.encoder(torch.tensor([tokens]), torch.zeros(1, len(tokens))).logits[0]
+    mixed = 0.99 * logits.double().softmax(-1) + 0.01 * trained.unigram
+    expected = -mixed.gather(1, torch.tensor(tokens)[:, None])[:, 0].log()
+    np.testing.assert_allclose(found.surprisal_nats, expected, rtol=1e-4)
     rarest = float(trained.unigram[1:].min())
     assert found.surprisal_nats.max() <= -np.log(UNIGRAM_SHARE * rarest) + 1e-4
     assert (found.surprisal_nats >= 0).all()

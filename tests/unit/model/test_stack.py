@@ -285,6 +285,13 @@ def test_what_a_block_adds_is_dropped_out_in_training_alone(train: bool) -> None
         assert layer.weight.grad.any() != train
 
 
+@torch.no_grad()
+def test_an_lstm_drops_out_between_its_layers_in_training_alone() -> None:
+    stack, x = small_stack("lstm"), vectors()
+    assert not torch.equal(stack.train()(x).y, stack(x).y)
+    assert torch.equal(stack.eval()(x).y, stack(x).y)
+
+
 @EVERY
 def test_codebooks_are_one_a_layer_where_there_are_any(mixer: Mixer) -> None:
     stack, x, weight = small_stack(mixer), vectors(), torch.ones(B, LENGTH)
