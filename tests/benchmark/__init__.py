@@ -10,6 +10,7 @@
 - `formats.py`   bytes to framed, timed messages per format, beside the form one would first write
 - `pipeline.py`  records in memory to judged windows, many sources together, beside one window at a time
 - `kafka_client.py` lines read from Kafka per CPU-second, without the model
+- `end_to_end.py` lines in Kafka to stored scores, a second, and how late they are
 - `detection/`   what is found on public logs, beside simple rules
 - `faithfulness.py` whether alarms are gone without the lines they cite, beside as many lines at random
 - `uniformity.py` whether the p-values of good windows are uniform

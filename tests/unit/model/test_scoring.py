@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import product
 from random import Random
 from unittest.mock import patch
 
@@ -138,13 +139,13 @@ def test_scores_do_not_depend_on_events_coming_one_by_one(scorer: Scorer, whole:
 
 
 def test_every_stream_of_a_batch_gets_its_own_scores_in_any_order(scorer: Scorer, whole: list[ScoredEvents]) -> None:
-    for order in ([0, 1, 2, 3, 4], [4, 0, 2, 3, 1]):
+    for order, call in product(([0, 1, 2, 3, 4], [4, 0, 2, 3, 1]), (scorer.score, scorer.explain)):
         states = [scorer.initial_state() for _ in order]
         batch = [
             new(state, STREAMS[index], 0, len(STREAMS[index].tokens))
             for state, index in zip(states, order, strict=True)
         ]
-        for found, index, state in zip(scorer.score(batch), order, states, strict=True):
+        for found, index, state in zip(call(batch), order, states, strict=True):
             assert_same([found], whole[index])
             assert state.position == LENGTHS[index]
 
