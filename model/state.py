@@ -44,8 +44,8 @@ class SourceState:
         return self.blocks * self.block + self.scored
 
     def copy(self) -> SourceState:
-        """Return a state that advances on its own; tensors are never changed in place, so they are shared."""
-        return replace(self, tokens=list(self.tokens), gaps=list(self.gaps))
+        """Return a state that advances on its own; tensors and lists are never changed in place, so they are shared."""
+        return replace(self)
 
     def to_bytes(self) -> bytes:
         """Return the exact state as safetensors bytes, with a digest of all they hold."""
