@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.attention import State
 from model.block import LayerOutput
 from model.config import EncoderConfig
-from model.errors import BadConfig, EmptyBatch, TokenOutOfRange
+from model.errors import EmptyBatch, TokenOutOfRange
 from model.stack import Stack, StackState, rows_of
 
 START = 0
@@ -136,10 +136,13 @@ class Encoder(nn.Module):
             state: where the streams stand, at a block boundary; None at their beginning.
             keep_weights: also return where the attention went.
             without: (b, h, s) bool, codes that no event sees in the last block.
+
+        Raises:
+            EmptyBatch: sequences have no events.
         """
         state = state or self.initial_state(tokens.shape[0])
         if tokens.shape[1] == 0:
-            raise BadConfig("a sequence has at least one event")
+            raise EmptyBatch("there are no events to encode")
         inputs = self._inputs(tokens, gaps, state.last)
         out = self.stack(inputs, state.stack, keep_weights=keep_weights, without=without)
         after = None if out.state is None else EncoderState(out.state, tokens[:, -1])

@@ -183,7 +183,7 @@ class Training:
         self.progress = Progress(step + 1, running, seconds, before.tokens + int(batch.lengths.sum()))
 
     def save(self) -> None:
-        """Write all that the next step depends on."""
+        """Write all that the next step depends on; a GPU's dropout begins anew."""
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         partial = self.checkpoint.with_suffix(".partial")
         state = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import BadConfig, EmptyBatch, TokenOutOfRange
+from model import EmptyBatch, TokenOutOfRange
 from model.config import Mixer
 from model.encoder import GAP_BUCKETS, START, Encoder, EncoderState, gap_bucket
 from tests.unit.model.examples import MIXERS, SMALL, with_mixer
@@ -156,7 +156,7 @@ def test_an_empty_batch_is_refused() -> None:
 
 
 def test_a_sequence_without_events_is_refused() -> None:
-    with pytest.raises(BadConfig):
+    with pytest.raises(EmptyBatch):
         encoder()(*events(0))
 
 
