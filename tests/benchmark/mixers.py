@@ -229,6 +229,14 @@ def run(log: Log, config: EncoderConfig, options: TrainingOptions) -> dict[str, 
     }
 
 
+def recipe(config: EncoderConfig, options: TrainingOptions) -> tuple[dict[str, Any], str]:
+    """Return all that decides the figures, beside mixer and seed, and a short name of it."""
+    spent = {"steps": options.max_steps, "lanes": options.lanes, "span": options.span, "patience": options.patience}
+    settings = {**config.to_dict(), **spent, "weight_decay": WEIGHT_DECAY}
+    del settings["mixer"]
+    return settings, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def tabulate(name: str, settings: dict[str, Any], digest: str, mixers: Sequence[str]) -> None:
     """Keep the table of all runs with these settings."""
     runs = [json.loads(path.read_text()) for path in sorted((RESULTS / "mixers").glob(f"{name}-*-{digest}.json"))]
@@ -259,10 +267,7 @@ def main() -> None:
         config = replace(EncoderConfig(vocab_size=log.vocabulary), **shape(options))
         steps = options.steps or STEPS[name]
         training = TrainingOptions(min_steps=min(300, steps), max_steps=steps, epochs=100)
-        spent = {"steps": steps, "lanes": training.lanes, "span": training.span, "patience": training.patience}
-        settings = {**config.to_dict(), **spent, "weight_decay": WEIGHT_DECAY}
-        del settings["mixer"]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+        settings, digest = recipe(config, training)
         path = RESULTS / "mixers" / f"{name}-markov-5-0-{digest}.json"
         if not path.exists():
             path.write_text(json.dumps({"mixer": "markov-5", "seed": 0, **judge(log, markov(log))}))

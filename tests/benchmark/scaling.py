@@ -143,7 +143,8 @@ def main() -> None:
 def keep_forward(config: EncoderConfig, lengths: list[int], options: argparse.Namespace) -> None:
     """Measure and keep time and memory of forward calls."""
     names = (*MIXERS, *PEERS)
-    crossing = _crossing({n: forward(("centroid", "Transformer"), config, n) for n in CROSSING})
+    near = {n: forward(("centroid", "Transformer"), config, n) for n in CROSSING}
+    crossing = _crossing(near)
     rows, forwards = [], {}
     for length in lengths:
         times = forward(names, config, length)
@@ -165,7 +166,8 @@ def keep_forward(config: EncoderConfig, lengths: list[int], options: argparse.Na
         "extra MiB",
         "Transformer's extra MiB",
     ]
-    keep(options.name, {"config": config.to_dict(), "forward": forwards, "crossing": crossing}, columns, rows)
+    figures = {"config": config.to_dict(), "forward": forwards, "crossing": crossing, "seconds_near_it": near}
+    keep(options.name, figures, columns, rows)
 
 
 def keep_backward(config: EncoderConfig, lengths: list[int], options: argparse.Namespace) -> None:

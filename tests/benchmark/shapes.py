@@ -3,8 +3,8 @@
     LOGVQ_DATA=… python -m tests.benchmark.shapes [--seeds 0,1,2]
 
 Each shape differs from the default in one thing. It learns and is judged as `mixers` does on the machining centre; what
-is done is kept under `results/shapes/` and not done again. All shapes are timed by every call of the command, in turn
-within a round: as `streaming` times `wait` with 32 events a call.
+is done is kept under `results/shapes/`, and not done again under the same settings. All shapes are timed by every call
+of the command, in turn within a round: as `streaming` times `wait` with 32 events a call.
 """
 
 from __future__ import annotations
@@ -36,12 +36,6 @@ SHAPES: dict[str, dict[str, int]] = {
 KEPT = RESULTS / "shapes"
 
 
-def run(log: mixers.Log, changes: dict[str, int], seed: int) -> dict[str, Any]:
-    """Train one shape and judge it."""
-    config = replace(EncoderConfig(vocab_size=log.vocabulary), **changes)
-    return {**mixers.run(log, config, TrainingOptions(seed=seed, epochs=100)), "changes": changes}
-
-
 def speeds() -> dict[str, float]:
     """Return the events that every shape scores in a CPU-second."""
     [arrivals] = [arrivals for arrivals in streaming.ARRIVALS if arrivals.name == "32"]
@@ -55,6 +49,19 @@ def timed(changes: dict[str, int]) -> EncoderConfig:
     return replace(EncoderConfig(vocab_size=streaming.VOCABULARY), **changes)
 
 
+def learnt(log: mixers.Log, name: str, seed: int) -> dict[str, Any]:
+    """Return what one shape learnt, from its file where that is done."""
+    config = replace(EncoderConfig(vocab_size=log.vocabulary), **SHAPES[name])
+    training = TrainingOptions(seed=seed, epochs=100)
+    settings, digest = mixers.recipe(config, training)
+    path = KEPT / f"{name.replace(' ', '-')}-{seed}-{digest}.json"
+    if not path.exists():
+        path.write_text(json.dumps({"settings": settings, **mixers.run(log, config, training)}))
+        print(path.read_text(), file=sys.stderr, flush=True)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def main() -> None:
     """Run what is not done yet, time all, and keep the table."""
     parser = argparse.ArgumentParser(description="What the encoder's shape buys.")
@@ -63,20 +70,19 @@ def main() -> None:
     torch.set_num_threads(1)
     KEPT.mkdir(parents=True, exist_ok=True)
     log = mixers.mazak(data_directory())
-    for seed in map(int, options.seeds.split(",")):
-        for name, changes in SHAPES.items():
-            path = KEPT / f"{name.replace(' ', '-')}-{seed}.json"
-            if not path.exists():
-                path.write_text(json.dumps(run(log, changes, seed)))
-                print(path.read_text(), file=sys.stderr, flush=True)
+    seeds = [int(seed) for seed in options.seeds.split(",")]
+    runs = {name: [learnt(log, name, seed) for seed in seeds] for name in SHAPES}
     best, rows, figures = speeds(), [], {}
     for name, changes in SHAPES.items():
         state = streaming.state_bytes(timed(changes))
-        runs = [json.loads(path.read_text()) for path in sorted(KEPT.glob(f"{name.replace(' ', '-')}-[0-9]*.json"))]
-        judged = (spread([run[figure] for run in runs], 4) for figure in ("nats", "auroc", "ap"))
+        judged = (spread([run[figure] for run in runs[name]], 4) for figure in ("nats", "auroc", "ap"))
         speed, kib = f"{best[name]:,.0f}", f"{state / 1024:.0f}"
-        rows.append([name, f"{runs[0]['parameters']:,}", *judged, len(runs), speed, kib])
-        figures[name] = {"events_per_cpu_second": round(best[name]), "state_bytes_per_source": state, "runs": runs}
+        rows.append([name, f"{runs[name][0]['parameters']:,}", *judged, len(seeds), speed, kib])
+        figures[name] = {
+            "events_per_cpu_second": round(best[name]),
+            "state_bytes_per_source": state,
+            "runs": runs[name],
+        }
     columns = ["shape", "parameters", "held-out nats an event", "area under ROC", "average precision", "seeds"]
     keep("shapes", {"shapes": figures}, [*columns, "events/CPU-s", "state, KiB a source"], rows)
 
