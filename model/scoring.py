@@ -86,12 +86,16 @@ class Scorer:
 
     Raises:
         BadConfig: the model has no codebook, and cannot say why.
+        NotFinite: a codeword is not a finite number.
     """
 
     def __init__(self, model: TrainedModel) -> None:
         config = model.encoder.config
         if not config.coded:
             raise BadConfig(f"a model of mixer {config.mixer!r} has no codebook; it is for comparison only")
+        # They need not show in a score, as weights do: where one is no number, every key takes the last code.
+        if not all(bool(torch.isfinite(quantizer.codebook).all()) for quantizer in model.encoder.stack.quantizers()):
+            raise NotFinite("a codebook of the model holds what is not a number; it is damaged")
         self.model = model
         self.device_fallback = False
         self._block = config.block

@@ -1,6 +1,7 @@
 """What fails moves no state; what does not fit is halved; what cannot explain is refused."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -118,12 +119,22 @@ def test_weights_that_give_no_number_are_found_before_a_state_moves(even: Traine
 
 def test_a_codebook_that_gives_no_distance_is_found_though_its_scores_are_numbers(even: TrainedModel) -> None:
     other = another(even)
-    other.encoder.stack.quantizers()[-1].codebook[0] = float("nan")
     scorer = Scorer(other)
+    other.encoder.stack.quantizers()[-1].codebook[0] = float("nan")
     states = [scorer.initial_state()]
     with pytest.raises(NotFinite, match="distance"):
         scorer.score([NewEvents(states[0], [3] * 40, [0.5] * 40)])
     assert states[0].position == 0
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_model_of_which_one_codeword_is_no_number_is_refused(even: TrainedModel, layer: int, number: float) -> None:
+    """It would score: every key would take the last code, at a distance that is a number."""
+    other = another(even)
+    other.encoder.stack.quantizers()[layer].codebook[0, 0, 0] = number
+    with pytest.raises(NotFinite, match="codebook"):
+        Scorer(other)
 
 
 def test_one_stream_of_many_that_gives_no_number_is_enough(scorer: Scorer) -> None:
