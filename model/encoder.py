@@ -114,7 +114,14 @@ class Encoder(nn.Module):
         """
         if tokens.numel() == 0:
             raise EmptyBatch("there are no events to encode")
-        low, high = int(tokens.min()), int(tokens.max())
+        self.check_range(int(tokens.min()), int(tokens.max()))
+
+    def check_range(self, low: int, high: int) -> None:
+        """Refuse tokens of which these are the lowest and the highest, where the encoder cannot read one of them.
+
+        Raises:
+            TokenOutOfRange: see `check`.
+        """
         if low <= START or high >= self.config.vocab_size:
             wrong = low if low <= START else high
             raise TokenOutOfRange(f"token {wrong} is not in 1 to {self.config.vocab_size - 1}, the model's vocabulary")

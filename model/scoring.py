@@ -129,7 +129,7 @@ class Scorer:
 
         Raises:
             EmptyBatch: a stream has no events.
-            BadEvents: a stream has not as many gaps as tokens.
+            BadEvents: a stream's tokens are not all `int`, its gaps not all numbers, or there are not as many of both.
             TokenOutOfRange: a token is not in the vocabulary, or is the start of a stream.
             CodeOutOfRange: a code to do without is not in the codebook.
             StateMismatch: a state belongs to another model.
@@ -180,13 +180,18 @@ class Scorer:
             raise EmptyBatch("there are no events to score")
         if len(new.tokens) != len(new.gaps):
             raise BadEvents(f"{len(new.tokens)} tokens and {len(new.gaps)} gaps; every event has one of each")
+        # Of numpy's numbers most are neither, and no state that holds one could be saved.
+        if not all(isinstance(token, int) for token in new.tokens):
+            raise BadEvents("a token is not an int")
+        if not all(isinstance(gap, int | float) for gap in new.gaps):
+            raise BadEvents("a gap is neither an int nor a float")
         config = self.model.encoder.config
         for head, code in new.without:
             if head not in range(config.heads) or code not in range(config.codes):
                 raise CodeOutOfRange(
                     f"code {code} of head {head} is not among the model's {config.codes} codes of {config.heads} heads"
                 )
-        self._encoder.check(torch.as_tensor(new.tokens))
+        self._encoder.check_range(min(new.tokens), max(new.tokens))
 
     def _advance(self, works: Sequence[_Work], *, explain: bool) -> bool:
         """Take one or more blocks of each stream, as many whole ones as all have; false where memory was too small."""

@@ -67,6 +67,11 @@ def bad_token(token: int) -> Callable[[Scorer, SourceState], NewEvents]:
     return lambda _scorer, state: NewEvents(state, [2] * 20 + [token], [0.0] * 21)
 
 
+def odd(token: Any, gap: Any) -> Callable[[Scorer, SourceState], NewEvents]:
+    """Bring an event of which no state could be saved, or that is no event at all."""
+    return lambda _scorer, state: NewEvents(state, [2, token], [0.0, gap])
+
+
 def foreign(scorer: Scorer, _state: SourceState) -> NewEvents:
     return NewEvents(Scorer(another(scorer.model)).initial_state(), [2], [0.0])
 
@@ -79,6 +84,11 @@ FAILURES = [
     pytest.param(bad_token(0), TokenOutOfRange, id="start"),
     pytest.param(bad_token(-1), TokenOutOfRange, id="negative"),
     pytest.param(bad_token(EVEN.vocab_size), TokenOutOfRange, id="beyond"),
+    pytest.param(bad_token(2**63), TokenOutOfRange, id="beyond 64 bits"),
+    *(
+        pytest.param(odd(token, gap), BadEvents, id=f"{type(token).__name__} after {type(gap).__name__}")
+        for token, gap in ((1.5, 0.0), (None, 0.0), (np.int64(2), 0.0), (2, None), (2, np.float32(1)))
+    ),
     pytest.param(foreign, StateMismatch, id="foreign"),
     pytest.param(lambda _scorer, state: NewEvents(state, [], []), EmptyBatch, id="empty"),
     pytest.param(lambda _scorer, state: NewEvents(state, [2, 3], [0.0]), BadEvents, id="no gap"),
