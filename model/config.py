@@ -25,7 +25,8 @@ class EncoderConfig:
         head_width: k, of queries, keys and values.
         codes: s, codewords per head at most; how many of them are alive is learned.
         block: l, events in a block, at least 2; the attention window is this block and the one before. With a multiple
-            of 32, scores are the same to the last bit beside any other streams.
+            of 32, two codes or more, and `width` / `ssm_heads`, `head_width` and `ssm_state` in multiples of 4, scores
+            are the same to the last bit beside any other streams.
         horizon: events over which the cache forgets: counts fall to 1/e in as many, so that in an endless stream means
             keep following and ln n stays bounded. `full` attends as far back.
         ssm_heads: decay rates of the state-space layer, at least 2.
