@@ -80,7 +80,7 @@ class SourceState:
             boundary = EncoderState.from_tensors({name: tensor.to(device) for name, tensor in tensors.items()})
             state = cls(boundary, block=config.block, **rest)
             state._check(config.vocab_size)
-        except (SafetensorError, AttributeError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StateMismatch(f"cannot read the model state: {error}") from error
         return state
 

@@ -170,6 +170,12 @@ def test_damaged_state_bytes_are_refused(scorer: Scorer, damage: slice) -> None:
         SourceState.from_bytes(data[damage], scorer.model)
 
 
+def test_state_bytes_nested_without_end_are_refused(scorer: Scorer) -> None:
+    header = b"[" * 200_000
+    with pytest.raises(StateMismatch, match="recursion"):
+        SourceState.from_bytes(len(header).to_bytes(8, "little") + header, scorer.model)
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_of_a_state_is_found_wherever_it_is(even: TrainedModel, where: float, bit: int) -> None:
