@@ -109,10 +109,15 @@ class Window(nn.Module):
         absent = (position == 0)[:, None] & (columns < self.block)
         return bias[None].masked_fill(absent[:, None, None], -math.inf)
 
-    def pairs(self, last: Tensor, pair: Tensor) -> Tensor:
-        """Lay every block behind the one before it: (b, h, block, m), (b, h, l, m) -> (b, h, l/block, 2 block, m)."""
-        blocks = torch.cat([last, pair], 2).view(*pair.shape[:2], -1, self.block, pair.shape[-1])
-        return torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], 3)
+    def split(self, last: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the block before every block, and every block: (b, h, l/block, block, m).
+
+        Args:
+            last: (b, h, block, m), of the block before the call.
+            pair: (b, h, l, m), contiguous.
+        """
+        own = pair.view(*pair.shape[:2], -1, self.block, pair.shape[-1])
+        return torch.cat([last[:, :, None], own[:, :, :-1]], 2), own
 
 
 class VQAttention(nn.Module):
@@ -177,7 +182,8 @@ class VQAttention(nn.Module):
             # gradients reach keys through the window only.
             key = key + (codewords(codes, self.quantizer.codebook).to(key.dtype) - key).detach()
         pair = torch.cat([key, value], -1)
-        counts, caches = self._fold(pair, codes, state, (position > 0).to(state["count"].dtype))
+        before, own = self.window.split(state["last"], pair)
+        counts, caches = self._fold(before, codes, state, (position > 0).to(state["count"].dtype))
         ending = slice(length - block, length)
         after = {
             "count": counts[-1],
@@ -196,7 +202,7 @@ class VQAttention(nn.Module):
         level = self._level(_stacked(counts[:-1])).to(query.dtype)
         if without is not None:
             level = level.masked_fill(without[:, :, None], -math.inf)
-        near = self.window.pairs(state["last"], pair).flatten(0, 2)
+        near = torch.cat([before, own], 3).flatten(0, 2)
         queries = query.reshape(-1, block, width)
         bias = self.window.bias(position, blocks).to(query.dtype).reshape(-1, block, 2 * block)
         # Products beside each other, not of joined keys: joining would copy the cache once a block.
@@ -231,15 +237,14 @@ class VQAttention(nn.Module):
         # A fading code falls silent smoothly, whatever its count counts.
         return level.clamp(max=0) + level.clamp(min=0) * self.count_share[:, None, None].to(level.dtype)
 
-    def _fold(self, pair: Tensor, codes: Tensor, state: State, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def _fold(self, leaving: Tensor, codes: Tensor, state: State, present: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return counts (b, h, s) and means (b, h, s, 2k) before each block, and after all.
 
-        Before a block, the cache holds what lies two blocks back and further.
+        Before a block, the cache holds what lies two blocks back and further; after it, also the block before it, of
+        which `leaving` (b, h, l/block, block, 2k) holds keys and values.
         """
-        (batch, heads, _, width), size, block = pair.shape, self.quantizer.size, self.block
-        ending = pair.shape[2] - block
-        leaving = torch.cat([state["last"], pair[:, :, :ending]], 2).to(state["cache"].dtype)
-        codes = torch.cat([state["codes"], codes[:, :, :ending]], 2)
+        (batch, heads, _, block, width), size = leaving.shape, self.quantizer.size
+        codes = torch.cat([state["codes"], codes[:, :, :-block]], 2)
         of_row = (torch.arange(batch * heads, device=codes.device) * size).view(batch, heads, 1)
         flat = (codes + of_row).view(batch, heads, -1, block)
         weight = torch.ones(flat.shape, dtype=present.dtype, device=present.device)
@@ -255,7 +260,7 @@ class VQAttention(nn.Module):
         share = count[1:].clamp(min=_NOTHING).reciprocal()
         kept = (count[:-1] * self.keep * share)[..., None]
         portion = weight * share.flatten()[flat + of_block]
-        rows = (leaving.view(batch, heads, -1, block, width) * portion[..., None]).transpose(0, 2).transpose(1, 2)
+        rows = (leaving.to(state["cache"].dtype) * portion[..., None]).transpose(0, 2).transpose(1, 2)
         where, rows = flat.permute(2, 0, 1, 3).flatten(1), rows.reshape(flat.shape[2], -1, width)
         means = [state["cache"]]
         for ratio, place, new in zip(kept.unbind(0), where.unbind(0), rows.unbind(0), strict=True):

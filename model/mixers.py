@@ -109,7 +109,7 @@ class WindowAttention(nn.Module):
         """Attend; see `VQAttention.forward`."""
         queries = query.view(*query.shape[:2], -1, self.block, self.width)
         pair = torch.cat([key, value], -1)
-        near = self.window.pairs(state["last"], pair)
+        near = torch.cat(self.window.split(state["last"], pair), 3)
         scores = queries @ near[..., : self.width].transpose(-1, -2) + self.window.bias(position, queries.shape[2])
         out = torch.softmax(scores, -1) @ near[..., self.width :]
         return Mixed(out.flatten(2, 3), {"last": pair[:, :, -self.block :].clone()})
