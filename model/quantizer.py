@@ -48,17 +48,19 @@ def nearest_code(keys: Tensor, codebook: Tensor) -> Tensor:
     level = -0.5 * codebook.square().sum(-1)[:, None]
     with torch.autocast(keys.device.type, enabled=False):
         likeness = torch.baddbmm(level, keys.flatten(1, 2).to(codebook.dtype), codebook.transpose(1, 2))
-    # The first of the largest; a third of the time that `argmax` takes on a CPU.
+    # The first of the largest: what is less alike comes a codebook later. Half the time that `argmax` takes on a CPU.
     size = codebook.shape[1]
     index = torch.arange(size, dtype=likeness.dtype, device=likeness.device)
-    first = torch.where(likeness == likeness.amax(-1, keepdim=True), index, size - 1.0).amin(-1)
+    less = (likeness.amax(-1, keepdim=True) - likeness).sign_()
+    first = torch.add(index, less, alpha=size).amin(-1)
     return first.long().view(keys.shape[:-1]).transpose(0, 1)
 
 
 def codewords(codes: Tensor, codebook: Tensor) -> Tensor:
     """Return the codeword of every code: codes (b, h, l), codebook (h, s, k) -> (b, h, l, k)."""
-    index = codes[..., None].expand(*codes.shape, codebook.shape[-1])
-    return codebook.expand(codes.shape[0], *codebook.shape).gather(2, index)
+    heads, size, _ = codebook.shape
+    of_head = torch.arange(heads, device=codes.device)[:, None] * size
+    return nn.functional.embedding(codes + of_head, codebook.flatten(0, 1))
 
 
 class Quantizer(nn.Module):

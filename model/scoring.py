@@ -93,7 +93,7 @@ class Scorer:
         config = model.encoder.config
         if not config.coded:
             raise BadConfig(f"a model of mixer {config.mixer!r} has no codebook; it is for comparison only")
-        # They need not show in a score, as weights do: where one is no number, every key takes the last code.
+        # They need not show in a score, as weights do: where one is no number, every key takes the first code.
         if not all(bool(torch.isfinite(quantizer.codebook).all()) for quantizer in model.encoder.stack.quantizers()):
             raise NotFinite("a codebook of the model holds what is not a number; it is damaged")
         self.model = model

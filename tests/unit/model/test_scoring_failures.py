@@ -140,7 +140,7 @@ def test_a_codebook_that_gives_no_distance_is_found_though_its_scores_are_number
 @pytest.mark.parametrize("layer", [0, -1])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
 def test_a_model_of_which_one_codeword_is_no_number_is_refused(even: TrainedModel, layer: int, number: float) -> None:
-    """It would score: every key would take the last code, at a distance that is a number."""
+    """It would score: every key would take the first code, at a distance that is a number."""
     other = another(even)
     other.encoder.stack.quantizers()[layer].codebook[0, 0, 0] = number
     with pytest.raises(NotFinite, match="codebook"):
