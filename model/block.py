@@ -102,20 +102,21 @@ class Block(nn.Module):
         normed = self.norm(x)
         mixed, tail = self.conv(normed, state["tail"])
         mixed, hidden = self.ssm(mixed, state["hidden"], config.block)
-        mixed = functional.silu(mixed)
+        # In place where a tensor has one reader: a write elsewhere costs a CPU as much as the function.
+        mixed = functional.silu(mixed, inplace=True)
         sizes = [2 * inner, inner, config.width, config.width]
         both, reset, candidate, update = self.gates(mixed).split(sizes, -1)
         both = both.view(*x.shape[:2], 2, config.heads, config.head_width)
         query, key = functional.rms_norm(both, (config.head_width,), eps=1e-6).permute(2, 0, 3, 1, 4)
         scale = config.head_width**-0.5 * self.log_temperature.exp()
         query = query * scale[:, None, None].to(query.dtype)
-        value = self._heads(functional.silu(self.value(normed)))
+        value = self._heads(functional.silu(self.value(normed), inplace=True))
         lacking = {} if without is None else {"without": without}
         attended: Mixed = self.attention(query, key, value, state, position, keep_weights=keep_weights, **lacking)
         out = attended.out.transpose(1, 2).flatten(2)
-        candidate = functional.silu(candidate + self.out(out * functional.silu(reset)))
-        y = x + torch.sigmoid(update) * (self.dropout(candidate) - x)
-        y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)))))
+        candidate = functional.silu(self.out(out * functional.silu(reset)).add_(candidate), inplace=True)
+        y = (self.dropout(candidate) - x).mul_(torch.sigmoid(update)).add_(x)
+        y = y + self.dropout(self.ffn_out(functional.silu(self.ffn_in(self.ffn_norm(y)), inplace=True)))
         after = attended.state | {"tail": tail, "hidden": hidden}
         return y, after, LayerOutput(key, attended.codes, attended.weights)
 

@@ -34,10 +34,10 @@ class CausalConv(nn.Module):
         """Convolve x (b, l, d) after tail (b, taps - 1, d); return the result and the new tail."""
         full = torch.cat([tail, x], 1)
         length = x.shape[1]
-        out = self.bias.expand_as(x)
-        for tap in range(CONV_TAPS):
-            out = torch.addcmul(out, full[:, tap : tap + length], self.weight[tap])
-        return nn.functional.silu(out), full[:, length:]
+        out = torch.addcmul(self.bias, full[:, :length], self.weight[0])
+        for tap in range(1, CONV_TAPS):
+            out.addcmul_(full[:, tap : tap + length], self.weight[tap])
+        return nn.functional.silu(out, inplace=True), full[:, length:]
 
 
 class SelectiveSSM(nn.Module):
@@ -78,7 +78,7 @@ class SelectiveSSM(nn.Module):
         chunk = next(size for size in range(min(block, MOST_AT_ONCE), 0, -1) if block % size == 0)
         with torch.autocast(x.device.type, enabled=False):
             y, hidden = chunked_scan(inputs, -step, into.float(), out_of.float(), hidden, chunk)
-        return y.reshape(batch, length, width).to(x.dtype) + self.skip * x, hidden
+        return (self.skip * x).add_(y.reshape(batch, length, width).to(x.dtype)), hidden
 
 
 def chunked_scan(
@@ -113,4 +113,4 @@ def chunked_scan(
         before.append(hidden)
         hidden = torch.addcmul(new, kept, hidden)
     carried = (out_of * decay.exp()[..., None]) @ torch.stack(before, 1)
-    return (within + carried).permute(0, 1, 3, 2, 4).flatten(1, 2), hidden
+    return carried.add_(within).permute(0, 1, 3, 2, 4).flatten(1, 2), hidden
