@@ -64,6 +64,10 @@ class EncoderState:
         """Return the state of each stream, copied."""
         return [EncoderState(*row) for row in zip(self.stack.rows(), rows_of(self.last), strict=True)]
 
+    def to(self, device: torch.device) -> EncoderState:
+        """Return the state on a device: itself where it is there."""
+        return self if self.last.device == device else self.map(lambda tensor: tensor.to(device))
+
     def map(self, change: Callable[[Tensor], Tensor]) -> EncoderState:
         """Return a state with `change` applied to every tensor."""
         return EncoderState(self.stack.map(change), change(self.last))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -51,11 +51,11 @@ class ScoredEvents:
     @classmethod
     def joined(cls, parts: list[Self]) -> Self:
         """Lay parts end to end."""
-        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
+        return cls(**{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])})
 
     def cut(self, rows: slice) -> Self:
         """Return some of the events."""
-        return type(self)(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return type(self)(**{name: array[rows] for name, array in vars(self).items()})
 
 
 @dataclass(frozen=True)

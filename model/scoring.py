@@ -149,6 +149,8 @@ class Scorer:
     @shortage_told("no memory for all that is said of these events; score fewer in a call")
     @torch.inference_mode()
     def _scored(self, batch: Sequence[NewEvents], *, explain: bool, wait: bool) -> list[ScoredEvents]:
+        if not batch:
+            return []
         for new in batch:
             self._check(new)
         if len({id(new.state) for new in batch}) < len(batch):
@@ -161,7 +163,8 @@ class Scorer:
                     waiting = waiting[lanes:]
         none = ScoredEvents.none(self.model.encoder.config.heads)
         found = [work.parts[0].joined(work.parts) if work.parts else none for work in works]
-        if not all(np.isfinite(x).all() for scored in found for x in (scored.surprisal_nats, scored.code_distance)):
+        told = [part.ravel() for scored in found for part in (scored.surprisal_nats, scored.code_distance)]
+        if not np.isfinite(np.concatenate(told)).all():
             raise NotFinite("the model gave a score or a distance that is not a number; its weights are damaged")
         for work in works:
             state, done = work.state, len(work.tokens) // self._block
@@ -232,7 +235,7 @@ class Scorer:
     def _run(self, tokens: torch.Tensor, gaps: torch.Tensor, works: Sequence[_Work]) -> EncoderOutput:
         device = self._device
         # Moved one by one: some may be of before a fallback to the CPU.
-        boundary = EncoderState.joined([work.boundary.map(lambda tensor: tensor.to(device)) for work in works])
+        boundary = EncoderState.joined([work.boundary.to(device) for work in works])
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             output: EncoderOutput = self._encoder(
                 tokens.to(device), gaps.to(device), boundary, keep_weights=True, without=self._without(works)
