@@ -113,23 +113,24 @@ class Reading:
         }
 
     def _explained(self, output: EncoderOutput, first: Tensor, block: int) -> dict[str, Tensor]:
-        probabilities = torch.softmax(output.logits.float(), -1) * (1 - UNIGRAM_SHARE) + self._unigram
-        likely = probabilities.topk(min(EXPECTED, probabilities.shape[-1]), -1)
+        probabilities = torch.softmax(output.logits.float(), -1).mul_(1 - UNIGRAM_SHARE).add_(self._unigram)
+        length, vocabulary = probabilities.shape[1:]
+        expected, tokens = _largest(probabilities, min(EXPECTED, vocabulary))
         weights = output.layers[-1].weights
         assert weights is not None
-        weights = weights[:, :, : probabilities.shape[1]].float()
+        weights = weights[:, :, :length].float()
         far, near = weights[..., : self._quantizer.size], weights[..., self._quantizer.size :].mean(1)
-        recent = near.topk(RECENT, -1)
+        mass, slots = _largest(near, RECENT)
         # Slot j of the window of block m holds step first + (m - 1) block + j, whose input is the event before that
         # step. Slots without mass are not events yet, or before the first.
-        start = first[:, None] + torch.arange(probabilities.shape[1], device=first.device) // block * block
-        positions = (recent.indices + (start - block - 1)[..., None]).clamp(min=-1)
+        start = first[:, None] + torch.arange(length, device=first.device) // block * block
+        positions = (slots + (start - block - 1)[..., None]).clamp(min=-1)
         return {
-            "expected_tokens": likely.indices,
-            "expected_probabilities": likely.values,
+            "expected_tokens": tokens,
+            "expected_probabilities": expected,
             "code_mass": far.transpose(1, 2),
-            "recent_positions": torch.where(recent.values > 0, positions, -1),
-            "recent_mass": recent.values,
+            "recent_positions": torch.where(mass > 0, positions, -1),
+            "recent_mass": mass,
         }
 
     def _rows(self, tensors: dict[str, Tensor]) -> list[dict[str, npt.NDArray]]:  # type: ignore[type-arg]
@@ -138,3 +139,18 @@ class Reading:
         flat = (array.reshape(-1, shape[-1]) for array in (arrays["codes"], arrays["code_distance"]))
         arrays["code_percentile"] = self._statistics.percentile(*flat).reshape(shape)
         return [{name: array[row] for name, array in arrays.items()} for row in range(shape[0])]
+
+
+def _largest(shares: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the largest of shares (..., n) and where they stand, largest first; shares, all >= 0, are overwritten."""
+    if shares.device.type != "cpu":
+        largest = shares.topk(count, -1)
+        return largest.values, largest.indices
+    # A fifth of the time that `topk` takes on a CPU.
+    values, indices = [], []
+    for _ in range(count):
+        index = torch.from_numpy(shares.numpy().argmax(-1))[..., None]
+        values.append(shares.gather(-1, index))
+        indices.append(index)
+        shares.scatter_(-1, index, -1.0)
+    return torch.cat(values, -1), torch.cat(indices, -1)
