@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 # Events computed at once, of however many streams: enough to keep the products busy, few enough for a processor's
 # cache. A GPU wants as many as its memory holds; where that is exceeded, the scorer halves this by itself.
-EVENTS_AT_ONCE = {"cpu": 1024, "cuda": 262_144}
+EVENTS_AT_ONCE = {"cpu": 2048, "cuda": 262_144}
 
 
 @dataclass(frozen=True)

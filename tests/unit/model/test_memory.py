@@ -99,7 +99,7 @@ def limited(mib: float | None) -> None:
 
 
 def in_little_memory() -> None:
-    """Train and score with a vocabulary that makes 80 MiB of what is said of 1,024 events; print what became of it."""
+    """Train and score with a vocabulary that makes 160 MiB of what is said of 2,048 events; print what became of it."""
     torch.set_num_threads(1)
     config = EncoderConfig(vocab_size=20_480, width=16, heads=2, head_width=8, codes=4)
     options = TrainingOptions(max_steps=1, min_steps=1, lanes=1)

@@ -299,7 +299,7 @@ def assert_equal(found: list[ScoredEvents], expected: list[ScoredEvents]) -> Non
 def test_what_does_not_fit_is_halved_and_scored_the_same(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, most: int
 ) -> None:
-    """Half and half again of 1,024 come down to whole blocks, and then to what fits."""
+    """Half and half again of 2,048 come down to whole blocks, and then to what fits."""
     expected = scorer.score(streams(scorer)[:2])
     asked = short_of_memory(monkeypatch, most)
     batch = streams(scorer)[:2]
