@@ -88,17 +88,19 @@ class Reading:
 
     def scored(self, output: EncoderOutput, came: Tensor) -> list[ScoredEvents]:
         """Return what is said of each row; came (b, l) are the events that came."""
-        return [ScoredEvents(**row) for row in self._rows(self._scored(output, came))]
+        probabilities = torch.softmax(output.logits.float(), -1)
+        return [ScoredEvents(**row) for row in self._rows(self._scored(output, came, probabilities))]
 
     def explained(self, output: EncoderOutput, came: Tensor, first: list[int], block: int) -> list[ExplainedEvents]:
         """Return what is said of each row, and why; `first` is the stream position of each row's first event."""
-        arrays = self._scored(output, came) | self._explained(output, torch.tensor(first, device=came.device), block)
+        probabilities = torch.softmax(output.logits.float(), -1)
+        arrays = self._scored(output, came, probabilities)
+        arrays |= self._explained(output, probabilities, torch.tensor(first, device=came.device), block)
         return [ExplainedEvents(**row) for row in self._rows(arrays)]
 
-    def _scored(self, output: EncoderOutput, came: Tensor) -> dict[str, Tensor]:
-        logits = output.logits.float()
-        log_probability = logits.gather(-1, came[..., None])[..., 0] - logits.logsumexp(-1)
-        surprisal = -(log_probability.exp() * (1 - UNIGRAM_SHARE) + self._unigram[came]).log()
+    def _scored(self, output: EncoderOutput, came: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
+        share = probabilities.gather(-1, came[..., None])[..., 0]
+        surprisal = -(share * (1 - UNIGRAM_SHARE) + self._unigram[came]).log()
         last = output.layers[-1]
         assert last.codes is not None
         assert last.weights is not None
@@ -112,10 +114,10 @@ class Reading:
             "cache_mass": weights[..., : self._quantizer.size].float().sum(-1).mean(1),
         }
 
-    def _explained(self, output: EncoderOutput, first: Tensor, block: int) -> dict[str, Tensor]:
-        probabilities = torch.softmax(output.logits.float(), -1).mul_(1 - UNIGRAM_SHARE).add_(self._unigram)
+    def _explained(self, output: EncoderOutput, probabilities: Tensor, first: Tensor, block: int) -> dict[str, Tensor]:
         length, vocabulary = probabilities.shape[1:]
-        expected, tokens = _largest(probabilities, min(EXPECTED, vocabulary))
+        mixed = probabilities.mul_(1 - UNIGRAM_SHARE).add_(self._unigram)
+        expected, tokens = _largest(mixed, min(EXPECTED, vocabulary))
         weights = output.layers[-1].weights
         assert weights is not None
         weights = weights[:, :, :length].float()
