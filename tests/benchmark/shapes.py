@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from model import EncoderConfig, TrainingOptions
+from service.process import settle
 from tests.benchmark import mixers, streaming
 from tests.benchmark.report import RESULTS, keep, spread
 from tests.benchmark.tasks.examples import data_directory
@@ -67,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What the encoder's shape buys.")
     parser.add_argument("--seeds", default="0,1,2")
     options = parser.parse_args()
+    settle()
     torch.set_num_threads(1)
     KEPT.mkdir(parents=True, exist_ok=True)
     log = mixers.mazak(data_directory())

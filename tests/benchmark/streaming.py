@@ -14,8 +14,9 @@ ways to score them:
 
 `LSTM` is two layers of `torch.nn.LSTM` of the encoder's width behind the same embedding and head, with its surprisal.
 
-Weights are as they are before training, which decide no speed. One thread; CPU seconds of the process, the best of
-several rounds, encoders in turn within a round.
+Weights are as they are before training, which decide no speed. The process keeps its memory as every one of logvq does
+(`service/process.py`). One thread; CPU seconds of the process, the best of several rounds, encoders in turn within a
+round.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 from model import CodeStatistics, EncoderConfig, NewEvents, Scorer, TrainedModel
 from model.encoder import Encoder
 from model.trained import fingerprint
+from service.process import settle
 from tests.benchmark.report import add_shape, keep, shape
 
 SOURCES = 64
@@ -181,6 +183,7 @@ def main() -> None:
     add_shape(parser)
     parser.add_argument("--name", default="streaming", help="of the results")
     options = parser.parse_args()
+    settle()
     torch.set_num_threads(1)
     config = replace(EncoderConfig(vocab_size=VOCABULARY), **shape(options))
     state = state_bytes(config)
