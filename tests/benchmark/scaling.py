@@ -10,6 +10,7 @@ that the machine's noise meets all alike; the doubling is timed against half the
 where LongVQ begins to win, which the table's head names, is the first of eight from 512 to 4,096 events from which on
 it wins at every longer one. `backward` times a forward and a backward call together; there the doubling is that of the
 table's own rows, since what a Transformer's gradients leave in the allocator makes a shorter call after them faster.
+The process keeps its memory as every one of logvq does (`service/process.py`).
 
 Memory is what a call adds to the process at most, beyond its input and its result: the resident set's peak in a fresh
 process, after a warm-up call. There the allocator gives freed memory back at once, as it would not by its default:
@@ -33,6 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from model import EncoderConfig
+from service.process import settle
 from tests.benchmark.report import add_shape, keep, shape
 from tests.benchmark.transformer import Swept, Transformer
 
@@ -134,6 +136,7 @@ def main() -> None:
     if options.probe:
         print(json.dumps(probe(options.probe, config, lengths[0])))
         return
+    settle()
     if "forward" in options.parts:
         keep_forward(config, lengths, options)
     if "backward" in options.parts:
